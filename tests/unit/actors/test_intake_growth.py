@@ -12,7 +12,10 @@ SETTINGS = {
 
 
 def test_a_start_is_complete_when_each_vendor_has_an_actor_or_was_waited_for() -> None:
-    """Until then intake does not grow, whatever waits outside."""
+    """The start is complete when every vendor's actor has reported, or when `START_S_MAX` has passed.
+
+    Intake grows only after that.
+    """
     actor = IntakeActor(SETTINGS, {}, {})
     assert not actor._start_complete()
     actor._fleet.hear(Report("a/1", "a", "closed"))
@@ -25,5 +28,5 @@ def test_a_start_is_complete_when_each_vendor_has_an_actor_or_was_waited_for() -
 
 
 def test_nothing_is_told_before_it_is_measured() -> None:
-    """The policy then holds the size."""
+    """A new intake actor has no statistics. The autoscaling policy then keeps the number of replicas."""
     assert IntakeActor(SETTINGS, {}, {}).statistics() == {}

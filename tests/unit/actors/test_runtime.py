@@ -1,4 +1,4 @@
-"""All actors wait in one way for a store that is away."""
+"""All actors wait in the same way for a store that does not answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.virtual import virtual
 
 
 async def asked_at(chance: Callable[[], float], until_s: float) -> list[float]:
-    """When a store was asked that answers from `until_s` on."""
+    """Return the times at which a store was asked that does not answer before `until_s`, in seconds since the first."""
     clock = asyncio.get_running_loop().time
     began_s, asked = clock(), []
 
@@ -31,7 +31,10 @@ async def asked_at(chance: Callable[[], float], until_s: float) -> list[float]:
 @pytest.mark.parametrize(("chance", "factor"), [(0.0, 0.5), (0.5, 1.0), (0.999, 1.499)])
 @virtual
 async def test_waits_grow_to_a_second_each_as_long_as_chance_has_it(chance: float, factor: float) -> None:
-    """Actors that began together do not ask together: a Redis that comes back meets all of them at once."""
+    """The waits between tries double up to one second, each times a random factor.
+
+    So actors that began together do not all ask a returning Redis at the same moment.
+    """
     asked = await asked_at(lambda: chance, 10.0)
     waits = [after - before for before, after in pairwise(asked)]
     assert waits[:6] == pytest.approx([factor * s for s in (0.1, 0.2, 0.4, 0.8, 1.0, 1.0)])

@@ -1,4 +1,4 @@
-"""A process in which couriers cannot run says so before it is ready."""
+"""A process in which couriers cannot run ends with an error before it is ready."""
 
 from __future__ import annotations
 
@@ -33,14 +33,17 @@ def settings(**changes: Any) -> Settings:
     ],
 )
 async def test_a_message_goes_through_each_channel(changes: dict[str, Any]) -> None:
-    """In well under a second: it is part of every start."""
+    """The self-test of all channels passes in less than two seconds, because every start of a process runs it."""
     began_s = asyncio.get_running_loop().time()
     await prove_channels(settings(**changes))
     assert asyncio.get_running_loop().time() - began_s < 2.0
 
 
 async def test_a_courier_that_cannot_run_is_one_sentence() -> None:
-    """The interpreter that lacked `asyncio.timeout`: whatever is raised where a call is made."""
+    """An exception in the courier becomes a `SelfTestError` of one line.
+
+    One interpreter, for example, lacked `asyncio.timeout`.
+    """
 
     async def lacking(*_: Any) -> None:
         raise AttributeError("module 'asyncio' has no attribute 'timeout'")
@@ -53,14 +56,14 @@ async def test_a_courier_that_cannot_run_is_one_sentence() -> None:
 
 @pytest.mark.parametrize("method", ["_attempt", "decide", "render"])
 async def test_a_step_that_fails_is_found(method: str) -> None:
-    """Wherever it is on the way of a message."""
+    """The self-test fails if any one step of a delivery raises an error."""
     broken = mock.patch.object(Delivery, method, mock.Mock(side_effect=TypeError("of a later version")))
     with broken, pytest.raises(SelfTestError):
         await prove_courier(settings(), "m", 0.3)
 
 
 async def test_a_loop_that_ends_is_told_at_once() -> None:
-    """Nobody waits for the end of the patience."""
+    """A courier whose loop ends is reported at once, although the self-test may wait for 60 seconds."""
     broken = mock.patch("dispatcher.deliver.courier.Courier.admit", mock.AsyncMock(side_effect=TypeError("no")))
     with broken, pytest.raises(SelfTestError, match=r"\(TypeError: no\)"):
         await asyncio.wait_for(prove_courier(settings(), "a", 60), 5)

@@ -1,4 +1,4 @@
-"""The supervisor actor: whether it stands by."""
+"""How long a supervisor waits for another one's silence before it takes office."""
 
 from __future__ import annotations
 
@@ -12,5 +12,8 @@ from actors.supervisor import PATIENCE_S, patience_s
     [({}, 0.0), ({"shared_store": ""}, 0.0), ({"shared_store": "yes"}, PATIENCE_S), ({"cluster": "yes"}, PATIENCE_S)],
 )
 def test_it_stands_by_where_there_may_be_another(runtime: dict[str, str], expected_s: float) -> None:
-    """On a private Redis it takes office at once."""
+    """Where another supervisor may exist, a supervisor waits for `PATIENCE_S` seconds of silence.
+
+    On a private Redis it takes office at once.
+    """
     assert patience_s(runtime) == expected_s

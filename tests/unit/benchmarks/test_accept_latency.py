@@ -1,4 +1,4 @@
-"""The accept latencies tell the next rate to try, the highest rate within the bound, and the decoupling."""
+"""From measured accept latencies follow the next rate to try, the highest rate within the bound, and the decoupling."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ def test_the_next_rate_lies_between_good_and_bad(p99_ms: dict[float, float], exp
 
 
 def test_the_bisection_closes_in() -> None:
-    """Three steps from a factor of 4.3 leave less than a fifth; and it ends by itself."""
+    """The search for the highest good rate ends by itself, after at most four steps.
+
+    It then leaves a gap of at most `NEAR`.
+    """
     p99_ms, steps = {116.0: 5.0, 500.0: 50.0}, 0
     while (rate := between(p99_ms, 10.0)) is not None:
         p99_ms[rate], steps = (5.0 if rate <= 333 else 50.0), steps + 1
@@ -36,7 +39,10 @@ def test_the_bisection_closes_in() -> None:
 
 
 def conditions(**p99_ms: float) -> dict[str, Any]:
-    """`healthy_100=5`: the p99 of one condition."""
+    """Build the results of several conditions.
+
+    `healthy_100=5` means healthy vendors, 100/s and an accept p99 of 5 ms.
+    """
     found = {}
     for name, ms in p99_ms.items():
         state, _, rate = name.partition("_")
@@ -54,6 +60,6 @@ def test_the_highest_is_told_for_each_state() -> None:
 
 
 def test_a_round_is_bounded_in_triggers() -> None:
-    """An overload is not posted for long, or its backlog would take minutes."""
+    """A round posts at most `TRIGGERS_MAX` triggers. The backlog of a longer overload would take minutes to drain."""
     assert Condition(116, "healthy", 20).count == 2320
     assert Condition(1157, "healthy", 20).count == TRIGGERS_MAX

@@ -1,4 +1,4 @@
-"""How benchmarks are run, judged and written: who loses fails, and a brief run takes nobody's place."""
+"""How benchmarks are run, judged and written. A loss fails the run, and a brief run overwrites no committed results."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_an_explained_repeat_is_forgiven() -> None:
 
 
 class Told:
-    """A service that knows one trigger: its SMS had an unknown outcome, its e-mail did not."""
+    """A service that knows one trigger. The outcome of its SMS was once unknown, that of its e-mail never."""
 
     def get(self, path: str) -> Any:
         assert path == "/v1/triggers?idempotency_key=N000001"
@@ -56,14 +56,17 @@ class Told:
 
 @pytest.mark.parametrize(("name", "unexplained"), [("N000001/sms", 0), ("N000001/email", 1)])
 def test_a_repeat_is_explained_by_an_unknown_outcome_of_that_message(name: str, unexplained: int) -> None:
-    """Not by one of another message of the same trigger."""
+    """An unknown outcome explains a repeat of the same message only, and not of another message of the trigger."""
     verdict = Verdict(lost=["N000002/sms"], duplicated={name: 2})
     found = whole_service.losses(Told(), verdict)  # type: ignore[arg-type]
     assert found == {"lost": 1, "duplicated": 2, "unexplained": unexplained}
 
 
 def run(**changes: Any) -> whole_service.Run:
-    """100 triggers, each accepted after 5 ms at its first try; the last delivered half a second after it was due."""
+    """Return a run of 100 triggers.
+
+    Each was accepted after 5 ms at the first try, and the last was delivered 0.5 s after it was due.
+    """
     posted = [Posted(f"N{n:06d}", float(n), accepted_s=n + 0.005, first_status=202) for n in range(100)]
     verdict = Verdict(delivered_at={"N000099/sms": 99.5})
     return whole_service.Run(changes.pop("posted", posted), changes.pop("verdict", verdict), {}, 1.0, {})
@@ -74,7 +77,9 @@ def test_a_rate_is_sustained_when_it_could_have_gone_on() -> None:
 
 
 def test_one_stall_is_no_overload() -> None:
-    """Deliveries of a tenth of the time came a second late, and then all was well again."""
+    """A run is sustained even if the deliveries of a tenth of the time came a second late, because later ones were
+    in time.
+    """
     stalled = {f"N{n:06d}/sms": n + (1.0 if 40 <= n < 50 else 0.05) for n in range(100)}
     assert run(verdict=Verdict(delivered_at=stalled)).sustained
 
@@ -99,7 +104,10 @@ def test_else_it_is_not(changes: dict[str, Any]) -> None:
 
 
 def arriving(monkeypatch: pytest.MonkeyPatch, looks: Sequence[int], others: bool = False) -> list[int]:
-    """At each look so many SMS of ten have arrived; `others`: and ever more of somebody else's. Answers the reads."""
+    """Replace the benchmark's reads of the vendors. Look number n finds `looks[n]` of ten SMS.
+
+    With `others`, each look also finds one more message of somebody else. Returns a list that notes each full read.
+    """
     now, found, readings = [0.0], [0], list[int]()
 
     def arrived(_: Any) -> int:
@@ -126,14 +134,17 @@ TEN = [Posted(f"N{n:06d}", 0.0, accepted_s=0.1) for n in range(10)]
 
 
 def test_all_is_read_when_no_more_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not at each look: reading everything costs the machine that is measured."""
+    """All deliveries are read once, at the end.
+
+    Reading them at each look would cost CPU of the machine that is measured.
+    """
     readings = arriving(monkeypatch, [1, 3, 5, 7, 10])
     assert not whole_service.drained(None, TEN).lost  # type: ignore[arg-type]
     assert readings == [10]
 
 
 def test_what_comes_late_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pause of half a minute, as a retry makes it, is not the end."""
+    """The benchmark waits for a message that comes 30 seconds after the others, as after a retry."""
     readings = arriving(monkeypatch, [9] * 300 + [10])
     assert not whole_service.drained(None, TEN).lost  # type: ignore[arg-type]
     assert readings == [9, 10]
@@ -154,7 +165,7 @@ def test_what_never_comes_is_lost(monkeypatch: pytest.MonkeyPatch, others: bool)
 
 
 def test_what_is_asked_about_is_always_tried() -> None:
-    """After two rates that were not sustained only 700 and 1,157/s are worth the time."""
+    """After two rates that were not sustained, only the rates in `WANTED` (700/s and 1,157/s) are tried."""
     assert worth_trying(300, [True, False])
     assert not worth_trying(400, [True, False, False])
     assert worth_trying(700, [False, False])
@@ -162,7 +173,10 @@ def test_what_is_asked_about_is_always_tried() -> None:
 
 
 def test_rounds_become_medians_and_no_loss_is_averaged_away() -> None:
-    """A rate that one round could not carry is not sustained."""
+    """The result of several rounds has the median of each figure and the sum of the losses.
+
+    If one round was not sustained, the rate is not.
+    """
 
     def row(sustained: bool, p99_ms: float, lost: int, intake_ms: float) -> dict[str, Any]:
         more = {"accept_ms_p99": p99_ms, "lost": lost, "cpu_ms_per_trigger": {"intake": intake_ms}}
@@ -174,7 +188,9 @@ def test_rounds_become_medians_and_no_loss_is_averaged_away() -> None:
 
 
 def test_growth_says_what_is_missed() -> None:
-    """It names costs beyond 10 % of the smallest, whichever size that is, and too many bytes."""
+    """The verdict names each cost that is over 1.10 times the least of all sizes, and each number of bytes over its
+    bound.
+    """
     by_size = {"1": {"a": {"median": 1.1}, "b": {"median": 1.0}}, "2": {"a": {"median": 1.0}, "b": {"median": 1.11}}}
     ratios = over_least(by_size)
     assert ratios == {"a": 1.1, "b": 1.11}
@@ -204,7 +220,7 @@ def test_growth_says_what_is_missed() -> None:
     ],
 )
 def test_a_brief_run_writes_elsewhere(monkeypatch: pytest.MonkeyPatch, words: list[str], folder: Path | None) -> None:
-    """None is the committed folder."""
+    """A brief run writes to its own folder or to the one given. None stands for the committed folder."""
     asked: list[Path | None] = []
 
     def noted(question: Question, brief: bool, to: Path | None) -> bool:
@@ -218,7 +234,9 @@ def test_a_brief_run_writes_elsewhere(monkeypatch: pytest.MonkeyPatch, words: li
 
 
 def test_a_smoke_reads_when_all_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """profile and model_check come last, in order, whatever runs beside each other before."""
+    """With `--quick`, `profile` and `model_check` run last and in this order, because they read the results of the
+    others.
+    """
     order: list[str] = []
 
     def noted(question: Question, brief: bool, to: Path | None, output: Any = None) -> bool:
@@ -232,20 +250,26 @@ def test_a_smoke_reads_when_all_is_measured(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_smoke_leaves_out_no_benchmark() -> None:
-    """Those that share an installation are one run, with the time of all of them."""
+    """A smoke run has every benchmark.
+
+    Those that share an installation are one run, with the sum of their time limits.
+    """
     smoke, *alone = command.together(QUESTIONS)
     assert sorted((*smoke.arguments, *(question.name for question in alone))) == sorted(q.name for q in QUESTIONS)
     assert smoke.quick_s_max == sum(question.quick_s_max for question in QUESTIONS if question.shares)
 
 
 def test_one_smoke_alone_has_an_installation_of_its_own() -> None:
-    """So it runs with what the benchmark changes in the configuration."""
+    """A benchmark that is run alone gets its own installation, so that its changes of the configuration apply."""
     (backlog,) = (question for question in QUESTIONS if question.name == "backlog")
     assert command.together([backlog]) == [backlog]
 
 
 def test_benchmarks_that_share_an_installation_post_no_order_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It remembers idempotency keys, and would answer a second order of the same number without sending it."""
+    """Two benchmarks on one installation use different order numbers.
+
+    The installation would answer a known key without sending.
+    """
     monkeypatch.setattr(whole_service, "forget", lambda _: None)
     monkeypatch.setattr(whole_service, "release_all", lambda _: None)
     monkeypatch.setattr(whole_service, "recovered", lambda *_: True)
@@ -271,5 +295,7 @@ def test_what_a_benchmark_changes_is_validated_where_it_is_not_applied(monkeypat
 
 @pytest.mark.parametrize("name", [question.name for question in QUESTIONS if question.shares])
 def test_each_benchmark_that_shares_an_installation_can_be_called(name: str) -> None:
-    """`benchmarks.smoke` calls it with words, within its own process."""
+    """The command of each such benchmark has the parameters with which `benchmarks.smoke` calls it in its own
+    process.
+    """
     assert {"quick", "results_"} <= {parameter.name for parameter in import_module(f"benchmarks.{name}").main.params}

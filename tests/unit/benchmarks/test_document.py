@@ -1,4 +1,7 @@
-"""The documents hold what their commands print; whoever changes model, results, settings or commands sees it here."""
+"""The documents hold what their commands print.
+
+A change of model, results, settings or commands fails here until they are renewed.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ BLOCKS = [(block["command"], block["text"]) for text in DOCUMENTS for block in B
 
 
 def test_the_documents_have_their_blocks() -> None:
-    """Benchmarks, losses and limits, drills; three answers about capacity; the references of settings and commands."""
+    """The documents have exactly these printed blocks, in this order."""
     assert [command for command, _ in BLOCKS] == [
         "python -m benchmarks.measured_table",
         "python -m benchmarks.fault_tables",
@@ -26,7 +29,7 @@ def test_the_documents_have_their_blocks() -> None:
 
 @pytest.mark.parametrize(("command", "text"), BLOCKS, ids=[command for command, _ in BLOCKS])
 def test_a_block_is_what_its_command_prints(command: str, text: str) -> None:
-    """When it is not: python -m benchmarks.document"""
+    """Each block equals what its command prints. If not, `python -m benchmarks.document` renews it."""
     assert text == printed(command)
 
 

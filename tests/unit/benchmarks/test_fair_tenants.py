@@ -1,4 +1,4 @@
-"""How the flood of one tenant is judged: by the median round, and only if there was a flood to the end."""
+"""How the flood of one tenant is judged: by the median round, and only if the flood lasted to the end."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ def test_a_flood_that_was_over_proves_nothing() -> None:
 
 
 def test_the_flood_is_another_tenants() -> None:
-    """Posted without a key, B's checkouts are of the tenant `default`."""
+    """The flood has a tenant of its own. The measured checkouts are posted without a key and so belong to `default`."""
     assert flood(1, 0).tenant == FLOOD != "default"

@@ -14,7 +14,7 @@ def upgrade(told: bool | None, first: float, gap_s: float, **counts: int) -> dic
 
 
 def test_an_upgrade_shows_the_median_and_the_worst_run() -> None:
-    """Losses are the sum of all runs, so that one loss cannot hide behind a median."""
+    """A row shows the median and the worst of its runs. Losses are added up, so that no median hides a loss."""
     runs = [upgrade(False, 99.9, 0.5), upgrade(False, 98.0, 3.0, lost=1), upgrade(False, 100.0, 0.4)]
     (_, _, row) = rolling_upgrade.table({"runs": [*runs]}).splitlines()
     assert row == "| callers find out | abc | 3 | 99.9 % (98 %) | 0 | 0.5 s (3 s) | 1 | 0 | 0 |"
@@ -26,7 +26,7 @@ def test_an_upgrade_shows_the_median_and_the_worst_run() -> None:
 
 
 def test_a_stretch_has_what_was_due_in_it() -> None:
-    """A trigger belongs to the stretch in which it was due, also if its answer came later."""
+    """A trigger belongs to the stretch in which it was due, even if its answer came later."""
     posted = [Posted(f"N{n}", float(n), first_status=202 if n != 5 else 503) for n in range(8)]
     found = stretches(posted, [Stretch("one", 0.0), Stretch("two", 4.0, changing=1)], [0] * 5 + [1] * 3)
     assert [(one["name"], one["triggers"], one["failed_first"]) for one in found] == [("one", 4, 0), ("two", 4, 1)]
@@ -37,7 +37,10 @@ def test_a_stretch_has_what_was_due_in_it() -> None:
 
 
 def test_a_loss_of_the_primary_shows_both_numbers_of_replicas_and_the_price() -> None:
-    """The ratio is that of each pair, never of the medians."""
+    """The tables have a row for one and for two replicas.
+
+    The latency ratio is the median of the pairs' ratios, not a ratio of medians.
+    """
     losses = [
         {"replicas": 1, "acknowledged": 500, "lost": 0, "repeated": 0, "refusing_s": 2.5, "promoted_s": 1.0},
         {"replicas": 2, "acknowledged": 600, "lost": 0, "repeated": 2, "refusing_s": 4.0, "promoted_s": 1.5},
@@ -53,6 +56,9 @@ def test_a_loss_of_the_primary_shows_both_numbers_of_replicas_and_the_price() ->
 
 
 def test_the_longest_refusal_is_between_two_accepts() -> None:
-    """Nothing that was never accepted ends it."""
+    """The time without accepts is measured from one accept to the next.
+
+    A trigger that was never accepted does not end it.
+    """
     posted = [Posted("a", 0.0, accepted_s=1.0), Posted("b", 2.0), Posted("c", 3.0, accepted_s=4.5)]
     assert replica_loss.refusing_s(posted) == 3.5

@@ -1,4 +1,4 @@
-"""How a profile is charged to packages."""
+"""How the samples of a profile are counted for the packages in which the time was spent."""
 
 from __future__ import annotations
 

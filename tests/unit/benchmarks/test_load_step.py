@@ -1,4 +1,4 @@
-"""A load step is read from the due time, and a trigger that was not accepted counts as 15 s."""
+"""Waits in a load step are measured from the due time. A trigger that was not accepted counts as 15 s."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from cluster.rehearsal.load import Posted
 
 
 def test_a_refusal_counts_as_fifteen_seconds() -> None:
-    """Else a service that refuses would look fast."""
+    """A trigger that was not accepted counts as 15 s of waiting, because a service that refuses would otherwise look
+    fast.
+    """
     step = [Posted(f"N{n}", due_s=float(n), accepted_s=n + 0.01 if n != 7 else None) for n in range(10)]
     assert waited_ms(step)[6:8] == [pytest.approx(10.0), REFUSED_MS]
     found = figures(step[:5], step)

@@ -1,4 +1,4 @@
-"""The table of measured numbers marks what misses its bar, and says which command and commit a figure is of."""
+"""The table of measured numbers marks what misses its bar, and names the command and the commit of each figure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def row(**bars: Any) -> Row:
 
 
 def cell_of(what: str, figures: Any) -> str:
-    """Return the one row whose name begins so."""
+    """Return the table cell of the one row whose name begins with `what`."""
     (found,) = [row for row in ROWS if row.what.startswith(what)]
     return cell(found, figures)
 
@@ -69,7 +69,10 @@ def test_command_and_commit_are_those_of_the_file() -> None:
 
 
 def test_decoupling_is_held_to_its_bar_at_every_rate_up_to_500() -> None:
-    """The largest ratio counts; what an overloaded machine does above is shown, and not judged; none is no proof."""
+    """The largest ratio at rates up to 500/s is judged. Higher rates are only shown.
+
+    Without a rate to judge, the row is missed.
+    """
 
     def of(**ratios: float) -> str:
         return cell_of("accept p99, every vendor hanging", {"hanging_over_healthy": dict(ratios)})
@@ -81,7 +84,10 @@ def test_decoupling_is_held_to_its_bar_at_every_rate_up_to_500() -> None:
 
 
 def test_a_dispatch_must_cost_less_than_with_every_peer() -> None:
-    """And without a peer beside it that is not shown. Another commit of ours is no peer."""
+    """The row is missed if one peer costs no more than ours, or if no peer was measured.
+
+    Another commit of ours is no peer.
+    """
 
     def of(**cpu_ms: float) -> str:
         subjects = {name: {"cpu_ms": spread(ms)} for name, ms in {"ours": 0.3, "floor": 0.2, **cpu_ms}.items()}
@@ -129,7 +135,10 @@ def test_a_rate_that_was_not_measured_is_missed() -> None:
 
 
 def test_the_whole_services_dispatch_is_a_notifications_at_the_highest_rate() -> None:
-    """Two notifications a trigger; the actors' idle time weighs more where there is less to do."""
+    """The cost of a dispatch is half of a trigger's, which has two notifications, at the highest sustained rate.
+
+    At lower rates the idle time of the actors counts for more.
+    """
     found = cell_of("CPU of one dispatch in the whole", end_to_end(700, rate(116, 1.6), rate(700, 0.7)))
     assert found == "0.35 ms at 700/s, 0.8 ms at 116/s"
     assert "MISSED" in cell_of("CPU of one dispatch in the whole", end_to_end(116, rate(116, 1.6)))
@@ -205,7 +214,7 @@ def test_scaling_shows_every_size() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.what for row in ROWS])
 def test_a_loss_in_any_run_of_a_file_spoils_each_of_its_rows(row: Row) -> None:
-    """Whatever the figures of the files are."""
+    """If any run in a file had an unexplained repeat, each row of that file shows it."""
     figures = results.read(row.file)["figures"]
     assert "without a reason: 1" in cell(row, {**figures, "elsewhere": [{"unexplained": spread(0, 1)}]})
 

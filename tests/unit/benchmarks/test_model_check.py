@@ -1,4 +1,4 @@
-"""The capacity model against rates it was not fitted to: arithmetic that can be followed by hand."""
+"""The capacity model is compared with rates that it was not fitted to. The arithmetic can be followed by hand."""
 
 from __future__ import annotations
 
@@ -36,13 +36,16 @@ SOAK = {"redis_bytes_per_trigger": 1000.0}
 
 
 def row(rate: float, sustained: bool = True) -> dict[str, Any]:
-    """Ten seconds, for which CPU was counted."""
+    """Return a measured rate whose CPU was counted for ten seconds."""
     used = {"rate_per_s": rate, "triggers": rate * 10, "metered_s": 10.0, "cpu_ms_per_trigger": USED}
     return {**used, "sustained": sustained}
 
 
 def test_the_model_is_compared_part_by_part() -> None:
-    """At 100/s: 0.04 + 0.1 intake, 0.02 HAProxy, 0.16 + 0.1 vendors; Redis 0.01 + 100 × 0.3 ms; 0.12 for the rest."""
+    """The model's cores are compared with the measured ones for each part, and its bytes with the soak's.
+
+    At 100/s: 0.04 + 0.1 intake, 0.02 HAProxy, 0.16 + 0.1 vendors; Redis 0.01 + 100 × 0.3 ms; 0.12 for the rest.
+    """
     ours, redis, everything, memory = points(PROFILE, {"rates": [row(100.0)]}, SOAK)
     assert (ours["modelled"], ours["measured"], ours["error_percent"]) == (0.42, 0.42, pytest.approx(0.0))
     assert (redis["modelled"], redis["measured"], redis["error_percent"]) == (0.04, 0.04, pytest.approx(0.0))
@@ -51,20 +54,20 @@ def test_the_model_is_compared_part_by_part() -> None:
 
 
 def test_a_rate_that_the_lines_were_fitted_to_is_no_check() -> None:
-    """Nor one that is nearly it, nor one that was not sustained."""
+    """Only a sustained rate that differs enough from the fitted rates counts as a check."""
     found = points(PROFILE, {"rates": [row(50.0), row(100.0), row(299.0), row(900.0, sustained=False)]}, SOAK)
     assert {point["where"] for point in found} == {"end_to_end, 100/s", "soak"}
 
 
 def test_the_rate_is_of_the_time_for_which_cpu_was_counted() -> None:
-    """1,000 triggers in 20 s are 50 a second: 0.21 + 0.2 cores where 100 a second would be 0.42."""
+    """1,000 triggers in 20 s count as 50/s: the model says 0.31 cores, and 0.21 were measured."""
     slow = {**row(100.0), "metered_s": 20.0}
     ours, *_ = points(PROFILE, {"rates": [slow]}, SOAK)
     assert (ours["modelled"], ours["measured"]) == (0.31, 0.21)
 
 
 def test_a_check_without_cpu_says_so() -> None:
-    """Memory alone is half a model."""
+    """The text says UNCHECKED if no rate could be compared, because memory alone checks half of the model."""
     figures = {"fitted_per_s": [50.0], "fit_error_percent": {"intake": 0.0}, "intake_replicas": 2}
     assert "UNCHECKED" in as_markdown({**figures, "points": points(PROFILE, {"rates": [row(50.0)]}, SOAK)})
     assert "UNCHECKED" not in as_markdown({**figures, "points": points(PROFILE, {"rates": [row(99.0)]}, SOAK)})
@@ -85,7 +88,10 @@ def test_the_document_tells_the_worst_error_and_where_it_holds() -> None:
 
 
 def test_the_profile_gets_the_largest_error_of_the_cpu_alone(tmp_path: Path) -> None:
-    """Memory is off by 20 % here, and that is another matter. Without figures to compare with nothing is claimed."""
+    """The profile's error is the largest CPU error, here 50 %. The memory's -20 % does not count.
+
+    Without figures the error is None.
+    """
     assert error_percent(PROFILE, tmp_path) is None
     costly = {**row(100.0), "cpu_ms_per_trigger": {**USED, "redis": 0.8}}
     for name, figures in {"end_to_end": {"rates": [costly, row(200.0)]}, "soak": SOAK}.items():

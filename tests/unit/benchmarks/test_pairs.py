@@ -1,4 +1,4 @@
-"""Two commits are compared pair by pair, so that a noisy minute befalls both."""
+"""Two commits are compared pair by pair, so that a noisy minute affects both."""
 
 from __future__ import annotations
 

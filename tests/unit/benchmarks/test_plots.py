@@ -29,7 +29,10 @@ def test_a_committed_result_can_be_drawn(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not can_draw(), reason="matplotlib is an extra")
 def test_figures_of_an_older_shape_are_not_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is said what is missing; a benchmark that has just written its figures does not fail by them."""
+    """A result of an older shape is not drawn, and a line says so.
+
+    No error is raised, because the benchmark itself succeeded.
+    """
     file = tmp_path / "soak.json"
     file.write_text('{"benchmark": "soak", "figures": {"minutes": [{}]}}')
     assert draw(file) is None

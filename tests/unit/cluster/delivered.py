@@ -1,4 +1,4 @@
-"""The files that are delivered beside the code, as text and as values."""
+"""Reads the files in cluster/files that are delivered beside the code, as text or as parsed YAML."""
 
 from __future__ import annotations
 

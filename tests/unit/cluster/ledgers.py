@@ -1,4 +1,4 @@
-"""Posted checkouts and what the vendors received of them, for the tests of verdict and demo."""
+"""Posted checkouts, and the vendors' deliveries of them, for the tests of the verdict and the demo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The alerts and the dashboard that are delivered ask for series that the service gives."""
+"""The delivered alerts and the dashboard ask only for series that /metrics has."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ WORDS = {
 
 
 class _Control(MemoryControl):
-    """One mailbox with an entry, and a memory: what only Redis has."""
+    """A control channel with one mailbox, its backlog and a memory reading, which only Redis has otherwise."""
 
     async def depths(self) -> dict[str, MailboxDepth]:
         return {"sms-a": MailboxDepth("sms-a", {"normal": 1}, 0, 1000)}
@@ -57,7 +57,10 @@ class _Control(MemoryControl):
 
 @pytest.fixture
 async def series() -> Series:
-    """Every series /metrics can show: sample name → label → values. Rendered by the code that serves it."""
+    """Return every series that /metrics can show, as sample name → label → values.
+
+    The service's own code renders them.
+    """
     metrics = Metrics()
     for name, (kind, _, labels) in CATALOGUE.items():
         if kind == "counter":
@@ -106,7 +109,7 @@ EXPRESSIONS += [(panel["title"], target["expr"]) for panel in panels() for targe
 
 @pytest.mark.parametrize(("name", "expression"), EXPRESSIONS)
 def test_only_our_metrics_are_asked_for(series: Series, name: str, expression: str) -> None:
-    """Each metric, with its suffix, each label and each known value is one that /metrics can show."""
+    """Every metric and label in an expression, and every label value that is known, is one that /metrics can show."""
     bare = re.sub(r"\[[^]]*\]", "", expression)  # ranges
     grouped = {label for found in re.findall(r"\bby \(([^)]*)\)", bare) for label in found.replace(" ", "").split(",")}
     matched = re.findall(r'(\w+)\s*(=~|=)\s*"([^"]*)"', bare)
@@ -121,7 +124,10 @@ def test_only_our_metrics_are_asked_for(series: Series, name: str, expression: s
 
 
 def test_every_alert_says_what_and_what_to_do(series: Series) -> None:
-    """Unique names, a severity, a summary, an action; labels in a summary are labels of the expression's metrics."""
+    """Every alert has a unique name, a severity, a summary and an action.
+
+    Its summary uses only labels of its own metrics.
+    """
     names = [rule["alert"] for rule in rules()]
     assert len(set(names)) == len(names)
     for rule in rules():
@@ -135,7 +141,10 @@ def test_every_alert_says_what_and_what_to_do(series: Series) -> None:
 
 
 def test_prometheus_reads_the_rules_and_scrapes_the_service() -> None:
-    """One target: every replica answers with the sum over all, so two targets would count twice."""
+    """The rule files exist, and exactly one target is scraped.
+
+    Each replica answers with the sum of all, so two targets would count twice.
+    """
     found = loaded("prometheus.yml")
     assert all((FILES / name).is_file() for name in found["rule_files"])
     (job,) = found["scrape_configs"]
@@ -144,7 +153,7 @@ def test_prometheus_reads_the_rules_and_scrapes_the_service() -> None:
 
 
 def test_the_panels_do_not_overlap() -> None:
-    """Each has an id, a place of its own, and lines with letters of their own."""
+    """The panels do not overlap, and have unique ids. The lines of each panel have unique letters."""
     cells: set[tuple[int, int]] = set()
     for panel in panels():
         place = panel["gridPos"]

@@ -1,4 +1,4 @@
-"""The capacity model: arithmetic that can be followed by hand, and answers that say what they assume."""
+"""The capacity model. Its arithmetic can be followed by hand, and its answers name their assumptions."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def answer(load: Load, profile: Profile = PROFILE) -> dict[str, float]:
 
 
 def test_ten_million_a_day_by_hand() -> None:
-    """Each line is its cost times its rate, over what a core is planned for."""
+    """For a mean of 100 triggers/s, each line equals the arithmetic in the comments: cost times rate, divided by the
+    planned use of a core.
+    """
     found = answer(Load(DAY_S * 100, BOTH))
     assert found["triggers, mean"] == 100
     assert found["triggers, peak"] == 1000
@@ -77,14 +79,19 @@ def test_ten_million_a_day_by_hand() -> None:
 
 
 def test_an_idle_process_costs_too() -> None:
-    """Two replicas at 0.05 and two pools of two actors with as many for the fallback at 0.02, on top of the work."""
+    """The cores include the idle cost of each process: two intake replicas, and eight vendor actors including those
+    of the fallbacks.
+    """
     found = answer(Load(DAY_S * 100, BOTH), replace(PROFILE, intake_cores_idle=0.05, vendor_cores_idle=0.02))
     assert found["intake replicas"] == 2  # 1 core of work, 0.55 of each replica's
     assert found["CPU cores, ours"] == pytest.approx((2.3 + 2 * 0.05 + 8 * 0.02) / 0.6)
 
 
 def test_cells_share_the_load() -> None:
-    """One installation gets its part of the peak: the sum of all is not five times as much."""
+    """Five cells divide the load among them.
+
+    The sum of their CPU is that of the whole load, and not five times as much.
+    """
     found = answer(Load(DAY_S * 1000, BOTH, retention_s=1.0))
     assert found["cells"] == 5
     assert found["intake replicas"] == 5 * 4
@@ -93,13 +100,16 @@ def test_cells_share_the_load() -> None:
 
 
 def test_a_small_load_still_survives_a_kill() -> None:
-    """Two intake replicas and an actor per channel, however little there is to do."""
+    """Even the smallest load needs two intake replicas and one actor per channel."""
     found = answer(Load(1, BOTH))
     assert (found["intake replicas"], found["vendor actors, sms"], found["cells"]) == (2, 1, 1)
 
 
 def test_a_slow_vendor_needs_actors_not_cores() -> None:
-    """Calls in flight are the bound: ten times the latency, ten times the actors, the same CPU."""
+    """A vendor with ten times the latency needs ten times the actors, because each actor has a limit of open calls.
+
+    The CPU stays the same.
+    """
     quick, slow = Load(DAY_S * 100, BOTH, vendor_ms=100), Load(DAY_S * 100, BOTH, vendor_ms=1000)
     assert answer(slow)["vendor actors, sms"] == 20  # 1000 calls at once, 64 per actor, 80 % busy
     assert answer(slow)["CPU cores, ours"] == answer(quick)["CPU cores, ours"]
@@ -114,14 +124,19 @@ def test_a_slow_vendor_needs_actors_not_cores() -> None:
     ids=["one thread is not enough", "one memory is not enough"],
 )
 def test_more_than_one_redis_is_said(load: Load, profile: Profile) -> None:
-    """Beyond one thread or one memory the answer is more cells, and that this version has one."""
+    """A load that needs more than one Redis thread or memory needs several cells.
+
+    The answer says that these are separate installations.
+    """
     (cells,) = [need for need in needs(load, profile) if need.what == "cells"]
     assert cells.value > 1
     assert "installations" in cells.because
 
 
 def test_each_cell_has_its_own_floors() -> None:
-    """Ten years of records need five memories: five installations, each with two replicas and an actor per channel."""
+    """Each of five cells, needed for the memory of ten years of records, has at least two intake replicas and one
+    actor per channel.
+    """
     found = answer(Load(DAY_S, BOTH, retention_s=3600 * DAY_S))
     assert found["cells"] == 5  # 3,600 days × 86,400 × 2 × 400 B, of which 80 % may be used, 64 GiB each
     assert (found["intake replicas"], found["vendor actors, sms"]) == (10, 5)
@@ -129,7 +144,9 @@ def test_each_cell_has_its_own_floors() -> None:
 
 @pytest.mark.parametrize("per_s", [10, 500, 640, 1000, 5000])
 def test_the_pools_are_those_that_the_supervisor_would_keep(per_s: int) -> None:
-    """By dispatcher/core/plan/sizing.py: it leaves a pool of that size as it is, and makes a smaller one grow."""
+    """The supervisor (dispatcher/core/plan/sizing.py) leaves a pool of the estimated size as it is, and lets a
+    smaller one grow.
+    """
 
     def planned(live: int) -> int:
         return pool_size(float(per_s), 0.1, 0, concurrency=64, rate_per_s=None, live=live, least=1, most=10**9)
@@ -140,7 +157,7 @@ def test_the_pools_are_those_that_the_supervisor_would_keep(per_s: int) -> None:
 
 
 def test_an_outage_is_queued_at_the_mean_rate() -> None:
-    """And the line says so: what comes in at the peak, ten times that, is not what an hour of outage is sized for."""
+    """The memory is estimated for an outage at the mean rate, as the line says. A higher peak does not change it."""
     low, high = (needs(Load(DAY_S * 100, BOTH, peak_factor=factor), CHEAP) for factor in (1.0, 2.0))
     (memory,), (same,) = ([need for need in each if need.what == "Redis memory"] for each in (low, high))
     assert memory.value == same.value
@@ -148,7 +165,7 @@ def test_an_outage_is_queued_at_the_mean_rate() -> None:
 
 
 def test_what_the_configuration_must_say_is_named() -> None:
-    """The settings are for one cell: times the number of cells they are what is counted."""
+    """The estimate names the settings of one cell. Multiplied by the number of cells, they are the counted replicas."""
     load = Load(DAY_S * 1000, {"sms": 2.0, "email": 1.0})
     counted = answer(load)
     told = {need.what: need.value * counted["cells"] for need in settings_of(load, PROFILE)}
@@ -169,7 +186,7 @@ def test_the_default_that_is_named_is_the_settings() -> None:
     ("per_s", "unit"), [(49, "/s, BEYOND"), (50, "/s, within"), (200, "/s, within"), (210, "/s, BEYOND")]
 )
 def test_a_peak_beyond_the_rates_measured_is_marked(per_s: float, unit: str) -> None:
-    """The peak of one cell is marked, since the lines were fitted to one installation."""
+    """The peak of one cell is marked BEYOND if it lies outside of the rates that the profile was fitted to."""
     fitted = replace(CHEAP, fitted_per_s=(100.0, 200.0, 50.0), error_percent=32.1)
     load = Load(DAY_S * per_s, BOTH, peak_factor=1.0, retention_s=1.0)
     assert reach(load, fitted).unit == unit
@@ -178,7 +195,7 @@ def test_a_peak_beyond_the_rates_measured_is_marked(per_s: float, unit: str) -> 
 
 
 def test_more_cells_come_back_within_reach() -> None:
-    """A peak of 10,000/s are five cells of 2,000/s each; one cell of 3,000/s is beyond."""
+    """A peak of 10,000/s is within reach as five cells of 2,000/s. A single cell of 3,000/s is beyond."""
     load = Load(DAY_S * 1000, BOTH, retention_s=1.0)
     fitted = {"fitted_per_s": (50.0, 2000.0)}
     assert reach(load, replace(PROFILE, **fitted)).unit == "/s, within"
@@ -193,7 +210,10 @@ def test_a_profile_that_does_not_say_where_it_holds_holds_nowhere() -> None:
 
 
 def test_a_profile_tells_where_it_holds_and_how_far_it_is_off(tmp_path: Path) -> None:
-    """A profile of before the check has no error, which is not an error of nothing."""
+    """A profile is loaded with its fitted rates and its error.
+
+    A profile that was never checked has the error None, and not 0.
+    """
     file = tmp_path / "profile.json"
     unchecked = {**asdict(PROFILE), "fitted_per_s": [116, 250]}
     file.write_text(json.dumps(unchecked))
@@ -207,7 +227,7 @@ def test_a_profile_tells_where_it_holds_and_how_far_it_is_off(tmp_path: Path) ->
 
 @pytest.mark.parametrize("text", ["[]", "7", "{", "null"])
 def test_a_profile_that_is_no_object_is_refused(tmp_path: Path, text: str) -> None:
-    """The error is one sentence about the profile."""
+    """A profile file that holds no JSON object raises `ConfigError` with one sentence about the profile."""
     (tmp_path / "p.json").write_text(text)
     with pytest.raises(ConfigError, match="profile: cannot be read"):
         load_profile(tmp_path / "p.json")
@@ -220,7 +240,7 @@ def test_rates_that_are_none_are_refused(rates: object) -> None:
 
 
 def test_the_assumptions_do_not_depend_on_the_load() -> None:
-    """So that a table of several loads can say each of them once."""
+    """The reasons are the same for every load, so that a table of several loads shows each reason once."""
     small, large = (needs(Load(per_day, BOTH), PROFILE) for per_day in (1e3, 1e9))
     assert [need.because for need in small] == [need.because for need in large]
     assert reach(Load(1e3, BOTH), PROFILE).because == reach(Load(1e9, BOTH), PROFILE).because
@@ -228,7 +248,7 @@ def test_the_assumptions_do_not_depend_on_the_load() -> None:
 
 @given(st.floats(1, 1e10), st.floats(1, 100), st.floats(1, 1e7))
 def test_more_load_never_needs_less(per_day: float, peak_factor: float, retention_s: float) -> None:
-    """Twice the triggers need at least as much of everything."""
+    """Twice as many triggers need at least as much of everything."""
     load = Load(per_day, BOTH, peak_factor, retention_s)
     one, two = answer(load), answer(replace(load, per_day=per_day * 2))
     assert all(two[what] >= value for what, value in one.items())
@@ -239,7 +259,7 @@ def test_every_need_says_why() -> None:
 
 
 def test_channels_are_read() -> None:
-    """A name means one message; a share may be less than one."""
+    """A channel's name alone means one message for each trigger. A number after `=` may be less than one."""
     assert parse_channels("sms,email=0.5") == {"sms": 1.0, "email": 0.5}
 
 
@@ -256,13 +276,15 @@ def test_a_bad_profile_names_the_figure(value: object) -> None:
 
 
 def test_an_idle_cost_of_a_whole_core_is_refused() -> None:
-    """Nothing would be left of it to work with."""
+    """A profile in which an idle process uses all that is planned of a core is refused, because no time would be
+    left for work.
+    """
     with pytest.raises(ConfigError, match="vendor_cores_idle"):
         Profile.parse({**asdict(PROFILE), "vendor_cores_idle": 0.6})
 
 
 def test_the_command_prints_a_table(tmp_path: Path) -> None:
-    """One column per load."""
+    """`dispatcher capacity` prints one column for each load."""
     file = tmp_path / "profile.json"
     file.write_text(json.dumps(asdict(PROFILE)))
     words = ["--per-day", "1e7", "--per-day", "1e8", "--profile", str(file)]

@@ -1,4 +1,4 @@
-"""The foreground tells what concerns delivery."""
+"""The foreground shows problems of delivery."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from cluster.local.delivery_warnings import DeliveryWarnings
 def test_the_foreground_tells_when_a_stall_begins_and_ends(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Once each, however often it is asked; a service that does not answer changes nothing."""
+    """The foreground prints one line when a stall begins and one when it ends.
+
+    A service that does not answer changes nothing.
+    """
     warnings = DeliveryWarnings("http://127.0.0.1:8000")
     stall = {"stalled": [{"vendor": "a", "channel": "sms"}], "channels_without_vendor": ["email"]}
     answers = [{"stalled": [], "channels_without_vendor": []}, stall, stall, OSError("away"), IncompleteRead(b""), {}]

@@ -1,4 +1,4 @@
-"""The demo ends with a verdict: it succeeds only when everything arrived once."""
+"""The demo ends with a verdict. It succeeds only if everything arrived exactly once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.unit.cluster.ledgers import CHANNELS, FIRST, SECOND, ledger, posted, 
 
 
 class FakeService:
-    """Stands in for a running installation: what its vendors received is given."""
+    """Stands in for a running installation. The test gives what its vendors received."""
 
     def __init__(self, received: dict[str, list[dict[str, Any]]], code: int, left: list[str]) -> None:
         self._received, self._code, self._left = received, code, left
@@ -54,7 +54,7 @@ def run_demo(
     left: tuple[str, ...] = (),
     stalled: tuple[str, ...] = (),
 ) -> tuple[int, str, dict[str, Any]]:
-    """The demo on a fake service: exit status, output, the summary it wrote."""
+    """Run the demo on a fake service. Return its exit status, its output, and the summary that it wrote."""
     service = FakeService(received, code, list(left))
     service.stalled = [{"vendor": vendor} for vendor in stalled]
     drained = demo_module.drained
@@ -68,7 +68,7 @@ def run_demo(
 
 
 def test_the_demo_succeeds_when_all_is_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Exit 0, and the sentence says so."""
+    """If everything was delivered once, the demo exits with 0 and its sentence says so."""
     code, output, summary = run_demo(monkeypatch, tmp_path, posted(FIRST, SECOND), ledger())
     assert code == 0
     assert "nothing lost, nothing repeated, all delivered" in output
@@ -115,7 +115,9 @@ FAILURES: dict[str, tuple[dict[str, Any], str]] = {
 def test_the_demo_fails_when_anything_is_wrong(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, changes: dict[str, Any], sentence: str
 ) -> None:
-    """Exit 1 and one sentence that says what; never the sentence of success."""
+    """If anything went wrong, the demo exits with 1 and a sentence that names it, and never prints the sentence of
+    success.
+    """
     arguments = {"posts": posted(FIRST, SECOND), "received": ledger(), **changes}
     code, output, _ = run_demo(monkeypatch, tmp_path, **arguments)
     assert code == 1
@@ -124,7 +126,7 @@ def test_the_demo_fails_when_anything_is_wrong(
 
 
 def test_the_demo_fails_when_it_cannot_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Exit 1 with the reason, and what was started is cleaned up."""
+    """If the service does not start, the demo exits with 1 and the reason, and cleans up what it started."""
 
     class Broken(FakeService):
         def start(self) -> float:
@@ -138,7 +140,7 @@ def test_the_demo_fails_when_it_cannot_start(monkeypatch: pytest.MonkeyPatch, tm
 
 
 def test_the_judge_waits_for_what_is_still_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The demo asks again while something is missing, until all is there."""
+    """While deliveries are missing, the demo asks again until all have arrived."""
     late = ledger(sms_a=[said(FIRST)])
     monkeypatch.setattr(demo_module.time, "sleep", lambda _: late["sms-a"].append(said(SECOND)))
     verdict = demo_module.drained(FakeService(late, 0, []), posted(FIRST, SECOND))  # type: ignore[arg-type]

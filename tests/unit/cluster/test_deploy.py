@@ -1,4 +1,4 @@
-"""`deploy` refuses by itself before it asks any cluster, and judges the answers of the nodes."""
+"""`deploy` checks its own arguments before it asks any cluster. Then it judges the reports of the nodes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def nodes(head: NodeReport | None = None, worker: NodeReport | None = None) -> l
 
 
 def test_nothing_is_wrong_with_nodes_that_have_everything() -> None:
-    """No fault, no warning."""
+    """Nodes that have everything cause no error and no warning."""
     assert warnings_about(nodes(), unsafe_redis=False) == []
 
 
 def test_each_fault_names_its_node() -> None:
-    """One line for each, so that all are mended at once."""
+    """The error has one line with the node's address for each fault of each node, so that all can be mended at once."""
     lacks = NodeReport(faults=["RAY_AUTH_MODE is not set", "vendors.sms-a.options.auth_token: ${SMS_SECRET}: not set"])
     with pytest.raises(ConfigError) as refused:
         warnings_about(
@@ -43,7 +43,10 @@ def test_each_fault_names_its_node() -> None:
 
 
 def test_a_redis_that_can_lose_is_refused_unless_told() -> None:
-    """Said once, though every node finds it."""
+    """A Redis that can lose data is refused.
+
+    With `unsafe_redis` it becomes one warning, although every node reports it.
+    """
     unsafe = NodeReport(redis_faults=["appendonly is no"], outside_store=True)
     with pytest.raises(ConfigError, match=r"can lose .*appendonly is no$"):
         warnings_about(nodes(unsafe, unsafe), unsafe_redis=False)
@@ -59,25 +62,28 @@ def test_a_redis_that_can_lose_is_refused_unless_told() -> None:
     ],
 )
 def test_what_goes_on_with_a_word(found: list[Node], word: str) -> None:
-    """It runs, and is told."""
+    """These differences between nodes cause a warning, and no error."""
     (warning,) = warnings_about(found, unsafe_redis=False)
     assert word in warning
 
 
 def test_a_cluster_without_a_machine_for_replicas_is_refused() -> None:
-    """Nothing could start there, and waiting would not help."""
+    """A cluster in which no node has CPUs is refused, because no replica could ever start."""
     with pytest.raises(ConfigError, match="no node has CPUs"):
         warnings_about(nodes()[:1], unsafe_redis=False)
 
 
 def test_an_address_that_others_reach_needs_keys() -> None:
-    """Said before any cluster is asked."""
+    """A public `--host` without `--api-keys` is refused before any cluster is asked."""
     with pytest.raises(ConfigError, match=r"--host 0.0.0.0: .*--api-keys FILE"):
         deploy(replace(Target("127.0.0.1:1", "redis://x"), host="0.0.0.0"), CONFIG)
 
 
 def test_a_wrong_file_is_found_before_any_cluster_is_asked(tmp_path: Path) -> None:
-    """A fault of the file is told with its field. A secret that is missing here may be where the replicas run."""
+    """A wrong option in the file is refused with its field.
+
+    A secret that is missing here is no fault, because the replicas may have it.
+    """
     wrong = tmp_path / "c.yaml"
     wrong.write_text("vendors: {a: {adapter: smtp, channel: email, options: {sendr: Shop, host: '${NOT_HERE}'}}}")
     with pytest.raises(ConfigError, match=r"vendors\.a\.options\.sendr: is not an option"):
@@ -86,14 +92,14 @@ def test_a_wrong_file_is_found_before_any_cluster_is_asked(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("address", ["head", "head:http", "ray://head", ":6379"])
 def test_what_is_no_address_is_refused(address: str) -> None:
-    """The answer shows what an address looks like."""
+    """A wrong cluster address is refused, and the error shows how an address looks."""
     with pytest.raises(ConfigError, match=r"must be HEAD:6379, ray://HEAD:10001"):
         join(address)
 
 
 @pytest.mark.parametrize("scheme", ["", "ray://"])
 def test_where_nobody_listens_the_answer_is_quick(scheme: str) -> None:
-    """Ray itself would try for a minute."""
+    """If no cluster listens at the address, `join` raises `ConfigError` soon. Ray itself would try for a minute."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -114,7 +120,10 @@ def test_where_nobody_listens_the_answer_is_quick(scheme: str) -> None:
 def test_every_node_says_that_the_service_stops_before_it_refuses(
     notice_s: float, alone: bool, told: list[tuple[float, tuple[str, ...]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where others run on Serve too, its own health is not ours to deny."""
+    """A stopping node first answers that it is not ready, and refuses triggers only after the notice time.
+
+    If other applications run on Serve too, only our own routes change, and not Serve's health.
+    """
     passed_s, found = 0.0, list[tuple[float, tuple[str, ...]]]()
 
     def sleep(seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""A drill's figures mean what their names say."""
+"""The figures of a drill mean what their names say."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ def plan(at_s: float, **takes_new: bool) -> dict[str, Any]:
     ],
 )
 def test_switches_are_counted_in_the_worst_minute(switches_s: list[float], most: int) -> None:
-    """Switches are counted for one vendor, and plans that change something else are none."""
+    """Counted are the most changes of one vendor's `takes_new` within any minute.
+
+    A plan that changes nothing about it does not count.
+    """
     history, takes = [plan(0, a=True, b=True)], True
     for at_s in switches_s:
         takes = not takes
@@ -42,7 +45,10 @@ def test_switches_are_counted_in_the_worst_minute(switches_s: list[float], most:
 
 
 def fault(began_s: float, *repeats: str, wakes: bool = False) -> Window:
-    """It took 0.1 s to befall, and lasted for 5."""
+    """Return a fault that took 0.1 s to start and lasted for 5 s.
+
+    Its kills explain repeats of the vendors `repeats`.
+    """
     return Window(
         Drill("x", "", 5, lambda service: None, repeats=repeats, wakes=wakes), began_s, began_s + 0.1, began_s + 5
     )
@@ -77,7 +83,7 @@ KILL, NODE, FREEZE = fault(100, "a"), fault(100, "a", "b"), fault(100, "a", wake
 def test_a_repeat_is_explained_by_a_fault_that_covered_it(
     copies: list[tuple[float, str]], windows: list[Window], unexplained: int
 ) -> None:
-    """By when its vendor had it, and which that was."""
+    """A fault explains a repeat only if a vendor that it hit had received a copy at the time of the fault."""
     verdict = Verdict(copies={"N1/sms": copies})
     assert Run([], windows, verdict).unexplained() == ["N1/sms"] * unexplained
 
@@ -92,20 +98,26 @@ def test_a_repeat_is_explained_by_a_fault_that_covered_it(
     ],
 )
 def test_a_fault_explains_no_more_than_was_in_flight(windows: list[Window], sent: int, unexplained: int) -> None:
-    """At a hundred a second on each of two channels; each has its own bound."""
+    """A fault explains at most as many repeats per channel as were in flight, here 50 at 100 a second."""
     copies = {f"N{n}/sms": [(99.9, "a"), (103.0, "a")] for n in range(sent)}
     copies |= {f"M{n}/email": [(99.9, "a"), (103.0, "a")] for n in range(50)}
     assert len(Run([], windows, Verdict(copies=copies), rate_per_s=100.0).unexplained()) == unexplained
 
 
 def test_of_those_on_waking_one_is_explained() -> None:
-    """Others would have been sent by one who did not ask whether he lives."""
+    """When a frozen actor continues, one repeat is explained.
+
+    More would mean that it sent without checking its claims.
+    """
     copies = {f"N{n}/sms": [(102.5, "b"), (105.05, "a")] for n in range(3)}
     assert len(Run([], [FREEZE], Verdict(copies=copies)).unexplained()) == 2
 
 
 def test_every_fault_that_kills_says_whose_calls() -> None:
-    """The named vendors exist, and a fault that kills no vendor actor and no Redis explains no repeat."""
+    """The drills that kill or freeze vendor actors, or restart Redis, name the vendors whose repeats they explain.
+
+    No other drill names any.
+    """
     said = {name: drill.repeats for name, drill in DRILLS.items() if drill.repeats}
     assert said == {
         "actor-kill": (FIRST,),
@@ -121,7 +133,7 @@ def posts(due_s: list[float]) -> list[Posted]:
 
 
 def run_of(due_s: list[float], delivered_s: list[float | None], window: Window, **fields: Any) -> Run:
-    """One SMS for each trigger; None: it never came."""
+    """Return a run with one SMS for each due time. A delivery time of None means that the SMS never came."""
     at = {f"N{n}/sms": at_s for n, at_s in enumerate(delivered_s) if at_s is not None}
     return Run(posts(due_s), [window], Verdict(delivered_at=at), **fields)
 
@@ -136,7 +148,9 @@ def run_of(due_s: list[float], delivered_s: list[float | None], window: Window, 
     ],
 )
 def test_kept_up_is_the_worst_five_seconds_of_the_fault(late_s: dict[int, float], share: float) -> None:
-    """Ten triggers a second, broken from second 10 to 20."""
+    """At ten triggers a second and a fault from second 10 to 20, `kept_up` is the delivered share of the worst five
+    seconds.
+    """
     due = [n / 10 for n in range(300)]
     drill = Drill("x", "", 10, lambda service: None)
     run = run_of(due, [at + late_s.get(n, 0.0) for n, at in enumerate(due)], Window(drill, 10.0, 10.0, 20.0))
@@ -144,7 +158,10 @@ def test_kept_up_is_the_worst_five_seconds_of_the_fault(late_s: dict[int, float]
 
 
 def test_what_was_begun_before_a_fault_is_done_when_its_last_is() -> None:
-    """Triggers after the fault do not count, however late, and without earlier ones there is no figure."""
+    """The figure is the time from the fault to the last delivery of a trigger from before it.
+
+    Without such triggers it is None.
+    """
     run = run_of([1.0, 2.0, 11.0], [1.1, 12.5, 30.0], fault(10.0))
     assert begun_before_s(run) == 2.5
     assert begun_before_s(run_of([1.0], [1.1], fault(10.0))) == 0.0
@@ -189,12 +206,14 @@ def test_what_is_held_is_not_lost_and_hold_knows_no_excuse(changes: dict[str, An
     ],
 )
 def test_an_open_breaker_lets_so_many_probes_through(seconds: float, answers_s: float, most: int) -> None:
-    """By the sandbox's settings, at their worst."""
+    """With the sandbox's breaker settings, at most so many probes reach a vendor within this time."""
     assert probes_most(seconds, answers_s) == most
 
 
 def test_the_storm_leaves_out_what_it_says() -> None:
-    """And draws from all the others."""
+    """The storm draws from all drills except those in `NO_STORM`, and `dispatcher drill` lists each of these with
+    its reason.
+    """
     assert NO_STORM.keys() <= DRILLS.keys()
     assert {*STORM_OF} == {
         *("vendor-error", "vendor-hang", "vendor-flap", "all-vendors-down"),
@@ -205,7 +224,7 @@ def test_the_storm_leaves_out_what_it_says() -> None:
 
 
 def test_every_bar_is_of_a_drill_and_a_figure_there_is() -> None:
-    """Otherwise nothing would ever be held to it."""
+    """Each bar names a drill and a figure that exist, once. Otherwise no run would ever be compared with it."""
     assert {bar.drill for bar in BARS} <= {*DRILLS, STORM}
     assert {bar.figure for bar in BARS} <= FIELDS.keys()
     assert len({(bar.drill, bar.figure) for bar in BARS}) == len(BARS)
@@ -225,7 +244,10 @@ def test_a_bar_says_whether_the_worst_run_met_it(bar: Bar, worst: float, words: 
 
 
 def test_the_worst_of_all_runs_is_held_to_the_bars() -> None:
-    """A share's worst is its least; a figure that no run has is not compared."""
+    """The worst run is compared with each bar. For a share, the worst is the smallest.
+
+    A figure that no run has is not compared.
+    """
     runs = [
         {**dict.fromkeys(FIELDS), "switches a minute": 1, "kept up %": 93.0},
         {**dict.fromkeys(FIELDS), "switches a minute": 3, "kept up %": 99.0},

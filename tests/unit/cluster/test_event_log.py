@@ -1,4 +1,4 @@
-"""Events of all actors are in one file, and the foreground shows those that matter."""
+"""The events of all actors are copied into one file, and the foreground shows warnings and errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def actors(tmp_path: Path) -> Path:
 
 
 def test_warnings_are_shown_and_all_events_are_kept(actors: Path, tmp_path: Path) -> None:
-    """Whatever the file of the actor is called."""
+    """All events of an actor are kept in the file, and only the warning is shown. Other lines are left out."""
     log = EventLog(actors, tmp_path / "logs")
     with (actors / "worker-56hexdigits-01000000-77.err").open("w") as file:
         file.write("some warning of a library\n" + line("info", "term_begun", term=3))
@@ -35,7 +35,10 @@ def test_warnings_are_shown_and_all_events_are_kept(actors: Path, tmp_path: Path
 
 
 def test_nothing_is_read_twice_or_by_half(actors: Path, tmp_path: Path) -> None:
-    """A line that is not finished is read when it is; actors that come later are read from their beginning."""
+    """No line is read twice, and an unfinished line is read when it is complete.
+
+    A new actor's file is read from its beginning.
+    """
     log, first, second = EventLog(actors, tmp_path / "logs"), actors / "worker-a.err", actors / "worker-b.err"
     whole = line("error", "store_broke")
     first.write_text(whole[:20])
@@ -47,7 +50,7 @@ def test_nothing_is_read_twice_or_by_half(actors: Path, tmp_path: Path) -> None:
 
 
 def test_a_storm_is_one_line(actors: Path, tmp_path: Path) -> None:
-    """Ten thousand dead letters do not hide the breaker that opened."""
+    """At most `SHOWN_MAX` lines are shown at once. One more line counts the rest and names the file."""
     log = EventLog(actors, tmp_path / "logs")
     (actors / "worker-a.err").write_text(line("warning", "notification_dead") * 100)
     shown = log.read()
@@ -56,7 +59,7 @@ def test_a_storm_is_one_line(actors: Path, tmp_path: Path) -> None:
 
 
 def test_the_file_is_turned_over(actors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It never takes more than its part of the disk."""
+    """The file is renamed when it is full, and only `FILES_MAX` old files are kept."""
     monkeypatch.setattr(event_log, "BYTES_MAX", 300)
     log = EventLog(actors, tmp_path / "logs")
     for number in range(20):
@@ -71,7 +74,7 @@ def test_the_file_is_turned_over(actors: Path, tmp_path: Path, monkeypatch: pyte
 def test_what_cannot_be_written_is_shown_all_the_same(
     actors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A full disk is no reason for silence."""
+    """If the file cannot be written, for example on a full disk, the warning is still shown."""
     log = EventLog(actors, tmp_path / "logs")
 
     def full(*_: object) -> None:
@@ -83,12 +86,12 @@ def test_what_cannot_be_written_is_shown_all_the_same(
 
 
 def test_an_event_without_a_time_is_shown() -> None:
-    """Whatever a line holds."""
+    """An event whose timestamp cannot be read is shown with the timestamp as it is."""
     assert text_of({"event": "x", "level": "error", "timestamp": "soon", "count": 2}) == "soon error x count=2"
 
 
 def test_the_haproxy_wrapper_is_heard_too(actors: Path, tmp_path: Path) -> None:
-    """From the moment on when the log is opened: the folder keeps the files of earlier runs."""
+    """The events of the HAProxy wrapper are shown too, but only those written after the log was opened."""
     node = tmp_path / "runtime" / "56hexdigits"
     node.mkdir(parents=True)
     old, new = node / "a.s.1.1.stderr.log", node / "a.s.1.2.stderr.log"

@@ -32,7 +32,10 @@ def lines(tmp_path: Path, *arguments: str) -> list[str]:
 
 
 def test_the_used_route_comes_first_and_the_rest_behind_it(tmp_path: Path) -> None:
-    """The event's own priority counts, and each line says what the route names and which vendors it means."""
+    """The first line is the used route, and other fitting routes follow.
+
+    Each line has the route's conditions and its vendors.
+    """
     assert lines(tmp_path, "--event", "login.code", "--country", "NO") == [
         "used: routes.1 (event login.code; priority high): sms-a, then sms-b",
         "also fits: routes.0 (country NO, SE): sms-b, then sms-a",
@@ -40,10 +43,13 @@ def test_the_used_route_comes_first_and_the_rest_behind_it(tmp_path: Path) -> No
 
 
 def test_a_split_is_shown_in_percent(tmp_path: Path) -> None:
-    """Weights are parts of their sum."""
+    """The weights of a split are shown in percent of their sum."""
     assert lines(tmp_path, "--tenant", "gold") == ["used: routes.2 (tenant gold): sms-a 70.0% or sms-b 30.0%"]
 
 
 def test_without_a_route_it_says_that_the_trigger_is_refused(tmp_path: Path) -> None:
-    """An unknown country fits no list of countries."""
+    """If no route fits, one line says that the trigger is refused.
+
+    Without a country, no route with a list of countries fits.
+    """
     assert lines(tmp_path) == ["refused: no route carries sms for this notification (422)"]

@@ -1,4 +1,4 @@
-"""The files in cluster/files say what the code says, and the tools that read them accept them."""
+"""The files in cluster/files agree with the code, and the tools that read them accept them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def settings() -> Settings:
 
 @pytest.fixture(scope="module")
 def kubernetes() -> dict[str, Any]:
-    """The RayService and the ConfigMaps of rayservice.yaml, by name."""
+    """Return the RayService and the ConfigMaps of rayservice.yaml, by name."""
     found = [
         each for each in yaml.safe_load_all(text("rayservice.yaml")) if each["kind"] in ("RayService", "ConfigMap")
     ]
@@ -55,14 +55,14 @@ def spec(kubernetes: dict[str, Any]) -> Any:
 
 @pytest.fixture(scope="module")
 def groups(spec: Any) -> dict[str, Any]:
-    """The pods of the head and of each worker group."""
+    """Return the pod specifications of the head and of each worker group, by name."""
     workers = {group["groupName"]: group["template"]["spec"] for group in spec["workerGroupSpecs"]}
     return {"head": spec["headGroupSpec"]["template"]["spec"], **workers}
 
 
 @pytest.fixture(scope="module")
 def entries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The applications of serve.yaml as Ray reads them, their files being here."""
+    """Return the applications of serve.yaml as Ray reads them, by name, with paths that exist on this machine."""
     from ray.serve.schema import ServeDeploySchema
 
     keys = tmp_path_factory.mktemp("keys") / "api_keys.json"
@@ -74,12 +74,15 @@ def entries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def pools(entries: dict[str, Any]) -> dict[str, Any]:
-    """The deployment that each entry makes."""
+    """Return the deployment that each entry makes, by the entry's name."""
     return {name: built(entry) for name, entry in entries.items()}
 
 
 def built(entry: Any) -> Any:
-    """Build an entry as Serve does: import, turn `args` into the builder's model, call it."""
+    """Build an entry as Serve does: import the builder, validate `args` by its model, and call it.
+
+    Return the deployment.
+    """
     from ray._common.utils import import_attr
     from ray.serve._private.api import call_user_app_builder_with_args_if_necessary
 
@@ -90,7 +93,7 @@ def built(entry: Any) -> Any:
 def test_serve_yaml_makes_the_applications_that_the_code_makes(
     entries: dict[str, Any], pools: dict[str, Any], settings: Settings
 ) -> None:
-    """Name by name the same deployment: options, arguments, class."""
+    """Each entry of serve.yaml makes the same deployment as the code: the same options, arguments and class."""
     from serve_app.applications import applications, cluster_place
 
     runtime = {
@@ -109,13 +112,19 @@ def test_serve_yaml_makes_the_applications_that_the_code_makes(
 
 
 def test_an_entry_overrides_nothing(entries: dict[str, Any]) -> None:
-    """Options stand in the code once, so that `deploy` and the files make the same."""
+    """No entry overrides a deployment's options.
+
+    They stand in the code only, so that `deploy` and the files make the same.
+    """
     for entry in entries.values():
         assert "deployments" not in entry.model_dump(exclude_unset=True)
 
 
 def test_replicas_ask_for_cores_that_make_ray_add_a_machine(pools: dict[str, Any]) -> None:
-    """At 0.01 of a core Ray would put 200 on a machine with two."""
+    """Each replica asks for a real part of a core.
+
+    With 0.01 of a core, Ray would put 200 replicas on a machine with two cores.
+    """
     for name, pool in pools.items():
         assert pool.ray_actor_options["num_cpus"] >= (0.5 if name == "intake" else 0.25), name
 
@@ -132,27 +141,30 @@ def test_replicas_ask_for_cores_that_make_ray_add_a_machine(pools: dict[str, Any
 def test_a_builder_refuses_what_it_cannot_build(
     entries: dict[str, Any], name: str, change: dict[str, str], word: str
 ) -> None:
-    """A wrong entry fails with the reason, and a missing key file does not open the door."""
+    """A wrong entry fails with the reason. In particular, a missing key file does not start a service without keys."""
     entry = entries[name].model_copy(update={"args": {**entries[name].args, **change}})
     with pytest.raises((ConfigError, ValidationError), match=word):
         built(entry)
 
 
 def test_kuberay_serves_the_same_file(kubernetes: dict[str, Any]) -> None:
-    """One list of applications, however they are deployed."""
+    """rayservice.yaml contains the same applications as serve.yaml and the same configuration as config-1.yaml."""
     assert yaml.safe_load(kubernetes["dispatcher"]["spec"]["serveConfigV2"]) == loaded("serve.yaml")
     assert yaml.safe_load(kubernetes["dispatcher-config"]["data"]["config-1.yaml"]) == loaded("config-1.yaml")
 
 
 def test_no_environment_of_serve_in_the_serve_file() -> None:
-    """A runtime_env reaches replicas only: half the service would run in another mode."""
+    """serve.yaml has no `runtime_env`.
+
+    It would reach only the replicas, so that the rest of the service ran in another mode.
+    """
     assert "runtime_env" not in json.dumps(loaded("serve.yaml"))
 
 
 def test_every_pod_has_the_settings_the_secrets_and_the_files(
     kubernetes: dict[str, Any], groups: dict[str, Any]
 ) -> None:
-    """A builder or a replica may run on any of them."""
+    """Every pod has Ray's settings, the secrets and the files, because builders and replicas may run on any pod."""
     assert kubernetes["dispatcher-ray-settings"]["data"] == BOTH
     for name, pod in groups.items():
         (container,) = pod["containers"]
@@ -175,7 +187,7 @@ def test_every_pod_has_the_settings_the_secrets_and_the_files(
 
 
 def test_secrets_are_references(kubernetes: dict[str, Any]) -> None:
-    """No file holds a password: each option that needs one is a ${} name, and no Secret is written out."""
+    """No file holds a password. Each option of a vendor is a `${NAME}` reference, and no Secret is written out."""
     assert all(document["kind"] != "Secret" for document in kubernetes.values())
     for vendor in loaded("config-1.yaml")["vendors"].values():
         assert all(re.fullmatch(r"\$\{[A-Z_]+\}", value) for value in vendor["options"].values())
@@ -184,14 +196,19 @@ def test_secrets_are_references(kubernetes: dict[str, Any]) -> None:
 
 
 def test_the_gcs_has_a_redis_of_its_own(spec: Any) -> None:
-    """Losing Ray's Redis must not touch what was accepted, and the other way round."""
+    """Ray's GCS and the notifications use different Redis servers, so that the loss of one does not affect the
+    other.
+    """
     gcs = spec["gcsFaultToleranceOptions"]
     assert gcs["redisAddress"]
     assert gcs["redisPassword"]["valueFrom"]["secretKeyRef"]["name"] != "dispatcher-redis"
 
 
 def test_the_pods_hold_what_the_pools_may_grow_to(spec: Any, entries: dict[str, Any], pools: dict[str, Any]) -> None:
-    """The smallest cluster holds every pool at its least, the largest every pool at its most, twice while replaced."""
+    """The smallest cluster has cores for every pool at its least.
+
+    The largest has twice the cores of every pool at its most.
+    """
     assert spec["enableInTreeAutoscaling"] is True
     assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
     least = most = 0.0
@@ -208,7 +225,7 @@ def test_the_pods_hold_what_the_pools_may_grow_to(spec: Any, entries: dict[str, 
 
 
 def test_a_pod_may_take_as_long_as_a_drain(groups: dict[str, Any], pools: dict[str, Any]) -> None:
-    """Kubernetes kills only after load balancers had time to leave, and every replica had its own."""
+    """Kubernetes kills a worker pod only after the stop notice and the longest drain of a replica are over."""
     drain_s = max(pool._deployment_config.graceful_shutdown_timeout_s for pool in pools.values())
     (worker,) = groups["actors"]["containers"]
     notice_s = notice_of(worker["lifecycle"]["preStop"]["exec"]["command"], main.commands["node"].commands["leave"])  # type: ignore[attr-defined]
@@ -223,7 +240,7 @@ def notice_of(words: list[str], command: click.Command) -> float:
 
 
 def test_the_versions_are_one(spec: Any, groups: dict[str, Any]) -> None:
-    """The image that is built is the one that is run, with the Ray that is locked."""
+    """All files name the image that the Dockerfile builds, and the Ray version of the lock file."""
     locked = re.search(r"^ray==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
     assert locked and spec["rayVersion"] == locked[1]
     named = {container["image"] for pod in groups.values() for container in pod["containers"]}
@@ -236,14 +253,14 @@ def test_the_versions_are_one(spec: Any, groups: dict[str, Any]) -> None:
 
 
 def instructions() -> list[tuple[str, str]]:
-    """The Dockerfile's instructions, continued lines joined, comments dropped."""
+    """Return the Dockerfile's instructions as (word, rest), with continued lines joined and comments dropped."""
     lines = [line for line in text("Dockerfile").splitlines() if line and not line.startswith("#")]
     joined = "\n".join(lines).replace("\\\n", " ")
     return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in joined.splitlines())]
 
 
 def test_the_image_has_the_settings() -> None:
-    """Its environment is what cluster/local/ray_settings.py says, and the launcher of our HAProxy."""
+    """The image's environment is that of cluster/local/ray_settings.py, plus the path of the HAProxy wrapper."""
     found = [word.partition("=")[::2] for kind, rest in instructions() if kind == "ENV" for word in shlex.split(rest)]
     launcher = {"RAY_SERVE_HAPROXY_BINARY_PATH": "/opt/dispatcher/haproxy"}
     assert dict(found) == {**BOTH, **launcher}
@@ -251,7 +268,9 @@ def test_the_image_has_the_settings() -> None:
 
 
 def test_the_image_is_pinned_and_not_root() -> None:
-    """A pinned base, hashed requirements, what is copied exists and passes the ignore file, a numeric user."""
+    """The base image and the requirements are pinned, everything copied exists and is not ignored, and the user is
+    not root.
+    """
     found = instructions()
     stages = [rest for kind, rest in found if kind == "FROM"]
     assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+(@sha256:[0-9a-f]{64})? AS base", stages[0])
@@ -268,14 +287,14 @@ def test_the_image_is_pinned_and_not_root() -> None:
 
 
 def test_the_image_has_no_development_tool() -> None:
-    """Its last stage installs the runtime lock and the wheel."""
+    """The last stage of the image contains neither development requirements nor the source."""
     found = instructions()
     last = [rest for _, rest in found[max(n for n, (kind, _) in enumerate(found) if kind == "FROM") :]]
     assert not any("requirements-dev" in rest or "/source" in rest for rest in last)
 
 
 def test_ray_up_is_accepted_by_ray() -> None:
-    """Ray's launcher fills in its defaults and finds the file valid."""
+    """Ray's launcher validates ray-up.yaml, which starts exactly two workers."""
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     prepared = prepare_config(loaded("ray-up.yaml"))
@@ -285,7 +304,9 @@ def test_ray_up_is_accepted_by_ray() -> None:
 
 
 def test_ray_up_uses_ray_as_the_pods_do(spec: Any) -> None:
-    """No replica on the head, the least object store, a token: by each way to start it."""
+    """ray-up.yaml starts Ray with the same options as rayservice.yaml: no CPUs on the head, a small object store, a
+    token.
+    """
     found = loaded("ray-up.yaml")
     head, worker = found["head_start_ray_commands"][-1], found["worker_start_ray_commands"][-1]
     for name, command in (("headGroupSpec", head), ("workerGroupSpecs", worker)):
@@ -298,7 +319,10 @@ def test_ray_up_uses_ray_as_the_pods_do(spec: Any) -> None:
 
 
 def test_the_unit_of_a_node_starts_ray_again() -> None:
-    """With the variables that `dispatcher node prepare` writes, and Ray's own words for what it is told."""
+    """The unit restarts Ray after any end, and waits for its drain.
+
+    It reads the node's variables and uses only options that Ray knows.
+    """
     unit = configparser.RawConfigParser(strict=False)
     unit.optionxform = str  # type: ignore[assignment, method-assign]
     unit.read_string(text("dispatcher-node.service"))
@@ -316,7 +340,10 @@ def test_the_unit_of_a_node_starts_ray_again() -> None:
 
 
 def test_the_unit_runs_up_and_waits_for_its_drain(pools: dict[str, Any]) -> None:
-    """systemd signals only the program and waits longer than it drains; `up` knows every word of the command line."""
+    """systemd signals only the program, and waits longer than the program's notice and drain.
+
+    `up` knows every option in the unit.
+    """
     unit = configparser.ConfigParser(interpolation=None, strict=True)
     unit.optionxform = str  # type: ignore[assignment, method-assign]
     unit.read_string(text("dispatcher.service"))
@@ -335,7 +362,10 @@ def test_the_unit_runs_up_and_waits_for_its_drain(pools: dict[str, Any]) -> None
 
 
 def test_the_configuration_is_valid() -> None:
-    """By the command that the README names, where the secrets are; elsewhere it names each variable by its field."""
+    """`config check` accepts config-1.yaml if the secrets are set.
+
+    Otherwise it names each missing variable, at the field that needs it.
+    """
     words = ["config", "check", str(FILES / "config-1.yaml")]
     there = {"TWILIO_ACCOUNT_SID": "AC1", "SMS_SENDER": "+4915112345678", "SMTP_HOST": "smtp.example.com"}
     there |= {"EMAIL_SENDER": "Shop <shop@example.com>", "SMTP_USERNAME": "u", "SMTP_PASSWORD": "p\n"}
@@ -351,7 +381,7 @@ def test_the_configuration_is_valid() -> None:
 
 
 def test_the_readme_names_every_file() -> None:
-    """And no other."""
+    """The README of cluster/files names every file there, and no file that does not exist."""
     named = {name for name in re.findall(r"`([\w.-]+)`", text("README.md")) if (FILES / name).exists()}
     there = {path.name for path in FILES.iterdir()} - {"README.md", "Dockerfile.dockerignore"}
     assert named == there

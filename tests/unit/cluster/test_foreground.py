@@ -1,4 +1,4 @@
-"""The service goes on when nobody can read what it says."""
+"""The service continues if its output streams can no longer be written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GONE = {"a pipe": errno.EPIPE, "a terminal": errno.EIO, "a full disk": errno.ENO
 
 
 class Gone(io.TextIOBase):
-    """A stream that takes no more lines."""
+    """A stream whose every write raises `OSError` with the given number."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -28,7 +28,7 @@ class Gone(io.TextIOBase):
 
 
 class Events:
-    """Stands for the event log: it has one event to show."""
+    """Stands in for the event log. Each read returns one event."""
 
     def read(self) -> list[str]:
         return ["12:00:00 warning breaker_opened vendor=sms-a"]
@@ -38,7 +38,9 @@ class Events:
 def test_a_foreground_that_nobody_reads_ends_nothing(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The vendor that breaks in this moment must not take the service with it: events, warnings and reloads go on."""
+    """If stdout and stderr are broken, showing events and warnings, a reload and `say` raise nothing, so that the
+    service continues.
+    """
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, Gone(number))
     up = Up(Options(tmp_path))
@@ -51,7 +53,7 @@ def test_a_foreground_that_nobody_reads_ends_nothing(
 
 
 def test_a_closed_stream_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service manager may start it without any."""
+    """`say` raises nothing if stderr is closed, as a service manager may start a program."""
     closed = io.StringIO()
     closed.close()
     monkeypatch.setattr(sys, "stderr", closed)
@@ -59,7 +61,7 @@ def test_a_closed_stream_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_end_of_a_program_whose_reader_left_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python flushes its streams at the end, and would end with 120 where it cannot."""
+    """After `leave_quietly`, flushing a broken stdout raises nothing. Python would otherwise exit with status 120."""
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as stream:
@@ -70,7 +72,7 @@ def test_the_end_of_a_program_whose_reader_left_is_quiet(monkeypatch: pytest.Mon
 
 
 def test_an_error_is_shown_after_the_streams_are_back(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """A start that fails ends with its sentence on the terminal, not in the file."""
+    """After a failed start the streams are restored, so that the error appears on the terminal and not in the file."""
     with pytest.raises(OSError, match="no Ray"), libraries_to(tmp_path / LIBRARY_LOG):
         raise OSError("no Ray")
     print("dispatcher: no Ray", file=sys.stderr, flush=True)
@@ -78,7 +80,7 @@ def test_an_error_is_shown_after_the_streams_are_back(tmp_path: Path, capfd: pyt
 
 
 def test_without_a_place_for_the_log_the_service_starts(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """For example, the disk is full or the folder belongs to somebody else."""
+    """If the log file cannot be created, the service starts without it. For example, the disk is full."""
     (tmp_path / "logs").write_text("a file")
     with libraries_to(tmp_path / "logs" / LIBRARY_LOG):
         os.write(2, b"native\n")
@@ -88,6 +90,9 @@ def test_without_a_place_for_the_log_the_service_starts(tmp_path: Path, capfd: p
 
 @pytest.mark.parametrize("number", GONE.values(), ids=GONE)
 def test_the_wrapper_of_haproxy_does_not_depend_on_its_reader(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says that HAProxy died before it starts it again. A broken pipe there would end both."""
+    """The HAProxy wrapper reports an event without an error even if its stderr is broken.
+
+    Otherwise the wrapper and HAProxy would end.
+    """
     monkeypatch.setattr(sys, "stderr", Gone(number))
     haproxy_wrapper.tell("haproxy ended unasked")

@@ -1,4 +1,4 @@
-"""When the wrapper looks at the certificate's files, what it gives to HAProxy, and what it leaves as it is."""
+"""When the HAProxy wrapper reads the certificate's files, and what it then gives to HAProxy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FIRST, SECOND = issue(), issue()
 
 
 class Admin:
-    """Stands for HAProxy's admin socket: it says what it is told to, or does not answer."""
+    """Stands in for HAProxy's admin socket. It gives a fixed answer to each command, or refuses the connection."""
 
     def __init__(self) -> None:
         self.asked, self.commit, self.away, self.deaf = list[str](), b"Committing.\nSuccess!\n", False, False
@@ -33,7 +33,7 @@ class Admin:
 
 
 class Checked:
-    """Stands for the process that the wrapper starts: it checks the pair in this process."""
+    """Stands in for the check process that the wrapper starts. It checks the pair in this process."""
 
     def __init__(self, command: list[str], **_: object) -> None:
         assert command[1:4] == ["-I", "-m", "cluster.local.certificate_check"]
@@ -48,7 +48,7 @@ class Checked:
 
 
 class Rig:
-    """An edge whose haproxy runs with the certificate FIRST, and what happens to it second by second."""
+    """A wrapper's `Edge` whose HAProxy runs with the certificate FIRST. `looks` lets seconds pass."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.admin, self.now_s = folder, Admin(), 1000.0
@@ -94,14 +94,17 @@ def ends(pair: KeyPair) -> int:
 
 
 def test_files_that_stay_are_only_looked_at(rig: Rig) -> None:
-    """HAProxy is asked nothing in an hour without a change."""
+    """If the files do not change for an hour, the wrapper sends nothing to HAProxy."""
     rig.looks(3600)
     assert rig.admin.asked == []
     assert rig.told() == (ends(FIRST), False)
 
 
 def test_a_new_pair_is_handed_over_once(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
-    """HAProxy gets it under the name that it knows, and the copy for its next start is the same."""
+    """A new pair is sent to HAProxy once, under the known name.
+
+    It is also written as the copy for HAProxy's next start.
+    """
     rig.renew(SECOND)
     rig.looks(10)
     put, commit, told = rig.admin.asked
@@ -116,7 +119,10 @@ def test_a_new_pair_is_handed_over_once(rig: Rig, capsys: pytest.CaptureFixture[
 
 
 def test_files_that_still_change_are_not_judged(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
-    """A renewal writes one file after the other, and for a moment they do not fit."""
+    """While the files still change, they are not checked.
+
+    A renewal writes one file after the other, and between them they do not fit.
+    """
     for _ in range(5):
         rig.renew(SECOND, FIRST)
         rig.looks(1)
@@ -126,7 +132,10 @@ def test_files_that_still_change_are_not_judged(rig: Rig, capsys: pytest.Capture
 
 
 def test_what_does_not_fit_is_told_once_and_tried_again(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
-    """A minute later, because a certificate may become valid; meanwhile the old one is in force."""
+    """A pair that does not fit is logged once and checked again every `AGAIN_S` seconds.
+
+    Meanwhile the old certificate stays in use.
+    """
     rig.renew(SECOND, FIRST)
     rig.looks(int(3 * AGAIN_S))
     assert {question.split(" now ")[0] for question in rig.admin.asked} == {f"set map {rig.edge.map}"}
@@ -140,7 +149,7 @@ def test_what_does_not_fit_is_told_once_and_tried_again(rig: Rig, capsys: pytest
 
 
 def test_what_haproxy_refuses_does_not_become_the_copy(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
-    """HAProxy would not start with it."""
+    """A pair that HAProxy refuses is not written as the copy, because HAProxy would not start with it."""
     rig.admin.commit = b"Can't commit!\n"
     rig.renew(SECOND)
     rig.looks(5)
@@ -151,7 +160,7 @@ def test_what_haproxy_refuses_does_not_become_the_copy(rig: Rig, capsys: pytest.
 
 
 def test_a_haproxy_that_is_being_started_again_gets_it_later(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
-    """It does not answer for a moment, which says nothing about the certificate."""
+    """If HAProxy does not answer, the new pair is sent again later, and no certificate counts as refused."""
     rig.admin.away = True
     rig.renew(SECOND)
     rig.looks(10)
@@ -163,7 +172,7 @@ def test_a_haproxy_that_is_being_started_again_gets_it_later(rig: Rig, capsys: p
 
 
 def test_what_intake_is_told_is_said_again_until_it_is_heard(rig: Rig) -> None:
-    """A busy HAProxy may not answer in time."""
+    """The certificate's state for intake is sent again until HAProxy accepts it."""
     rig.admin.deaf = True
     rig.renew(SECOND)
     rig.looks(10)
@@ -175,7 +184,7 @@ def test_what_intake_is_told_is_said_again_until_it_is_heard(rig: Rig) -> None:
 
 @pytest.mark.parametrize("mode", [0o620, 0o640, 0o602])
 def test_a_copy_that_others_could_read_or_write_is_not_used(rig: Rig, mode: int) -> None:
-    """Whoever wrote it would hold the key. One of ours is used when the files do not fit."""
+    """If the files do not fit, our own earlier copy is used, unless other users could read or write it."""
     write(rig.folder / "c.pem", b"")
     assert rig.another().prepare() is None
     os.chmod(rig.edge.copy, mode)
@@ -188,12 +197,12 @@ def test_a_copy_that_others_could_read_or_write_is_not_used(rig: Rig, mode: int)
     [("0.0.0.0", "*:8443"), ("::", ":::8443 v4v6"), ("192.0.2.7", "192.0.2.7:8443"), ("::1", "::1:8443")],
 )
 def test_https_listens_where_others_reach_it(rig: Rig, host: str, place: str) -> None:
-    """The line also says from which version of TLS on, and that HTTP/1.1 is spoken."""
+    """The configuration line listens for HTTPS at the given host, and has the minimal TLS version and HTTP/1.1."""
     line = rig.edge.listener(host)
     assert line.startswith(f"    bind {place} ssl crt {rig.edge.copy} alpn http/1.1 ssl-min-ver TLSv1.2 ciphers ")
 
 
 def test_intake_reads_the_header_that_haproxy_sends(rig: Rig) -> None:
-    """They are two programs, and neither imports the other's name."""
+    """The wrapper and intake use the same header name, although neither program imports it from the other."""
     assert haproxy_tls.HEADER == HEADER
     assert f"http-request set-header {HEADER} %[str(now),map_str({rig.edge.map})]" in rig.edge.telling()

@@ -1,4 +1,4 @@
-"""Where `up` listens with a certificate, and what it says about a network that could listen too."""
+"""Where `up` listens with a certificate, and its warning about a network without one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ def settings(folder: Path, **more: object) -> Settings:
 def test_with_a_certificate_plain_http_is_for_this_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`up` itself, its health checks and the operator's commands use loopback; the certificate's end is told."""
+    """With a certificate, HTTPS listens at the public host, and plain HTTP only on loopback.
+
+    A near end of the certificate is a warning.
+    """
     for name in haproxy_tls.VARIABLES:
         monkeypatch.setenv(name, "of another life")
     checked = list[tuple[str, int, str]]()
@@ -39,7 +42,10 @@ def test_with_a_certificate_plain_http_is_for_this_machine(
 def test_without_a_certificate_a_network_is_warned_of(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], host: str, count: int
 ) -> None:
-    """Keys cross it unencrypted. What an earlier life left in the environment counts no more."""
+    """Without a certificate, listening on a network causes a warning about unencrypted keys.
+
+    TLS variables of an earlier run are cleared.
+    """
     for name in haproxy_tls.VARIABLES:
         monkeypatch.setenv(name, "of another life")
     assert https.prepare(parse_settings({}), host, 8000) == "http://127.0.0.1:8000"
@@ -49,13 +55,16 @@ def test_without_a_certificate_a_network_is_warned_of(
 
 
 def test_both_listeners_need_a_port(tmp_path: Path) -> None:
-    """The sentence names the field."""
+    """If HTTPS and HTTP have the same port, the error names the field `tls.port`."""
     with pytest.raises(ConfigError, match=r"^tls\.port: 8000 is not allowed"):
         https.prepare(settings(tmp_path, port=8000), "127.0.0.1", 8000)
 
 
 def test_a_reload_cannot_change_the_listener(tmp_path: Path) -> None:
-    """HAProxy's environment is fixed; only what the files hold may change."""
+    """A reload that changes the `tls` settings is refused, because only a start reads them.
+
+    The files' contents may change.
+    """
     before = settings(tmp_path)
     https.refuse_change(before, settings(tmp_path))
     for after in (settings(tmp_path, version_min="1.3"), parse_settings({})):

@@ -1,4 +1,4 @@
-"""rayservice.yaml has fields that KubeRay knows, and the chart has the facts of the code.
+"""KubeRay knows every field of rayservice.yaml, and the Helm chart agrees with the code.
 
 `tests/peers/test_kubernetes.py` renders the chart, and compares it with rayservice.yaml.
 """
@@ -23,7 +23,7 @@ Documents = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def documents() -> Documents:
-    """The documents of rayservice.yaml by kind; of the two ConfigMaps one."""
+    """Return the documents of rayservice.yaml by kind. Of its two ConfigMaps, only the last is in the result."""
     return {document["kind"]: document for document in yaml.safe_load_all(text("rayservice.yaml"))}
 
 
@@ -33,7 +33,7 @@ def rayservice(documents: Documents) -> Any:
 
 
 def containers(rayservice: Any) -> Iterator[Any]:
-    """Yield every container that we write, and the autoscaler, to which KubeRay adds the rest."""
+    """Yield every container in the file, and what the file sets for the autoscaler, which KubeRay completes."""
     for pod in pods(rayservice):
         yield from (*pod.get("initContainers", ()), *pod["containers"])
     yield {"name": "autoscaler", **rayservice["spec"]["rayClusterConfig"]["autoscalerOptions"]}
@@ -41,7 +41,7 @@ def containers(rayservice: Any) -> Iterator[Any]:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_kuberay_knows_every_field(rayservice: Any, version: str) -> None:
-    """The oldest version with token authentication does, and the newest."""
+    """The oldest KubeRay version with token authentication and the newest one know every field."""
     assert faults(rayservice, version) == []
 
 
@@ -62,7 +62,7 @@ def test_kuberay_knows_every_field(rayservice: Any, version: str) -> None:
     ],
 )
 def test_a_wrong_field_is_found(rayservice: Any, version: str, path: str, name: str, value: object) -> None:
-    """Misspelt, misplaced or of another type, in each part of the file."""
+    """A field that is misspelt, misplaced or of another type is found, in each part of the file."""
     changed = place = copy.deepcopy(rayservice)
     for step in path.split("."):
         place = place[int(step) if step.isdigit() else step]
@@ -72,7 +72,9 @@ def test_a_wrong_field_is_found(rayservice: Any, version: str, path: str, name: 
 
 
 def test_every_container_is_restricted(rayservice: Any) -> None:
-    """The Pod Security Standard "restricted" refuses a pod for any container, also one that KubeRay adds."""
+    """Every container, also KubeRay's autoscaler, fits the Pod Security Standard "restricted", which would otherwise
+    refuse the pod.
+    """
     found = {container["name"]: container for container in containers(rayservice)}
     assert set(found) == {"check-redis", "ray-head", "ray-worker", "autoscaler"}
     for name, container in found.items():
@@ -90,7 +92,10 @@ def test_every_container_is_restricted(rayservice: Any) -> None:
 
 
 def test_two_workers_never_share_the_only_node(documents: Documents, rayservice: Any) -> None:
-    """Each worker pod may have one of the two intake replicas; tainted nodes and a second cluster do not count."""
+    """The two worker pods are scheduled on two nodes, since each may hold one of the two intake replicas.
+
+    One of them may be evicted at a time.
+    """
     (group,) = rayservice["spec"]["rayClusterConfig"]["workerGroupSpecs"]
     labels = group["template"]["metadata"]["labels"]
     hard = group["template"]["spec"]["topologySpreadConstraints"][0]
@@ -108,7 +113,9 @@ def test_two_workers_never_share_the_only_node(documents: Documents, rayservice:
 
 
 def test_the_operator_may_reach_the_pods_however_it_was_installed(documents: Documents) -> None:
-    """Its Helm chart and its kustomize files give it other names, and the same component."""
+    """The network policy admits KubeRay's operator by its component label, which its Helm chart and its kustomize
+    files share.
+    """
     rules = documents["NetworkPolicy"]["spec"]["ingress"]
     (operator,) = [rule for rule in rules if any("namespaceSelector" in peer for peer in rule.get("from", ()))]
     (peer,) = operator["from"]
@@ -117,7 +124,7 @@ def test_the_operator_may_reach_the_pods_however_it_was_installed(documents: Doc
 
 
 def test_a_pod_may_take_as_long_as_rays_own_drain(rayservice: Any) -> None:
-    """`ray start` drains for so long after SIGTERM, and ends its processes then."""
+    """Pods and the systemd unit wait at least 20 s longer than `ray start` drains after SIGTERM."""
     from ray._private.ray_constants import RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S as DRAIN_S
 
     for pod in pods(rayservice):
@@ -127,7 +134,10 @@ def test_a_pod_may_take_as_long_as_rays_own_drain(rayservice: Any) -> None:
 
 
 def test_the_service_has_the_workers_alone(rayservice: Any) -> None:
-    """A worker is ready when HAProxy reaches a replica, and not only while Redis answers."""
+    """Only workers receive requests.
+
+    A worker is ready when its HAProxy reaches a replica, whether or not Redis answers.
+    """
     assert rayservice["spec"]["excludeHeadPodFromServeSvc"] is True
     *_, worker = pods(rayservice)
     (container,) = worker["containers"]
@@ -137,7 +147,7 @@ def test_the_service_has_the_workers_alone(rayservice: Any) -> None:
 
 
 def test_the_chart_has_the_facts_of_the_code() -> None:
-    """Settings, versions and secrets stand in files that need no Helm to read."""
+    """The chart's Ray settings, image and version equal those of the code and the other files."""
     assert loaded("helm/ray-settings.yaml") == SETTINGS
     chart, values = loaded("helm/Chart.yaml"), loaded("helm/values.yaml")
     image = loaded("ray-up.yaml")["docker"]["image"]

@@ -14,7 +14,7 @@ def row(n: int, **changes: Any) -> dict[str, Any]:
 
 
 class FakeApi:
-    """Answers with pages, and notes what it was asked."""
+    """Answers each call with the next page, and notes the query of each call in `asked`."""
 
     def __init__(self, *pages: list[dict[str, Any]]) -> None:
         self.pages, self.asked = list(pages), list[dict[str, list[str]]]()
@@ -26,7 +26,7 @@ class FakeApi:
 
 
 def test_pages_are_read_until_the_limit_or_the_end() -> None:
-    """An empty page with a cursor is not the end; no more is asked for than is wanted."""
+    """Pages are read until enough rows are found or no cursor is left. An empty page with a cursor is not the end."""
     api = FakeApi([row(0), row(1)], [], [row(2)])
     assert [one["id"] for one in rows(api, {"state": "queued"}, 3)] == ["0-t0.0", "0-t1.0", "0-t2.0"]
     assert [asked["limit"] for asked in api.asked] == [["3"], ["1"], ["1"]]
@@ -36,7 +36,10 @@ def test_pages_are_read_until_the_limit_or_the_end() -> None:
 
 
 def test_a_line_says_why_and_until_when() -> None:
-    """An unknown value is a dash; a notification that does not wait shows when it was accepted."""
+    """A line has the reason and the time until which the notification waits.
+
+    If it does not wait, the line has the accept time.
+    """
     shown = line(row(1, reason="refused_by_all", until="2026-01-01T00:05:00+00:00"))
     assert shown.startswith("0-t1.0  k1 ") and "refused_by_all" in shown
     assert shown.endswith("until 2026-01-01T00:05:00+00:00")

@@ -1,4 +1,4 @@
-"""A node tells whether it has the certificate that the configuration names, before anything is deployed."""
+"""Before a deployment, each node reports whether it has the certificate that the configuration names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ PAIR = issue(days=(-1, 10))
 
 
 def asked(settings: Settings, monkeypatch: pytest.MonkeyPatch, prepared: Settings) -> Node:
-    """The report of a node that was prepared with another or the same configuration; only TLS is asked about."""
+    """Return the report of a node that was prepared with `prepared` and is asked about `settings`.
+
+    Only TLS is checked.
+    """
     monkeypatch.setattr(node_report, "_look_at_redis", lambda *_: None)
     monkeypatch.setattr(node_report, "setting_faults", lambda _: ([], []))
     for name in ("_token_faults", "_code_faults"):
@@ -35,7 +38,7 @@ def https(path: Path, port: int = 8443) -> Settings:
 
 
 def test_a_node_with_the_certificate_is_only_warned_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its end comes within three weeks."""
+    """A certificate that ends within three weeks causes a warning that names the node, and no error."""
     path = write(tmp_path / "c.pem", PAIR.both)
     (warning,) = warnings_about([asked(https(path), monkeypatch, https(path))], unsafe_redis=False)
     assert warning == f"node 192.0.2.7: tls.certificate: {path}: is valid for only 10 more days"
@@ -48,7 +51,7 @@ def test_a_node_with_the_certificate_is_only_warned_about(tmp_path: Path, monkey
 def test_a_node_without_it_is_named_with_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, why: str
 ) -> None:
-    """Once, whether the file is missing or does not fit."""
+    """A certificate file that is missing or does not fit causes one error line with the node and the file."""
     path = tmp_path / "c.pem"
     if content is not None:
         write(path, content)
@@ -59,7 +62,7 @@ def test_a_node_without_it_is_named_with_the_file(
 
 
 def test_a_node_that_would_listen_in_another_way_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was prepared with an older configuration."""
+    """A node that was prepared with other TLS settings reports each variable that differs."""
     path = write(tmp_path / "c.pem", PAIR.both)
     (fault,) = asked(https(path), monkeypatch, https(path, 9443)).report.faults
     assert fault.startswith("DISPATCHER_TLS_PORT is '9443', the configuration's tls needs 8443; ")

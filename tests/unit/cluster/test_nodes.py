@@ -1,4 +1,4 @@
-"""A node is prepared with every variable, and one that lacks something is told by name."""
+"""A node is prepared with every variable, and each missing variable is reported by name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def prepared(folder: Path, tls: TlsSettings | None = None) -> dict[str, str]:
 
 
 def test_a_prepared_node_lacks_nothing(tmp_path: Path) -> None:
-    """The file holds every variable, and the wrapper is there to be run."""
+    """The prepared file holds every variable, and the HAProxy wrapper that it names can be executed."""
     found = prepared(tmp_path / "node")
     assert setting_faults(found) == ([], [])
     assert os.access(found[HAPROXY], os.X_OK)
@@ -26,7 +26,7 @@ def test_a_prepared_node_lacks_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [*SETTINGS, HAPROXY])
 def test_each_variable_that_is_missing_is_named(tmp_path: Path, name: str) -> None:
-    """Whoever deploys reads which one, and what it has to be."""
+    """A missing variable is one fault that begins with its name."""
     found = prepared(tmp_path)
     del found[name]
     (fault,), others = setting_faults(found)
@@ -34,7 +34,7 @@ def test_each_variable_that_is_missing_is_named(tmp_path: Path, name: str) -> No
 
 
 def test_another_mode_is_a_fault_and_another_time_is_told(tmp_path: Path) -> None:
-    """A time-out is the operator's to choose; the mode of the ingress is not."""
+    """Another ingress mode is a fault. Another time-out is only reported, because operators may choose it."""
     found = prepared(tmp_path)
     faults, others = setting_faults({**found, "RAY_SERVE_ENABLE_HA_PROXY": "0"})
     assert faults == ["RAY_SERVE_ENABLE_HA_PROXY is '0', needed is 1"] and others == []
@@ -43,7 +43,7 @@ def test_another_mode_is_a_fault_and_another_time_is_told(tmp_path: Path) -> Non
 
 
 def test_a_bare_haproxy_is_no_wrapper(tmp_path: Path) -> None:
-    """Its statistics would be open to everybody on the network."""
+    """A plain HAProxy in place of the wrapper is a fault, because its statistics would be open to the network."""
     bare = tmp_path / "haproxy"
     bare.write_text("#!/bin/sh\n")
     bare.chmod(0o755)
@@ -55,7 +55,10 @@ TLS = parse_settings({"tls": {"certificate": "/etc/c.pem", "key": "/etc/k.pem", 
 
 
 def test_a_node_is_prepared_for_https(tmp_path: Path) -> None:
-    """The variables say what the configuration says, and a node without them, or with others, is told."""
+    """The prepared variables are those of the `tls` settings.
+
+    A node whose variables are missing or differ has a fault for each.
+    """
     found = prepared(tmp_path, TLS)
     assert [found[name] for name in VARIABLES] == ["/etc/c.pem", "/etc/k.pem", "8443", "1.3"]
     assert tls_faults(TLS, found) == []

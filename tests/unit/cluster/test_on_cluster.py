@@ -1,4 +1,4 @@
-"""`deploy` refuses to open or to move a service that runs."""
+"""`deploy` refuses to remove the keys of a running service, or to change its address."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ def order(host: str = "0.0.0.0", port: int = 8000, api_keys: str = "/keys.json")
 def refusal(
     monkeypatch: pytest.MonkeyPatch, asked: Order, runs: tuple[str, int] | None, protected: Collection[str]
 ) -> str:
-    """`runs` is where Serve listens, `protected` are the addresses that ask for keys."""
+    """Return why the order is refused, or "".
+
+    `runs` is where Serve listens, `protected` are the addresses that ask for keys.
+    """
     monkeypatch.setattr(on_cluster, "_http_of_serve", lambda: runs)
     monkeypatch.setattr(on_cluster, "_asks_for_keys", lambda address, port: address in protected)
     return on_cluster._refusal(asked)
@@ -39,13 +42,13 @@ def refusal(
 def test_a_running_service_is_neither_opened_nor_moved(
     monkeypatch: pytest.MonkeyPatch, asked: Order, runs: tuple[str, int] | None, protected: Collection[str], word: str
 ) -> None:
-    """Keys stay asked for, also when one node alone answers, and the address stays what it is."""
+    """An order without keys is refused if any node asks for keys. An order with another host or port is refused too."""
     found = refusal(monkeypatch, asked, runs, protected)
     assert word in found if word else found == ""
 
 
 def test_undeploy_without_a_redis_removes_nothing() -> None:
-    """A wrong URL is one sentence, before any application is touched."""
+    """An `undeploy` with a wrong Redis URL is refused in one sentence, before any application is removed."""
     assert remove({"redis_url": "no-url"})["refused"].startswith("nothing was removed: --redis-url")
 
 
@@ -64,7 +67,10 @@ UP, SLOW, GIVEN_UP = Found(True), Found(False, reason="no node"), Found(False, T
 def test_a_deployment_waits_for_what_it_changed(
     monkeypatch: pytest.MonkeyPatch, looks: list[dict[str, Found]], wait_s: float, started: list[set[str]], failed: str
 ) -> None:
-    """An application that Serve gave up is started again, and one that runs is never started again."""
+    """A deployment waits until the changed applications run.
+
+    One that Serve gave up is started again, up to three times in all.
+    """
     monkeypatch.setattr(on_cluster.time, "sleep", lambda seconds: None)
     begun: list[set[str]] = []
     look = iter(looks)

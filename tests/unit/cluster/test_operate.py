@@ -1,4 +1,4 @@
-"""The operators' commands fit their options, and an error of the service tells what to do at the terminal."""
+"""The operators' commands accept their own options, and an error of the service says what to do at the terminal."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ def answered(monkeypatch: pytest.MonkeyPatch, *words: str, status: int = 200, bo
 
 @pytest.mark.parametrize("command", [pytest.param(command, id=path) for path, command in remote_commands(main)])
 def test_each_command_that_asks_the_service_accepts_what_it_is_given(command: click.Command) -> None:
-    """The command's function fits its options: it gets an `Api` first, and each option by its name."""
+    """The function of each command accepts an `Api` and then each of its options by name."""
     options = {option.name: None for option in command.params if option.name not in ("url", "key", "ca_file")}
     function = inspect.unwrap(command.callback)  # type: ignore[arg-type]
     inspect.signature(function).bind(object(), **options)
 
 
 def test_a_list_without_rows_prints_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command runs as it is started at a terminal."""
+    """`dispatcher list held` prints nothing and exits with 0 if the service has no such notification."""
     result = answered(monkeypatch, "list", "held", body={"notifications": [], "cursor": None})
     assert (result.exit_code, result.output) == (0, "")
 
 
 def test_a_refused_key_says_where_to_give_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The service speaks of a header; at a terminal the key is an option or a variable."""
+    """After a 401, the command adds that the key is given as --key or in $DISPATCHER_KEY."""
     body = {"title": "An API key is needed", "detail": "Authorization: Bearer KEY"}
     result = answered(monkeypatch, "vendors", status=401, body=body)
     assert result.exit_code == 1

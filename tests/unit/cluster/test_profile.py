@@ -1,4 +1,4 @@
-"""The costs that the capacity model multiplies: lines through what was measured, and nothing bent."""
+"""The costs that the capacity model uses: straight lines fitted to the measured points."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ def spread(value: float) -> dict[str, Any]:
 
 
 def condition(rate: float, cores: float, vendors: str = "healthy", went_on: float = 1.0) -> dict[str, Any]:
-    """10 s of posting, for which CPU was counted in 12.5 s; each part kept `cores` busy."""
+    """Return a condition with 10 s of posting, in which each part kept `cores` busy during the 12.5 s for which CPU
+    was counted.
+    """
     return {
         "rate_per_s": rate,
         "vendors": vendors,
@@ -29,20 +31,22 @@ def condition(rate: float, cores: float, vendors: str = "healthy", went_on: floa
 
 
 def test_two_points_are_met_exactly() -> None:
-    """0.2 cores at 100/s and 0.6 at 500/s: 0.1 at any rate, and 1 ms a trigger."""
+    """The line through 0.2 cores at 100/s and 0.6 at 500/s is 0.1 cores at rest plus 1 ms a trigger."""
     line = fit([(500, 0.6), (100, 0.2)])
     assert (line.cores, line.ms, line.error_percent) == pytest.approx((0.1, 1.0, 0.0))
 
 
 def test_three_points_are_met_as_well_as_a_line_can() -> None:
-    """By least squares, and the worst miss is told: 0.45 where 0.4 was measured."""
+    """The line has the least squares, and its error is the worst miss: 0.45 cores where 0.4 were measured are 12.5
+    %.
+    """
     line = fit([(100, 0.3), (200, 0.4), (300, 0.65)])
     assert (line.cores, line.ms) == pytest.approx((0.1, 1.75))
     assert line.error_percent == 12.5
 
 
 def test_no_cost_at_rest_is_below_nothing() -> None:
-    """Cost that grows with the rate: the best line through nothing at rest, not the steeper one cut off at zero."""
+    """If the best line has a negative cost at rest, the best line with a cost of 0 at rest is taken."""
     line = fit([(100, 0.1), (500, 1.0)])
     assert line.cores == 0.0
     assert line.ms == pytest.approx(1000 * (100 * 0.1 + 500 * 1.0) / (100**2 + 500**2), abs=1e-4)
@@ -54,7 +58,7 @@ def test_no_cost_at_rest_is_below_nothing() -> None:
     st.floats(0, 5),
 )
 def test_no_other_line_is_nearer(points: dict[int, float], cores: float, ms: float) -> None:
-    """No line without a negative cost has smaller squares."""
+    """No line without negative costs has a smaller sum of squares."""
 
     def squares(cores: float, ms: float) -> float:
         return sum((cores + ms * rate / 1000 - used) ** 2 for rate, used in points.items())
@@ -67,12 +71,15 @@ def test_no_other_line_is_nearer(points: dict[int, float], cores: float, ms: flo
 
 
 def test_a_point_is_over_the_time_for_which_cpu_was_counted() -> None:
-    """1,000 triggers in 12.5 s are 80 a second, whatever the posting rate was."""
+    """1,000 triggers in the 12.5 s for which CPU was counted are 80/s, although they were posted at 100/s."""
     assert point(condition(100, 0.4), "intake") == pytest.approx((80.0, 0.4))
 
 
 def test_only_what_could_have_gone_on_is_fitted() -> None:
-    """An overloaded rate, hanging vendors and held ones tell nothing of what a trigger costs."""
+    """Only sustained rates with healthy vendors are fitted.
+
+    Overload, and vendors that hang or hold, do not show the cost of a trigger.
+    """
     found = [
         condition(100, 0.2),
         condition(200, 0.3),
@@ -89,7 +96,10 @@ def test_one_rate_is_no_line() -> None:
 
 
 def test_each_size_is_of_the_largest_number_it_was_measured_for() -> None:
-    """Bytes written are not measured for a million; 9 comes after 10 in text, not in numbers."""
+    """Each size is taken from the largest number of notifications for which it was measured.
+
+    Numbers are not compared as texts.
+    """
     kinds = ("queued", "retained", "aof_written", "aof_kept_queued", "aof_kept_retained")
     found = sizes({"9": dict.fromkeys(kinds, 1.0), "10": dict.fromkeys(kinds, 2.0), "100": {"queued": 3.0}})
     assert found["queued_bytes_per_notification"] == 3.0
@@ -97,7 +107,7 @@ def test_each_size_is_of_the_largest_number_it_was_measured_for() -> None:
 
 
 def test_the_parts_of_redis_add_up() -> None:
-    """Accepting and delivering two notifications cost what the line of the whole service says."""
+    """The costs of one accept and two deliveries add up to the cost of a trigger in the whole service's line."""
     conditions = {"a": condition(100, 0.2), "b": condition(500, 0.6)}
     kinds = ("queued", "retained", "aof_written", "aof_kept_queued", "aof_kept_retained")
     environment = {"machine": "m", "python": "p", "commit": "c"}

@@ -1,4 +1,4 @@
-"""Ray is started without what nothing here uses, by the names that the pinned version gives to its steps."""
+"""Ray is started without parts that we do not use. The tests check the names that the pinned version has for them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from cluster.local.ray_parts import AGENTS, NO_PORT, PORTS, STAND_IN, UNUSED, le
 
 @pytest.mark.parametrize("step", UNUSED)
 def test_the_pinned_ray_has_each_step(step: str) -> None:
-    """A step with another name would not be left out, and a new Ray version shows it here."""
+    """Ray's `Node` still calls each step in `UNUSED`. If a new version renames one, this test fails."""
     node = pytest.importorskip("ray._private.node")
     assert f"self.{step}(" in inspect.getsource(node.Node)
 
 
 def test_an_unused_step_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The step does nothing, with whatever arguments Ray calls it, and the other steps stay as they are."""
+    """After `leave_out_unused`, an unused step does nothing and accepts any arguments. Other steps are unchanged."""
     node = pytest.importorskip("ray._private.node").Node
     before = {name: getattr(node, name) for name in (*UNUSED, "start_raylet")}
     for name, step in before.items():
@@ -31,7 +31,7 @@ def test_an_unused_step_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_step_that_ray_has_no_more_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A start does not end because there is nothing to save any more."""
+    """If Ray has none of the unused steps any more, `leave_out_unused` raises no error."""
     node = pytest.importorskip("ray._private.node").Node
     for name in UNUSED:
         monkeypatch.delattr(node, name)
@@ -41,7 +41,7 @@ def test_a_step_that_ray_has_no_more_is_passed_over(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_pinned_ray_gives_the_raylet_both_agents() -> None:
-    """An option of another name would start an agent after all, and a new Ray version shows it here."""
+    """Ray still passes the options in `AGENTS` to the raylet, and the ports in `PORTS` are all that it waits for."""
     services = pytest.importorskip("ray._private.services")
     source = inspect.getsource(services.start_raylet)
     for option in AGENTS:
@@ -53,7 +53,7 @@ def test_the_pinned_ray_gives_the_raylet_both_agents() -> None:
 
 
 def test_the_raylet_gets_stand_ins_and_the_ports_that_it_waits_for(tmp_path: Path) -> None:
-    """Only the commands of the agents are replaced, and each port is told as Ray tells one that is not there."""
+    """The agents' commands are replaced by `STAND_IN`, and every port is written as `NO_PORT`. Other arguments stay."""
     command = ["raylet", f"--session_dir={tmp_path}", "--node_id=a1", "--head", "--labels=a=b"]
     agents = [f"--{option}=python agent.py --node-id=a1" for option in AGENTS]
     assert without_agents([*command, *agents]) == [*command, *(f"--{option}={STAND_IN}" for option in AGENTS)]
@@ -63,7 +63,7 @@ def test_the_raylet_gets_stand_ins_and_the_ports_that_it_waits_for(tmp_path: Pat
 
 
 def test_only_the_raylets_start_is_changed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Every other process of Ray is started with its own command and options."""
+    """The command of the raylet is changed, and that of any other Ray process is not."""
     services = pytest.importorskip("ray._private.services")
     node = pytest.importorskip("ray._private.node").Node
     for name in UNUSED:
@@ -85,6 +85,6 @@ def test_only_the_raylets_start_is_changed(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def _restored(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the start of Ray's processes as it was after this test."""
+    """Restore `start_ray_process` after the test."""
     services = pytest.importorskip("ray._private.services")
     monkeypatch.setattr(services, "start_ray_process", services.start_ray_process)

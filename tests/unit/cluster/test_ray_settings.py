@@ -1,4 +1,4 @@
-"""How Ray is started: as many cores as there are for us, and no more old sessions than anybody reads."""
+"""How Ray is started: with the cores that this process may use, and with a limited number of old sessions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ from cluster.local.ray_settings import SESSIONS_KEPT, cpus, init_arguments, open
     ],
 )
 def test_a_containers_quota_counts(files: dict[str, str], expected: int, tmp_path: Path) -> None:
-    """64 cores of the machine meant 54 idle workers in a container of two."""
+    """The CPU quota of the container limits the number of cores.
+
+    Without a readable quota, the machine's 64 cores count.
+    """
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -33,13 +36,13 @@ def test_a_containers_quota_counts(files: dict[str, str], expected: int, tmp_pat
 
 
 def test_the_cores_a_process_is_bound_to_count(tmp_path: Path) -> None:
-    """Ray gets them; never less than two, which its own actors need."""
+    """Ray gets the cores that the process is bound to, but at least two, which Ray's own actors need."""
     assert cpus(tmp_path) == len(os.sched_getaffinity(0))
     assert init_arguments(tmp_path)["num_cpus"] >= 2
 
 
 def test_old_sessions_are_removed_and_the_last_ones_stay(tmp_path: Path) -> None:
-    """Their logs may explain the last end; what is no session is left alone."""
+    """Old session folders of Ray are removed, except the last `SESSIONS_KEPT`. Other files stay."""
     for number in range(10):
         (tmp_path / "ray" / f"session_2026-01-0{number}_00-00-00_1_7" / "logs").mkdir(parents=True)
     (tmp_path / "ray" / "session_latest").symlink_to(tmp_path / "ray" / "session_2026-01-09_00-00-00_1_7")
@@ -51,19 +54,19 @@ def test_old_sessions_are_removed_and_the_last_ones_stay(tmp_path: Path) -> None
 
 
 def test_a_first_start_has_no_sessions(tmp_path: Path) -> None:
-    """There is nothing to remove, and that is no error."""
+    """Without any session folder, `remove_old_sessions` raises no error."""
     remove_old_sessions(tmp_path)
 
 
 @pytest.mark.parametrize("allowed", [1_024, 1_048_576, resource.RLIM_INFINITY])
 def test_a_machine_with_enough_files_has_no_fault(monkeypatch: pytest.MonkeyPatch, allowed: int) -> None:
-    """HAProxy gets fewer connections where fewer files are allowed, and that is no fault."""
+    """A limit of at least 1,024 open files is no fault."""
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, allowed))
     assert open_files_fault() is None
 
 
 def test_a_machine_with_too_few_files_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`up` and each node of a cluster say it. Ray, Redis and the actors need some as well."""
+    """A lower limit of open files is a fault of one sentence, which the report of a node contains too."""
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
     sentence = "a process may open 256 files here, 1024 are needed: see `ulimit -Hn`"
     assert open_files_fault() == sentence

@@ -1,4 +1,4 @@
-"""Ray is drained and stopped, and nobody waits for a Ray that is gone."""
+"""Ray is drained and stopped. The stop does not wait for a Ray whose processes have ended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from cluster.local.ray_stop import finished, stop_ray
 
 
 def test_work_that_waits_for_what_is_gone_is_left() -> None:
-    """Ray whose core processes have ended answers nobody; a stop that is slow is waited for."""
+    """`finished` stops waiting for blocked work if Ray's core processes are gone.
+
+    It waits for slow work while they run.
+    """
     forever, began_s = threading.Event(), time.monotonic()
     assert finished(forever.wait, lambda: False, 0.02) is False
     assert time.monotonic() - began_s < 30
@@ -23,7 +26,7 @@ def test_work_that_waits_for_what_is_gone_is_left() -> None:
 def test_a_stop_without_a_drain_is_told_and_no_other(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], drains: bool
 ) -> None:
-    """Ray's shutdown ends its core processes before it returns: by then everything is drained."""
+    """ "stopped without a drain" is printed if Ray ended before the drain was done, and not if Ray ended after it."""
     over = threading.Event()
     monkeypatch.setattr("ray.is_initialized", lambda: True)
     monkeypatch.setattr("serve_app.applications.delete_all", lambda names: None if drains else over.wait())
@@ -35,7 +38,7 @@ def test_a_stop_without_a_drain_is_told_and_no_other(
 
 
 def test_an_error_of_the_stop_is_told_unless_ray_is_gone() -> None:
-    """An error whose other side has ended is not reported."""
+    """An error of the stop is raised while Ray runs. If Ray is gone, it is ignored."""
 
     def fails() -> None:
         raise RuntimeError("no")
@@ -48,7 +51,7 @@ def test_an_error_of_the_stop_is_told_unless_ray_is_gone() -> None:
 def test_whoever_asks_twice_waits_for_no_drain(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Everything runs and the drain takes long, and a second signal ends the wait."""
+    """A second signal ends the wait for a long drain, and a line says so."""
     over, asked = threading.Event(), iter([False, True, True, True])
     monkeypatch.setattr("ray.is_initialized", lambda: True)
     monkeypatch.setattr("serve_app.applications.delete_all", lambda names: over.wait(20.0))

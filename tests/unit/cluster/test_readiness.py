@@ -1,4 +1,4 @@
-"""The address at which a service is reached."""
+"""The URL at which a service is reached."""
 
 from __future__ import annotations
 
@@ -18,5 +18,8 @@ from cluster.local.readiness import url_of
     ],
 )
 def test_an_address_is_written_as_a_url_wants_it(host: str, url: str) -> None:
-    """An IPv6 address has brackets; an address for all is reached by loopback of its own family."""
+    """An IPv6 address gets brackets.
+
+    A service that listens on all addresses is reached by loopback of the same family.
+    """
     assert url_of(host, 8000) == url

@@ -1,4 +1,4 @@
-"""A Redis that can lose what was acknowledged is refused, and the message says which setting to change."""
+"""A Redis that can lose acknowledged data is refused, and the message names the setting to change."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SAFE = {
 
 
 class FakeRedis:
-    """Answers INFO and CONFIG GET; None instead of settings: CONFIG is forbidden, as hosted Redis often has it."""
+    """Answers INFO and CONFIG GET. With `settings=None`, CONFIG is an unknown command, as on many hosted servers."""
 
     def __init__(self, version: str = "7.2.4", settings: dict[str, str] | None = SAFE, **changes: str | None) -> None:
         self._version = version
@@ -77,14 +77,14 @@ UNSAFE = {
 
 @pytest.mark.parametrize("version", ["6.2.0", "6.2.14", "7.0.0", "8.10.1"])
 def test_a_safe_redis_passes_without_a_word(version: str) -> None:
-    """Each needed setting right and the version new enough: no error, no warning."""
+    """A Redis with the needed settings and a supported version causes no error and no warning."""
     assert check(FakeRedis(version)) == []
     assert check(FakeRedis(version), unsafe=True) == []
 
 
 @pytest.mark.parametrize(("fake", "words"), UNSAFE.values(), ids=UNSAFE)
 def test_an_unsafe_setting_is_refused_by_name(fake: FakeRedis, words: str) -> None:
-    """ConfigError names the setting, its value, what is needed, and the way to go on all the same."""
+    """`ConfigError` names the setting, its value and the needed value, and how to override the check."""
     with pytest.raises(ConfigError) as refused:
         check(fake)
     assert words in str(refused.value)
@@ -94,13 +94,13 @@ def test_an_unsafe_setting_is_refused_by_name(fake: FakeRedis, words: str) -> No
 
 @pytest.mark.parametrize(("fake", "words"), UNSAFE.values(), ids=UNSAFE)
 def test_the_override_makes_it_a_warning(fake: FakeRedis, words: str) -> None:
-    """With --unsafe-redis the same sentence is answered instead of raised."""
+    """With `unsafe=True`, the same sentence is returned as a warning instead of raised."""
     (warning,) = check(fake, unsafe=True)
     assert warning.startswith(words)
 
 
 def test_all_faults_are_named_at_once() -> None:
-    """Nobody has to start five times to find five mistakes."""
+    """One error names all faults, so that an operator can mend them at once."""
     fake = FakeRedis("6.0.0", {}, maxmemory="0", appendonly="no", appendfsync="everysec")
     assert len(check(fake, unsafe=True)) == len(redis_checks.NEEDED) + 2
     with pytest.raises(ConfigError) as refused:
@@ -110,7 +110,10 @@ def test_all_faults_are_named_at_once() -> None:
 
 
 def test_an_operator_may_state_what_a_server_does_not_show() -> None:
-    """Only where CONFIG is refused: what a server shows is still judged."""
+    """`store.durability_stated` replaces the check only if CONFIG is refused.
+
+    Settings that can be read are still judged.
+    """
     hidden, lossy = cast(redis.Redis, FakeRedis(settings=None)), cast(redis.Redis, FakeRedis(appendfsync="no"))
     assert redis_checks.check(hidden, False, stated=True) == []
     with pytest.raises(ConfigError, match=r"or store\.durability_stated"):
@@ -139,7 +142,12 @@ def test_an_operator_may_state_what_a_server_does_not_show() -> None:
     ],
 )
 def test_a_url_that_cannot_be_read_is_refused_in_one_sentence(url: str, words: str) -> None:
-    """Each is refused by the option's name; no piece of a password is repeated (celery 3327, redis-py 799)."""
+    """A wrong URL is refused in one sentence that names `--redis-url`.
+
+    The error and its traceback contain no part of a password.
+
+    Issues elsewhere: celery 3327, redis-py 799.
+    """
     with pytest.raises(ConfigError, match="--redis-url: ") as refused:
         redis_checks.connect(url)
     assert words in str(refused.value)
@@ -149,7 +157,7 @@ def test_a_url_that_cannot_be_read_is_refused_in_one_sentence(url: str, words: s
 
 @pytest.mark.parametrize("form", ["${REDIS_FOR_US}", "file:{file}", "redis://u:p%23ss@shop.test:6390/2"])
 def test_a_url_may_be_a_reference(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment, a file with a line end, or the URL itself lead to the same place."""
+    """The URL may be given as it is, as an environment variable, or as a file that ends with a line end."""
     monkeypatch.setenv("REDIS_FOR_US", "redis://u:p%23ss@shop.test:6390/2\n")
     (tmp_path / "url").write_text("redis://u:p%23ss@shop.test:6390/2\n")
     found = redis_checks.connect(form.replace("{file}", str(tmp_path / "url"))).connection_pool.connection_kwargs

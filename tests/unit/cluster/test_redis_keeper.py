@@ -9,7 +9,7 @@ from dispatcher.errors import ConfigError
 
 
 class Redis:
-    """A server that is dead and starts at the n-th try."""
+    """Stands in for a dead server. Its start succeeds at try number `starts_at`."""
 
     def __init__(self, starts_at: int) -> None:
         self._starts_at = starts_at
@@ -26,7 +26,7 @@ class Redis:
 
 
 def test_a_redis_that_cannot_start_is_tried_again(capsys: pytest.CaptureFixture[str]) -> None:
-    """After 1, 2, 4 … at most 30 seconds; everything else waits for it and is left alone."""
+    """The waits between tries to start Redis double from 1 s up to 30 s, and the output says so."""
     dead = Redis(9)
     keeper = RedisKeeper(dead)  # type: ignore[arg-type]
     tried_s = []

@@ -1,4 +1,4 @@
-"""The sandbox vendors misbehave as they are asked, towards the recipients that are named."""
+"""The sandbox's vendors misbehave as a test asks, towards the named recipients only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ def fault(**body: Any) -> Fault:
 
 @pytest.mark.parametrize("mode", ["error", "hang", "slow", "throttle", "reset", "garbage", "drip", "reject"])
 def test_a_fault_befalls_only_recipients_that_begin_so(mode: str) -> None:
-    """Every mode may be one country's alone; without `to` it is everybody's."""
+    """With `to`, every fault mode applies only to recipients that begin with its value.
+
+    Without `to` it applies to all.
+    """
     of_spain = fault(mode=mode, to="+34")
     assert (of_spain.now(SPAIN), of_spain.now(GERMANY)) == (mode, "none")
     assert fault(mode=mode).now(GERMANY) == mode
@@ -25,7 +28,7 @@ def test_a_fault_befalls_only_recipients_that_begin_so(mode: str) -> None:
 
 
 def test_one_such_recipient_among_several_is_enough() -> None:
-    """An SMTP message has one body and many recipients."""
+    """If an SMTP message has several recipients, one that begins with `to` is enough for the fault."""
     assert fault(mode="hang", to="bad").now("ada@example.com", "bad@example.com") == "hang"
     assert fault(mode="hang", to="bad").now("ada@example.com", "not.bad@example.com") == "none"
 

@@ -1,4 +1,4 @@
-"""The signals of `dispatcher up` ask for a reload, a stop, or a stop at once."""
+"""The signals to `dispatcher up` ask for a reload, a stop, or a stop without waiting."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ TERM, INT, HUP = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
 def test_a_signal_asks_for_a_stop_and_a_later_one_for_no_more_waiting(
     noted: list[tuple[float, int]], stop: bool, quietly: bool, at_once: bool
 ) -> None:
-    """Several within a second are one request: a terminal and a starter such as `uv run` may each send one."""
+    """SIGTERM or SIGINT asks for a stop, and a later one for a stop at once. Signals within a second count as one.
+
+    A terminal and a starter such as `uv run` may each send one.
+    """
     now_s = 0.0
     signals = Signals(lambda: now_s)
     signals.starting = False
@@ -37,7 +40,10 @@ def test_a_signal_asks_for_a_stop_and_a_later_one_for_no_more_waiting(
 
 
 def test_a_stop_during_the_start_is_raised_once() -> None:
-    """A stop that has begun must not be interrupted."""
+    """During the start, the first signal raises `StopAskedError`.
+
+    The second raises nothing, so that the stop is not interrupted.
+    """
     signals = Signals(iter([0.0, 5.0]).__next__)
     with pytest.raises(StopAskedError):
         signals.note(TERM)
@@ -46,7 +52,7 @@ def test_a_stop_during_the_start_is_raised_once() -> None:
 
 
 def test_a_reload_is_asked_for_once() -> None:
-    """Several signals ask for one reload."""
+    """Several SIGHUP before the next look ask for one reload."""
     signals = Signals()
     signals.note(HUP)
     signals.note(HUP)

@@ -1,4 +1,4 @@
-"""`dispatcher up`, without starting anything: what it does when a part of it dies."""
+"""`dispatcher up`, with its parts replaced: reloads, failed starts, and stops."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ RUNNING = {"vendor-a": "1", "vendor-b": "2", "intake": "3"}
 
 
 class Applications:
-    """Stands for `serve_app.applications`: notes what is asked for, and fails where it is told to."""
+    """Stands in for `serve_app.applications`.
+
+    It notes what is restored, and raises in the functions named in `fails`.
+    """
 
     def __init__(self, *fails: str) -> None:
         self.fails, self.restored = fails, list[dict[str, str]]()
@@ -47,7 +50,9 @@ class Applications:
 def reloaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, *fails: str
 ) -> tuple[Up, Applications, Settings]:
-    """A program that runs an empty configuration and has reloaded `text`."""
+    """Return a program that ran an empty configuration and has reloaded `text`, with its fake applications and the
+    earlier settings.
+    """
     fake = Applications(*fails)
     monkeypatch.setitem(sys.modules, "serve_app.applications", fake)  # type: ignore[arg-type]
     path = tmp_path / "c.yaml"
@@ -70,7 +75,9 @@ def reloaded(
 def test_a_wrong_file_changes_nothing(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line says why; nothing is applied (lavinmq 2080: a typing mistake ended the broker)."""
+    """A reload with a wrong file prints one line with the reason and changes nothing (lavinmq 2080: a typing mistake
+    ended the broker).
+    """
     up, fake, before = reloaded(tmp_path, monkeypatch, text)
     (said,) = capsys.readouterr().err.splitlines()
     assert said.startswith("configuration refused, the one before stays: ")
@@ -80,7 +87,7 @@ def test_a_wrong_file_changes_nothing(
 def test_an_error_of_our_own_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever is raised while the file is read, the service goes on."""
+    """Any exception while the file is read is printed, and the service continues with the earlier configuration."""
 
     def broken(path: Path) -> Settings:
         raise RecursionError("maximum recursion depth exceeded")
@@ -94,7 +101,7 @@ def test_an_error_of_our_own_changes_nothing(
 def test_what_fails_while_it_is_applied_is_put_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The configuration before runs again where the refused one was tried."""
+    """If applying a new configuration fails, the earlier one is restored in every application that was touched."""
     up, fake, before = reloaded(tmp_path, monkeypatch, "", "apply")
     first, second = capsys.readouterr().err.splitlines()
     assert first.startswith("configuration not applied, the one before is put back: RuntimeError; Deploying")
@@ -106,14 +113,14 @@ def test_what_fails_while_it_is_applied_is_put_back(
 def test_what_cannot_be_put_back_is_run_with_the_next_reload(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Then nobody knows what runs, so every application counts as changed; the program goes on."""
+    """If restoring fails too, the program continues, and every application counts as changed at the next reload."""
     up, _, _ = reloaded(tmp_path, monkeypatch, "", "apply", "restore")
     assert "could not be put back everywhere: RuntimeError; no cluster" in capsys.readouterr().err
     assert up._running == dict.fromkeys(RUNNING, "")
 
 
 def test_a_wrong_file_is_found_before_anything_is_touched(tmp_path: Path) -> None:
-    """Neither the state directory nor a process is there afterwards."""
+    """With a wrong file or Redis URL, `up` fails before it creates its state directory."""
     (tmp_path / "c.yaml").write_text("vendors: {a: {adapter: smtp, channel: email}}")
     for options in (
         Options(tmp_path / "state", tmp_path / "c.yaml"),
@@ -125,7 +132,7 @@ def test_a_wrong_file_is_found_before_anything_is_touched(tmp_path: Path) -> Non
 
 
 class Starting:
-    """Stands for `serve_app.applications` at a start: `turns` are what it says at each look, or an error it raises."""
+    """Stands in for `serve_app.applications` during a start. Each look returns or raises the next of `turns`."""
 
     def __init__(self, *turns: dict[str, Found] | Exception) -> None:
         self.turns, self.begun = list(turns), list[set[str]]()
@@ -157,7 +164,10 @@ UP, SLOW, GONE = Found(True), Found(False, reason="failed its health check"), Fo
 def test_a_start_goes_on_whoever_dies_or_is_slow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Only an application that Serve gave up is run again; an error of Ray's is said, and passes."""
+    """A start waits for slow applications and survives an error of Ray.
+
+    Only an application that Serve gave up is run again.
+    """
     up, fake = started(
         *(tmp_path, monkeypatch),
         *({"vendor-a": UP, "intake": SLOW}, RuntimeError("the controller died"), {"vendor-a": UP, "intake": GONE}),
@@ -170,7 +180,7 @@ def test_a_start_goes_on_whoever_dies_or_is_slow(
 
 
 def test_a_start_ends_for_what_cannot_mend_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one sentence."""
+    """The start ends with one sentence if an application fails three times, or if Serve never answers."""
     with pytest.raises(ConfigError, match=r"^intake did not start in 3 runs: no such file$"):
         started(tmp_path, monkeypatch, {"vendor-a": UP, "intake": GONE})
     with pytest.raises(ConfigError, match=r"^Ray Serve does not answer: RuntimeError; gone$"):
@@ -180,7 +190,10 @@ def test_a_start_ends_for_what_cannot_mend_itself(tmp_path: Path, monkeypatch: p
 def test_a_start_ends_where_a_signal_asks_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Also in the first moments: as PID 1 of a container a signal without a handler is lost."""
+    """A SIGTERM during the start ends it, also in its first moments.
+
+    As PID 1 of a container, a signal without a handler would be lost.
+    """
     up, done = Up(Options(tmp_path / "state", sandbox=True)), list[str]()
 
     def start_parts() -> Settings:
@@ -206,7 +219,10 @@ def test_a_start_ends_where_a_signal_asks_for_it(
 def test_what_ray_says_at_a_start_is_one_sentence(
     fails: str, part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has the cause and where the logs are, and all that ran by then is stopped; it was a traceback of 60 lines."""
+    """If Ray or Serve fails to start, the error is one line with the cause and the folder of the logs.
+
+    All parts are stopped.
+    """
 
     def refuse(**_: object) -> None:
         raise RuntimeError("The current node timed out during startup.\n\nSome processes failed.\n" + "and more\n" * 60)
@@ -233,13 +249,13 @@ def test_what_ray_says_at_a_start_is_one_sentence(
 
 
 async def nothing(_: Settings) -> None:
-    """Prove nothing."""
+    """Stand in for `prove_channels`, without any check."""
 
 
 def test_a_process_that_cannot_deliver_is_found_before_ray_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error is one sentence, and everything that runs by then is stopped."""
+    """If the self-test fails, Ray is not started, and the parts that already run are stopped."""
     up, done = Up(Options(tmp_path / "state", sandbox=True)), list[str]()
 
     async def fails(_: Settings) -> None:
@@ -259,7 +275,7 @@ def test_a_process_that_cannot_deliver_is_found_before_ray_starts(
 def test_only_our_own_readiness_counts(
     tmp_path: Path, found: str | None, ready: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another installation at the same address answered once, and `up` said ready."""
+    """`up` is ready only if its own installation answers at the address. If another one answers, the error says so."""
     up = Up(Options(tmp_path))
     up._runtime = {"installation": "ours"}
     monkeypatch.setattr(module, "answering", lambda url: found)
@@ -276,7 +292,7 @@ def test_only_our_own_readiness_counts(
 def test_replicas_listen_on_loopback_whatever_the_service_does(
     host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """HAProxy looks for them at 127.0.0.1, and nobody outside may go around its deadlines."""
+    """Replicas listen on 127.0.0.1 whatever `--host` is. So nobody outside can bypass HAProxy and its deadlines."""
     import ray
     from ray import serve
 
@@ -293,7 +309,7 @@ def test_replicas_listen_on_loopback_whatever_the_service_does(
 
 
 class DoorNotes:
-    """Stands for HAProxy: notes what it is told, and at which second."""
+    """Stands in for HAProxy. It notes each command and the second at which it came."""
 
     def __init__(self, now_s: Callable[[], float]) -> None:
         self.now_s, self.told = now_s, list[tuple[float, tuple[str, ...]]]()
@@ -320,7 +336,10 @@ def test_a_stop_is_said_before_nothing_more_is_accepted(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Callers and load balancers get the time to leave, unless somebody waits at the keyboard."""
+    """After SIGTERM, HAProxy first reports that the service leaves, and is closed after the notice time.
+
+    Ctrl-C or a second signal closes it at once.
+    """
     passed_s = 0.0
 
     def sleep(seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""`dispatcher vendors` shows a vendor's state in words."""
+"""`dispatcher vendors` describes each vendor's state in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The judge is right: small ledgers with one thing wrong each."""
+"""The judge's verdicts are right. Most tests give it a small list of deliveries with one fault."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def verdict_of(**changes: list[dict[str, Any]]) -> Verdict:
 
 
 def test_a_whole_ledger_is_clean() -> None:
-    """Everything acknowledged was received once: nothing to say, and the times count from when it was due."""
+    """If everything acknowledged was received once, the verdict is clean. Delivery times count from the due time."""
     verdict = verdict_of()
     assert verdict.clean
     assert (verdict.accepted, verdict.expected, verdict.delivered, verdict.repeats) == (2, 4, 4, 0)
@@ -35,32 +35,35 @@ def test_a_whole_ledger_is_clean() -> None:
 
 
 def test_what_was_acknowledged_and_never_received_is_lost() -> None:
-    """Named as order and channel; the other channel of the same order is delivered."""
+    """An acknowledged message that no vendor received is lost, named as order/channel.
+
+    The order's other channel counts as delivered.
+    """
     verdict = verdict_of(sms_a=[said(SECOND)])
     assert (verdict.lost, verdict.delivered, verdict.clean) == ([f"{FIRST}/sms"], 3, False)
 
 
 def test_received_twice_by_one_vendor_is_duplicated() -> None:
-    """Counted as what is above one; the first delivery gives the time."""
+    """Three deliveries of one message by one vendor are two repeats. The earliest one gives the delivery time."""
     verdict = verdict_of(sms_a=[said(FIRST, 104.0), said(FIRST, 101.0), said(FIRST, 105.0), said(SECOND)])
     assert (verdict.duplicated, verdict.repeats, verdict.clean) == ({f"{FIRST}/sms": 2}, 2, False)
     assert (verdict.delivered, verdict.delivered_at[f"{FIRST}/sms"]) == (4, 101.0)
 
 
 def test_received_once_by_each_of_two_vendors_is_duplicated() -> None:
-    """The customer has two messages, whoever brought them."""
+    """One message received by two vendors of a channel is a repeat, because the customer has two messages."""
     verdict = verdict_of(sms_b=[said(FIRST, 100.5)])
     assert (verdict.duplicated, verdict.clean) == ({f"{FIRST}/sms": 1}, False)
     assert verdict.delivered_at[f"{FIRST}/sms"] == 100.5
 
 
 def test_the_same_order_on_two_channels_is_no_duplicate() -> None:
-    """An SMS and an e-mail are meant."""
+    """An SMS and an e-mail of one order are two messages and no repeat."""
     assert verdict_of().duplicated == {}
 
 
 def test_a_message_by_the_fallback_is_delivered() -> None:
-    """Which vendor of the channel brought it does not matter."""
+    """A message counts as delivered whichever vendor of its channel received it."""
     verdict = verdict_of(sms_a=[said(SECOND)], sms_b=[said(FIRST)])
     assert verdict.clean
     assert verdict.by_vendor["sms-b"] == 1
@@ -70,33 +73,36 @@ def test_a_message_by_the_fallback_is_delivered() -> None:
     "text", ["", "Your order is paid.", "Your order {}", "Your order N1 is paid.", "Your order M000001 is paid."]
 )
 def test_a_wrong_text_delivers_nothing(text: str) -> None:
-    """A text without an order number, or with one that is none, is no proof: the order is lost."""
+    """A delivery whose text has no valid order number does not count, so its order is lost."""
     wrong = {**said(FIRST), "text": text}
     verdict = verdict_of(sms_a=[wrong, said(SECOND)])
     assert (verdict.lost, verdict.by_vendor["sms-a"], verdict.clean) == ([f"{FIRST}/sms"], 1, False)
 
 
 def test_the_text_of_another_order_is_both_a_loss_and_a_repeat() -> None:
-    """Sent with the neighbour's text: its own is lost, the neighbour's came twice."""
+    """If a message has the text of another order, its own order is lost and the other one is repeated."""
     verdict = verdict_of(sms_a=[said(SECOND), said(SECOND)])
     assert (verdict.lost, verdict.duplicated) == ([f"{FIRST}/sms"], {f"{SECOND}/sms": 1})
 
 
 def test_the_wrong_channel_is_no_delivery() -> None:
-    """An SMS text that went out as e-mail: the SMS is lost, the e-mail came twice."""
+    """If an SMS text is sent as e-mail, the SMS is lost and the e-mail is repeated."""
     verdict = verdict_of(sms_a=[said(SECOND)], email_b=[said(FIRST)])
     assert (verdict.lost, verdict.duplicated) == ([f"{FIRST}/sms"], {f"{FIRST}/email": 1})
 
 
 def test_what_nobody_posted_is_unexpected() -> None:
-    """The verdict is not clean, though nothing is lost or repeated."""
+    """A delivery of an order that was never posted makes the verdict not clean, though nothing is lost or repeated."""
     verdict = verdict_of(email_b=[said("N000777")])
     assert (verdict.unexpected, verdict.lost, verdict.duplicated) == (["N000777/email"], [], {})
     assert not verdict.clean
 
 
 def test_what_was_never_acknowledged_cannot_be_lost() -> None:
-    """No promise was made; that it arrived all the same is counted, and neither lost nor unexpected."""
+    """A trigger that was never acknowledged cannot be lost.
+
+    If it was delivered all the same, it counts as recovered and not as unexpected.
+    """
     posts = [*posted(FIRST), *posted(SECOND, accepted=False), *posted("N000003", accepted=False)]
     verdict = judge(posts, ledger(), CHANNELS)
     assert (verdict.accepted, verdict.unacknowledged, verdict.recovered) == (1, 2, 1)
@@ -105,7 +111,7 @@ def test_what_was_never_acknowledged_cannot_be_lost() -> None:
 
 
 def test_the_demos_own_order_numbers_are_found() -> None:
-    """The judge looks for the order numbers that the demo posts, up to the longest."""
+    """The judge finds the order numbers that the demo posts, also one with seven digits."""
     for key, body in (*checkouts(2), *checkouts(1, start=1_234_567)):
         found = ORDER.search(f"Your order {body['data']['order']} is paid.")
         assert found is not None
@@ -116,7 +122,9 @@ def test_the_demos_own_order_numbers_are_found() -> None:
 
 
 def test_an_outage_is_read_from_the_sick_vendors_calls() -> None:
-    """First failure to last call of the burst, the probes after it, and the first yes after it was healed."""
+    """From the vendor's calls follow the first failure, the last call of the burst, the number of probes, and the
+    recovery.
+    """
     calls = [(99.0, "accepted"), (100.0, "accepted"), (100.2, "http_500"), (100.4, "http_500"), (100.9, "http_500")]
     calls += [(104.0, "http_500"), (109.0, "http_500"), (115.0, "accepted"), (116.0, "accepted")]
     outage = outage_of(calls, failing_s=100.1, healed_s=112.0)
@@ -125,20 +133,23 @@ def test_an_outage_is_read_from_the_sick_vendors_calls() -> None:
 
 
 def test_one_failure_alone_is_a_cut_off_of_nothing() -> None:
-    """First and last are the same call."""
+    """With a single failed call, the time until the cut-off is 0."""
     outage = outage_of([(100.2, "http_500")], 100.0, 110.0)
     assert (outage.cut_off_s, outage.probes, outage.recovered_s) == (0.0, 0, None)
 
 
 def test_a_vendor_that_saw_no_failure_had_no_outage() -> None:
-    """Failures before the fault do not count; nothing is made up."""
+    """Without a failed call after the fault began, all times of the outage are None."""
     outage = outage_of([(50.0, "http_500"), (100.0, "accepted")], 99.0, 110.0)
     assert (outage.first_failure_s, outage.cut_off_s, outage.recovered_s) == (None, None, None)
 
 
 @pytest.mark.parametrize(("gap_s", "probes"), [(QUIET_S - 0.01, 0), (QUIET_S, 1)])
 def test_a_quiet_time_ends_the_burst(gap_s: float, probes: int) -> None:
-    """A failed call after QUIET_S of silence is a probe; a sooner one belongs to the burst and counts against us."""
+    """A failed call after `QUIET_S` without calls is a probe.
+
+    An earlier one still belongs to the burst, and prolongs the cut-off.
+    """
     outage = outage_of([(100.0, "http_500"), (100.0 + gap_s, "http_500")], 100.0, 110.0)
     assert outage.probes == probes
     assert outage.cut_off_s == pytest.approx(0.0 if probes else gap_s)
@@ -164,13 +175,13 @@ def failures(at_s: float, count: int) -> list[tuple[float, str]]:
 def test_later_calls_are_probes_only_if_they_are_few(
     later: list[tuple[float, str]], cut_off_s: float, probes: int
 ) -> None:
-    """A group of failed calls counts as probes only if the breaker's way back allows so many."""
+    """A later group of failed calls counts as probes only if it has no more calls than a recovering breaker allows."""
     outage = outage_of(sorted([*failures(100, 10), *later]), 99.9, 130.0)
     assert (outage.cut_off_s, outage.probes) == (pytest.approx(cut_off_s), probes)
 
 
 def test_the_judge_knows_the_sandboxes_breaker() -> None:
-    """The settings that probes are counted by are those of the file."""
+    """The judge's breaker settings equal those in sandbox.yaml, because it counts probes by them."""
     text = (resources.files("cluster") / "sandbox.yaml").read_text()
     for vendor in (SICK, "sms-b"):
         said = BreakerSettings(**yaml.safe_load(text)["vendors"][vendor]["breaker"])
@@ -178,13 +189,19 @@ def test_the_judge_knows_the_sandboxes_breaker() -> None:
 
 
 def test_a_success_before_it_was_healed_is_no_recovery() -> None:
-    """Calls that were on their way when the fault began do not count."""
+    """The recovery is the first accepted call after the vendor was healed.
+
+    Calls that were already open when the fault began do not count.
+    """
     outage = outage_of([(100.05, "accepted"), (100.2, "http_500"), (120.0, "accepted")], 100.0, 110.0)
     assert outage.recovered_s == 120.0
 
 
 def test_the_right_text_to_the_wrong_customer_is_seen() -> None:
-    """However the vendor writes a number; two addresses for one message are one too many."""
+    """A message to another customer's address is misdirected.
+
+    Different spellings of a number or address are the same recipient.
+    """
     posts = posted(FIRST, SECOND)
     for post in posts:
         post.recipient = {"phone": "+4915112345678", "email": "Ada@example.com"}
@@ -204,7 +221,7 @@ def summary_of(posts: list[Posted], **changes: list[dict[str, Any]]) -> dict[str
 
 
 def test_the_figures_are_those_of_the_ledger() -> None:
-    """Milliseconds from due to acknowledged and to delivered, counts as judged."""
+    """The summary has the counts of the verdict, and the milliseconds from due to acknowledged and to delivered."""
     posts = posted(FIRST, SECOND)
     outage = Outage(100.0, 110.0, first_failure_s=100.2, last_burst_s=100.55, probes=3, recovered_s=114.25)
     summary = figures(posts, judge(posts, ledger(), CHANNELS), outage, 20.04)
@@ -236,10 +253,10 @@ def test_the_figures_are_those_of_the_ledger() -> None:
 def test_a_percentile_is_the_smallest_value_that_covers_the_share(
     values: list[float], share: float, expected: float
 ) -> None:
-    """Never an average of two, never beyond the largest."""
+    """A percentile is one of the values, never an average of two, and never beyond the largest."""
     assert percentile(values, share) == expected
 
 
 def test_a_percentile_of_nothing_is_not_a_number() -> None:
-    """So that nobody takes it for a fast one."""
+    """Without values the percentile is NaN, so that nobody takes it for a fast time."""
     assert math.isnan(percentile([], 0.5))

@@ -1,4 +1,6 @@
-"""The documents: links lead somewhere, alerts have runbook entries, settings have descriptions, no page fetches."""
+"""The documents: links lead somewhere, alerts have runbook entries, settings have descriptions, and pages load
+nothing from other hosts.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,7 @@ def sections(text: str, level: int) -> dict[str, str]:
 
 @pytest.mark.parametrize("path", links.documents(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_link_leads_somewhere(path: Path) -> None:
-    """A renamed file or heading shows here."""
+    """No link of a document names a file or a heading that does not exist."""
     assert list(links.faults(path)) == []
 
 
@@ -63,7 +65,10 @@ def test_every_link_leads_somewhere(path: Path) -> None:
     ],
 )
 def test_links_are_judged(tmp_path: Path, text: str, found: list[str]) -> None:
-    """Code is left out, and an anchor is the heading's own."""
+    """Links to missing files and headings are found.
+
+    Links inside code blocks are ignored, and anchors are those that GitHub makes.
+    """
     root = tmp_path / "root"
     root.mkdir()
     (tmp_path / "outside.md").write_text("x")
@@ -74,7 +79,7 @@ def test_links_are_judged(tmp_path: Path, text: str, found: list[str]) -> None:
 
 
 def test_every_page_is_in_the_site_and_in_the_index() -> None:
-    """A page that no menu names is found by nobody."""
+    """Every page is in the menu of the site and is linked from the index."""
     pages = {path.name for path in DOCS.glob("*.md")} | {"adr/README.md"}
     menu = (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2]
     assert set(re.findall(r"[\w/]+\.md", menu)) == pages
@@ -83,7 +88,7 @@ def test_every_page_is_in_the_site_and_in_the_index() -> None:
 
 
 def test_every_decision_record_is_in_the_index_with_its_status() -> None:
-    """The index is not written by hand."""
+    """Every decision record begins with a title and a status, and the index has a row with the same text."""
     index = (DOCS / "adr" / "README.md").read_text()
     for path in sorted((DOCS / "adr").glob("0*.md")):
         head = re.match(r"# (\d{4}): (.+)\n\n\*\*Status\.\*\* (.+), (\d{4}-\d\d-\d\d)\.\n", path.read_text())
@@ -94,7 +99,7 @@ def test_every_decision_record_is_in_the_index_with_its_status() -> None:
 
 
 def test_the_readme_is_short() -> None:
-    """It starts and links; tables of figures have pages of their own."""
+    """The README has at most 900 words and no table of figures."""
     text = (ROOT / "README.md").read_text()
     assert len(text.split()) <= README_WORDS_MAX
     assert "printed by:" not in text
@@ -105,7 +110,10 @@ def test_the_readme_is_short() -> None:
 
 @pytest.mark.parametrize("name", alerts())
 def test_every_alert_has_a_runbook_entry(name: str) -> None:
-    """Its anchor is the alert's name in lower case; it says how urgent the alert is, and what to do."""
+    """Every alert has a heading of its name in the runbook.
+
+    The entry begins with the severity and has numbered steps.
+    """
     entry = sections(OPERATING, 3).get(name)
     assert entry is not None, f"docs/operating.md: ### {name}"
     assert entry.strip().startswith(f"**{alerts()[name]['labels']['severity'].capitalize()}.**")
@@ -113,26 +121,26 @@ def test_every_alert_has_a_runbook_entry(name: str) -> None:
 
 
 def test_no_runbook_entry_is_left_over() -> None:
-    """An alert that was renamed takes its entry along."""
+    """Every entry of the runbook belongs to an alert that exists."""
     runbook = sections(OPERATING, 2)["Runbook"]
     assert set(re.findall(r"^### (\w+)$", runbook, re.MULTILINE)) == set(alerts())
 
 
 def test_every_state_is_explained() -> None:
-    """`dispatcher show` says a word that the page has."""
+    """The table of states has exactly the states that `dispatcher show` can print."""
     table = sections(OPERATING, 2)["States of a notification"]
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == {state.value for state in State}
 
 
 def test_every_meaning_of_a_refusal_is_explained() -> None:
-    """Operators write these words into their rules."""
+    """The table has exactly the meanings that operators can write into their rules."""
     table = sections((DOCS / "vendors.md").read_text(), 2)["What a vendor's answer means"]
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == {m.value for m in Meaning} | {"accepted"}
 
 
 @pytest.mark.parametrize("name", ["backup", "restore", "upgrade", "removal"])
 def test_procedures_are_blocks_that_can_be_run(name: str) -> None:
-    """Each line is one command, so that a test can run what the page says."""
+    """Each line of a procedure is one command, so that a test can run the page's own commands."""
     block = re.search(rf"^```console test={name}\n(.*?)^```$", OPERATING, re.MULTILINE | re.DOTALL)
     assert block is not None
     assert all(line.startswith("$ ") for line in block[1].splitlines())
@@ -150,20 +158,23 @@ def models() -> Iterator[tuple[str, dict[str, Any]]]:
 
 @pytest.mark.parametrize(("name", "schema"), list(models()), ids=[name for name, _ in models()])
 def test_every_setting_has_a_description(name: str, schema: dict[str, Any]) -> None:
-    """One sentence, in the model or in `config.setting_descriptions`; and none of a field that is gone."""
+    """Every field has a sentence, either in the model or in `config.setting_descriptions`.
+
+    No sentence is left of a removed field.
+    """
     described = {field for field, one in schema["properties"].items() if "description" in one}
     assert described | set(DESCRIPTIONS.get(name, {})) == set(schema["properties"])
     assert all(sentence.endswith(".") for sentence in DESCRIPTIONS.get(name, {}).values())
 
 
 def test_no_description_is_left_over() -> None:
-    """A model that is gone takes its sentences along."""
+    """`config.setting_descriptions` names only models that exist."""
     assert set(DESCRIPTIONS) <= {name for name, _ in models()}
 
 
 @pytest.mark.parametrize("path", ["README.md", "docs/configuration.md"])
 def test_a_configuration_to_copy_is_right(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is proven as `config check` proves a file, with every reference set."""
+    """The configuration in the page passes the same checks as `config check`, with every `${NAME}` reference set."""
     block = re.search(r"^```yaml\n(.*?)^```$", (ROOT / path).read_text(), re.MULTILINE | re.DOTALL)
     assert block is not None
     for name in re.findall(r"\$\{(\w+)\}", block[1]):
@@ -172,7 +183,7 @@ def test_a_configuration_to_copy_is_right(path: str, monkeypatch: pytest.MonkeyP
 
 
 def test_a_models_own_description_wins() -> None:
-    """A provider of somebody else describes its options itself."""
+    """A description in the model replaces ours. The provider of somebody else describes its own options."""
     schema = {"properties": {"vendors": {"description": "own"}, "routes": {}}}
     found = add_all_descriptions(schema, "Settings")["properties"]
     assert found["vendors"]["description"] == "own"
@@ -180,7 +191,7 @@ def test_a_models_own_description_wins() -> None:
 
 
 def test_a_table_says_type_default_unit_and_bounds() -> None:
-    """From a schema alone, so that every model can have one."""
+    """The reference table is made from a JSON schema alone, and shows type, default, unit and bounds of each field."""
     schema = {
         "properties": {
             "wait_s": {"type": "number", "exclusiveMinimum": 0, "maximum": 5, "default": 2.0, "description": "A wait."},
@@ -216,12 +227,12 @@ def test_a_table_says_type_default_unit_and_bounds() -> None:
     ],
 )
 def test_what_a_page_fetches_is_seen(tmp_path: Path, page: str, fetched: int) -> None:
-    """A link that a reader follows is no fetch."""
+    """Everything that a page would load from another host is found. A link that a reader may click does not count."""
     (tmp_path / "page.html").write_text(page)
     assert len(list(fetches.faults(tmp_path))) == fetched
 
 
 def test_what_a_style_sheet_fetches_is_seen(tmp_path: Path) -> None:
-    """Fonts are mostly named there."""
+    """A font that a style sheet would load from another host is found."""
     (tmp_path / "a.css").write_text("@font-face { src: url(https://fonts.example.com/a.woff2), url(b.woff2) }")
     assert list(fetches.faults(tmp_path)) == ["a.css fetches https://fonts.example.com/a.woff2"]

@@ -1,4 +1,4 @@
-"""Each test that a document names exists: a table of faults whose tests are gone would promise what nobody checks."""
+"""Each test that a document names exists. Otherwise a table of faults would promise what no test checks."""
 
 from __future__ import annotations
 

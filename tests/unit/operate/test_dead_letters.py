@@ -1,4 +1,4 @@
-"""Redriving in bulk: where to, how fast, when not at all; in bounded calls that go on where the last one stopped."""
+"""Redriving in bulk: to which vendor, how fast, and when it is refused. Calls are bounded and continue at a cursor."""
 
 from __future__ import annotations
 
@@ -39,13 +39,18 @@ AB = ("a", "b")
     ],
 )
 def test_the_rule(states: dict[str, str], chain: tuple[str, ...], verdict: Go | Refused) -> None:
-    """Full pace with all of the chain, slowly with some, not at all with none; vendors of other chains do not count."""
+    """The pace is full if all vendors of the chain work, and slow if only some do.
+
+    If none works, the redrive is refused.
+
+    Vendors that are not in the chain do not count.
+    """
     plan = plan_of(**states) if states else Plan()
     assert decide_redrive(chain, plan, AB.__contains__) == verdict
 
 
 class Yard:
-    """A stage with dead letters, and the operations on them."""
+    """A memory store with dead letters, and the operations on them."""
 
     def __init__(self, per_s: float = 100.0, slow_per_s: float = 5.0, **states: str) -> None:
         self.stage = Stage()
@@ -59,14 +64,14 @@ class Yard:
         return self.stage.clock.wall_ms()
 
     async def die(self, count: int = 1, reason: str = "late", **changes: Any) -> list[str]:
-        """They die without a courier, in this millisecond."""
+        """Accept `count` notifications and make them dead letters at once, without a courier. Return their ids."""
         ids = await self.stage.accept(count, **changes)
         for nid in ids:
             await self.store.withdraw(nid, "dead", reason)
         return ids
 
     async def sweep(self, limit: int = 50, **changes: Any) -> list[BulkResult]:
-        """A redrive of all, as a patient caller does it."""
+        """Redrive everything that the filter matches, waiting between calls as long as each answer says."""
         wanted, found, cursor = DeadLetterFilter(limit=limit, **changes), list[BulkResult](), None
         while cursor is not None or not found:
             swept = await self.operations.redrive(wanted, cursor, dry_run=False)
@@ -78,7 +83,7 @@ class Yard:
 
 @virtual
 async def test_a_sweep_is_paced() -> None:
-    """With one vendor half-open, 5 a second: 32 letters take five seconds, of which the first is free."""
+    """With one vendor half open the pace is 5 a second, so 32 letters take at least five seconds."""
     yard = Yard(a="half_open", b="closed")
     await yard.die(32)
     began_s = yard.stage.clock.now_s()
@@ -91,7 +96,7 @@ async def test_a_sweep_is_paced() -> None:
 
 @virtual
 async def test_two_sweeps_share_the_pace() -> None:
-    """Two operators, or one on two replicas, redrive together no faster than one."""
+    """Two sweeps at the same time are together no faster than one."""
     yard = Yard(a="open", b="closed")
     await yard.die(30)
     began_s = yard.stage.clock.now_s()
@@ -102,7 +107,9 @@ async def test_two_sweeps_share_the_pace() -> None:
 
 @virtual
 async def test_a_vendor_that_closes_meanwhile_lifts_the_pace() -> None:
-    """The plan is asked again at every page."""
+    """When all breakers have closed, the next call of the sweep runs at full pace, because each call reads the plan
+    again.
+    """
     yard = Yard(a="half_open", b="closed")
     await yard.die(100)
     first = await yard.operations.redrive(DeadLetterFilter(limit=1000), None, dry_run=False)
@@ -115,7 +122,7 @@ async def test_a_vendor_that_closes_meanwhile_lifts_the_pace() -> None:
 
 @virtual
 async def test_with_all_vendors_down_they_stay_and_say_why() -> None:
-    """Refused letters are counted by reason and passed; the sweep ends."""
+    """If all vendors are down, every letter stays. The sweep ends and counts the refused letters by reason."""
     yard = Yard(a="open", b="open")
     await yard.die(120)
     (only,) = await yard.sweep(limit=1000)
@@ -125,7 +132,7 @@ async def test_with_all_vendors_down_they_stay_and_say_why() -> None:
 
 @virtual
 async def test_maybe_sent_ones_must_be_named() -> None:
-    """A bulk redrive leaves what was held and never proven; its reason or its id names it."""
+    """A bulk redrive leaves letters that were maybe sent, unless the filter names their reason."""
     yard = Yard()
     (held,) = await yard.die(1, "unknown")
     await yard.die(1, "late")
@@ -138,7 +145,10 @@ async def test_maybe_sent_ones_must_be_named() -> None:
 
 @virtual
 async def test_a_dry_run_counts_and_changes_nothing() -> None:
-    """It says what would go, spends no budget, and the sweep after it does just that."""
+    """A dry run counts what would be redriven or discarded, and uses up no pace.
+
+    The sweep after it redrives that number.
+    """
     yard = Yard(per_s=40.0)
     await yard.die(30)
     for _ in range(3):
@@ -152,7 +162,7 @@ async def test_a_dry_run_counts_and_changes_nothing() -> None:
 
 @virtual
 async def test_what_dies_again_is_not_tried_again_by_the_same_sweep() -> None:
-    """A sweep over letters that die at once ends all the same."""
+    """A sweep tries each letter once and ends, even if the letters die again at once."""
     yard = Yard()
     await yard.die(10)
     courier = await yard.stage.courier(_Silent(), run=False)
@@ -171,7 +181,7 @@ async def test_what_dies_again_is_not_tried_again_by_the_same_sweep() -> None:
 
 @virtual
 async def test_a_filter_that_matches_nothing_answers_soon() -> None:
-    """A call looks at a bounded number of letters, and goes on by its cursor."""
+    """One call examines at most `EXAMINED_MAX` letters, and returns a cursor at which the next call continues."""
     yard = Yard()
     await yard.die(EXAMINED_MAX + 10)
     letters, cursor = await yard.operations.listing(DeadLetterFilter(reason="other"), None)
@@ -182,13 +192,13 @@ async def test_a_filter_that_matches_nothing_answers_soon() -> None:
 @pytest.mark.parametrize("text", ["", "x", "1.2", "1.2.A b", "9999999999999999.1.a", "1.2.a\n"])
 @virtual
 async def test_a_cursor_that_is_not_ours_is_refused(text: str) -> None:
-    """The caller is told which field."""
+    """A cursor that we did not make is refused, and the error names the field `cursor`."""
     with pytest.raises(CallerError, match="cursor"):
         await Yard().operations.listing(DeadLetterFilter(), text)
 
 
 def test_a_cursor_is_its_text() -> None:
-    """The next call reads what an answer shows."""
+    """A cursor that was written as text is read back as the same cursor."""
     cursor = Cursor(1_700_000_000_000, DeadPosition(1_600_000_000_000, "0-abc.12"))
     assert Cursor.parse(str(cursor)) == cursor
 
@@ -210,7 +220,9 @@ class _Silent:
     st.sampled_from([{"a": "closed", "b": "closed"}, {"a": "open", "b": "closed"}, {"a": "open", "b": "open"}]),
 )
 def test_a_sweep_decides_on_every_letter_once(kinds: list[tuple[str, str]], limit: int, states: dict[str, str]) -> None:
-    """Whatever the letters, chains, limit and states: changed plus refused is all there were, and it ends."""
+    """A sweep ends, and the redriven and the refused letters together are all letters, for any chains, limit and
+    breaker states.
+    """
 
     async def scene() -> None:
         yard = Yard(per_s=50.0, slow_per_s=7.0, **states)

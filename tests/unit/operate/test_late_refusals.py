@@ -1,4 +1,7 @@
-"""A vendor accepts with 201 and refuses by a receipt: the next vendor has the message, and operators are told."""
+"""A vendor accepts a message and later refuses it by a receipt.
+
+Then the next vendor gets it, and operators are told.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ TERMS = Terms(RetryPolicy(), links=LINKS)
 
 
 class Shop:
-    """Two vendors with their couriers, and the intake that hears their receipts."""
+    """Two vendors with their couriers, and the intake side that receives their receipts."""
 
     def __init__(self, provider: str = "twilio", rules: tuple[Rule, ...] = ()) -> None:
         self.stage, self.provider = Stage(), provider
@@ -46,7 +49,7 @@ class Shop:
         self.receipts = Receipts(LINKS, store, stage.views, stage.metrics, readers=readers, late=self.late)
 
     async def open(self, **changes: Any) -> str:
-        """Start both couriers and accept one message for `a`. Return its id."""
+        """Start both couriers and accept one message for the vendor `a`. Return the message's id."""
         for vendor in (self.a, self.b):
             courier = await self.stage.courier(vendor, terms=TERMS)
             courier.adopt_plan(self.plan)
@@ -56,7 +59,10 @@ class Shop:
         return nid
 
     async def say(self, nid: str, vendor: str = "a", **fields: str) -> dict[str, int]:
-        """Post what the provider posts about a message."""
+        """Call the receipt route as the provider does, with these fields about a message.
+
+        Return the counted results.
+        """
         link = LINKS.link(vendor, nid)
         if self.provider == "sendgrid":
             body = json.dumps([{"nid": nid, "ntoken": link.token, **fields}]).encode()
@@ -113,9 +119,10 @@ CASES = [
 async def test_what_a_receipt_refuses_goes_on_unless_the_word_is_final(
     provider: str, fields: dict[str, str], becomes: str
 ) -> None:
-    """The second vendor has it at once; a word that is final or proves nothing leaves it as it is.
+    """A refusal by a receipt sends the message to the second vendor at once, unless the word is final or proves no
+    refusal.
 
-    What concerns our account or a country is evidence, and told to operators.
+    A word about our account or a country is also kept as evidence and logged for operators.
     """
     shop = Shop(provider)
     with capture_logs() as logs:
@@ -141,7 +148,9 @@ async def test_what_a_receipt_refuses_goes_on_unless_the_word_is_final(
 
 @virtual
 async def test_a_receipt_that_is_quicker_than_the_answer_is_kept() -> None:
-    """Twilio may refuse before the courier has stored that Twilio accepted."""
+    """A refusing receipt that arrives before the courier has stored the vendor's acceptance still reopens the
+    message.
+    """
     shop = Shop()
     shop.a.duration_s = 1.0
     nid = await shop.open()
@@ -153,7 +162,9 @@ async def test_a_receipt_that_is_quicker_than_the_answer_is_kept() -> None:
 
 @virtual
 async def test_an_operators_rule_decides_about_a_receipt_too() -> None:
-    """It was final for us, and another vendor may have it; or it went on, and must not."""
+    """An operator's rule about a word wins over our list: with `final` nothing is sent again, with `account` the
+    second vendor sends.
+    """
     for means, sent in ((Meaning.FINAL, 0), (Meaning.ACCOUNT, 1)):
         shop = Shop(rules=(Rule(re.compile("twilio_30007"), means),))
         nid = await shop.open()
@@ -166,7 +177,10 @@ async def test_an_operators_rule_decides_about_a_receipt_too() -> None:
 
 @virtual
 async def test_a_held_message_that_was_refused_for_certain_goes_on() -> None:
-    """At most once: `failed` says that nothing was sent, so the second vendor may; a carrier's word is not enough."""
+    """A held message goes to the second vendor only after `failed`, which says that nothing was sent.
+
+    After `undelivered` it becomes a dead letter.
+    """
     for fields, state, sent in (
         ({"MessageStatus": "failed", "ErrorCode": "30999"}, "settled", 1),
         ({"MessageStatus": "undelivered", "ErrorCode": "30999"}, "dead", 0),
@@ -183,7 +197,7 @@ async def test_a_held_message_that_was_refused_for_certain_goes_on() -> None:
 
 @virtual
 async def test_a_fallback_waits_while_the_next_vendor_tries() -> None:
-    """The SMS that was refused late is tried again, and the mail is for when this fails."""
+    """When an SMS is refused late, it is sent again. The mail that is its fallback is not sent meanwhile."""
     play = Play()
     tid = await play.begin(600, "delivered")
     stage = play.stage

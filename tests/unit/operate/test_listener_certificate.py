@@ -1,4 +1,4 @@
-"""The header in which HAProxy tells about the certificate of the machine that was asked."""
+"""The header in which HAProxy describes the TLS certificate of the machine that received the request."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ NOW_MS = 1_800_000_000_000
     ],
 )
 def test_another_form_is_no_certificate(text: str | None, found: ListenerCertificate | None) -> None:
-    """Anybody may send the header to a machine without HTTPS."""
+    """A header of any other form is read as no certificate, because on a machine without HTTPS anybody may send it."""
     assert read_header(text) == found
 
 
 def test_an_operator_is_told_three_weeks_before_the_end() -> None:
-    """And when renewed files are refused."""
+    """A warning appears when the certificate ends within three weeks, and when renewed files are refused."""
     end_s = NOW_MS // 1000 + WARN_S
     assert list(ListenerCertificate(end_s, False).warnings(NOW_MS)) == []
     (soon,) = ListenerCertificate(end_s, False).warnings(NOW_MS + 86_400_000)

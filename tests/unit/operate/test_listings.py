@@ -1,4 +1,4 @@
-"""Listings over a place: bounded calls, and cursors that are ours."""
+"""Listings of notifications: each call examines a bounded number, and only our own cursors are accepted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dispatcher.ports import PlacePage
 
 
 class Endless:
-    """A place without an end, in which nothing matches."""
+    """A place without an end, in which nothing matches the filter."""
 
     calls = 0
 
@@ -27,7 +27,9 @@ class Endless:
 
 
 def test_a_call_without_a_match_ends_with_a_cursor() -> None:
-    """After 5,000 looked at it answers, and the next call goes on there."""
+    """A call without a match ends after 25 pages (5,000 notifications), and returns the cursor at which the next
+    call continues.
+    """
     place = Endless()
     rows, cursor = asyncio.run(Listings(place).listing(ListingFilter(LISTED["held"]), None))
     assert (rows, cursor, place.calls) == ([], "|25|x", 25)
@@ -38,7 +40,7 @@ def test_a_call_without_a_match_ends_with_a_cursor() -> None:
     [("held", "x"), ("held", "a:normal|1-1|"), ("queued", "|17|0-t.0"), ("held", "|17|0-t.0|"), ("held", "")],
 )
 def test_a_cursor_that_is_not_ours_is_refused(state: str, cursor: str) -> None:
-    """One of another kind of state too: it would begin somewhere else."""
+    """A malformed cursor is refused, and so is the cursor of another kind of state."""
     with pytest.raises(CallerError, match="an earlier answer") as error:
         asyncio.run(Listings(Endless()).listing(ListingFilter(LISTED[state]), cursor))
     assert error.value.field == "cursor"

@@ -1,4 +1,4 @@
-"""An intake replica tells about waiting work: /healthz, the vendors, the metrics."""
+"""What an intake replica shows about waiting work, in /healthz, the vendor views and the metrics."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Replicas:
         self.vendors = Vendors(SETTINGS.vendors, self.control, self.fleet, lambda: self.intake.plan, clock=clock)
 
     async def look(self, seconds: int) -> None:
-        """Look each second at one notification that nobody delivers."""
+        """Look once a second, for `seconds` seconds, at one notification that nobody delivers."""
         for second in range(seconds + 1):
             box = Backlog("a", ready_ms=second * 1000)
             box.counts["queued"] = 1
@@ -83,7 +83,10 @@ class Replicas:
 
 @virtual
 async def test_a_stall_is_a_field_a_warning_and_a_metric() -> None:
-    """And it ends with the first delivery, whichever actor says so."""
+    """A stall appears in /healthz as a field and a warning, and in the metrics.
+
+    It ends with the first delivery that any actor reports.
+    """
     it = Replicas()
     await it.look(29)
     assert it.probes.health()["stalled"] == []
@@ -101,7 +104,7 @@ async def test_a_stall_is_a_field_a_warning_and_a_metric() -> None:
 
 @virtual
 async def test_readiness_says_nothing_of_a_stall() -> None:
-    """A stall must never make a load balancer refuse checkouts: what is posted is made durable."""
+    """A replica stays ready during a stall, because accepted triggers are still stored durably."""
     it = Replicas()
     await it.look(35)
     assert it.probes.health()["stalled"] and it.probes.not_ready() is None
@@ -109,7 +112,7 @@ async def test_readiness_says_nothing_of_a_stall() -> None:
 
 @virtual
 async def test_a_replica_that_would_not_make_a_trigger_durable_is_not_ready() -> None:
-    """Each reason has its own words."""
+    """A replica that could not store a trigger durably is not ready, and each reason has its own text."""
     it = Replicas()
     it.intake.nearly_full = True
     assert it.probes.not_ready() == "the store is nearly full"
@@ -121,7 +124,7 @@ async def test_a_replica_that_would_not_make_a_trigger_durable_is_not_ready() ->
 
 @virtual
 async def test_a_channel_without_a_vendor_is_a_field_and_a_metric() -> None:
-    """Each channel has its own field and its own series."""
+    """A channel without a working vendor is named in /healthz, in a warning and in a metric of its own."""
     it = Replicas()
     it.intake.plan = Plan(1, 0, {**plan().vendors, "m": plan("open").vendors["m"]})
     assert it.probes.health()["channels_without_vendor"] == ["email"]
@@ -133,7 +136,9 @@ async def test_a_channel_without_a_vendor_is_a_field_and_a_metric() -> None:
 
 @virtual
 async def test_a_full_machine_is_a_warning() -> None:
-    """`dispatcher status` shows what /healthz warns of."""
+    """A pool that cannot grow because the machine has no free core is a warning in /healthz, which `dispatcher
+    status` shows.
+    """
     it = Replicas()
     it.intake.plan = Plan(1, 0, plan().vendors, full=("a",))
     assert it.probes.health()["warnings"] == ["machine full: no free core for more actors of a"]
@@ -141,7 +146,7 @@ async def test_a_full_machine_is_a_warning() -> None:
 
 @virtual
 async def test_what_is_due_is_seen_by_everybody() -> None:
-    """Sixty messages waited between two tries, and vendors, status and metrics said 0."""
+    """Sixty messages that wait for their next try are shown in the vendor view and in the metrics, and not as 0."""
     it, clock = Replicas(), VirtualClock()
     store, me = MemoryStore(it.cell), await it.control.register("a")
     await store.accept([trigger() for _ in range(60)])
@@ -160,7 +165,10 @@ async def test_what_is_due_is_seen_by_everybody() -> None:
 
 @virtual
 async def test_an_actor_that_is_silent_for_a_second_is_not_shown() -> None:
-    """The gauges count it for five seconds, so that one lost report does not make them flicker."""
+    """The vendor view leaves out an actor after 1.5 s of silence.
+
+    The gauges count it for five seconds, so that one lost report does not make them flicker.
+    """
     it = Replicas()
     it.fleet.hear(beginning("a/1", in_flight=3))
     assert [view.incarnation for view in (await it.vendors.one("a")).breaker] == ["a/1"]
@@ -173,7 +181,10 @@ async def test_an_actor_that_is_silent_for_a_second_is_not_shown() -> None:
 
 @virtual
 async def test_a_failed_rewrite_of_the_append_only_file_is_told() -> None:
-    """The file grows until the disk is full; nothing else shows it."""
+    """A failed rewrite of Redis's append-only file is a warning and a metric.
+
+    Without them the file would grow unnoticed until the disk is full.
+    """
     replicas = Replicas()
     assert replicas.probes.health()["warnings"] == []
     replicas.probes._watches.store.log_faults = ("rewrite",)  # type: ignore[misc]
@@ -186,7 +197,10 @@ async def test_a_failed_rewrite_of_the_append_only_file_is_told() -> None:
 
 @virtual
 async def test_the_certificate_of_the_machine_that_was_asked_is_told() -> None:
-    """By /healthz and the metrics; a machine that lacks one, although the configuration has it, is told too."""
+    """/healthz and the metrics show the certificate of the asked machine.
+
+    A machine that lacks its configured certificate is a warning.
+    """
     it = Replicas()
     it.intake.time.now_ms.return_value = 1_000_000
     certificate = ListenerCertificate(1_000 + 86_400, True)

@@ -1,4 +1,4 @@
-"""`/v1/receipts/{vendor}` as a vendor meets it: without an API key, within bounds."""
+"""The route `/v1/receipts/{vendor}` needs no API key and accepts only bounded requests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NID = "0-abc.0"
 
 
 class Refusing:
-    """API keys of which nobody has one."""
+    """An API key check that grants no key."""
 
     required = True
 
@@ -33,7 +33,10 @@ class Refusing:
 
 
 class Stage:
-    """One held notification behind the real HTTP application; `ended` is what was withdrawn."""
+    """One held notification behind the real HTTP application.
+
+    `ended` lists each withdrawal as (id, new state, reason).
+    """
 
     def __init__(self, configured: bool = True) -> None:
         self.ended: list[tuple[str, str, str]] = []
@@ -84,7 +87,7 @@ def query() -> str:
 
 
 async def test_a_receipt_needs_no_api_key_and_everything_else_does() -> None:
-    """The token that went out with the message is its key."""
+    """A receipt with the token of its message settles it without an API key. Any other route answers 401."""
     stage = Stage()
     assert await stage.call("/v1/receipts/sms-a", query(), b"MessageStatus=delivered") == (
         200,
@@ -107,12 +110,14 @@ async def test_a_receipt_needs_no_api_key_and_everything_else_does() -> None:
 async def test_what_is_not_to_be_believed_changes_nothing(
     path: str, query_of: str | None, body: bytes, status: int
 ) -> None:
-    """Forged, without a token, too large, of no vendor, of one that sends none."""
+    """A receipt that is forged, without a token, too large, or of an unknown or receipt-less vendor is refused and
+    changes nothing.
+    """
     stage = Stage()
     assert (await stage.call(path, query() if query_of is None else query_of, body))[0] == status
     assert stage.ended == []
 
 
 async def test_without_a_secret_there_are_no_receipts() -> None:
-    """Nobody was asked for any, so nobody is believed."""
+    """Without a configured secret the route answers 404, because no vendor was ever given a token."""
     assert (await Stage(configured=False).call("/v1/receipts/sms-a", query(), b"MessageStatus=delivered"))[0] == 404

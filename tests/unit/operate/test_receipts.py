@@ -1,4 +1,4 @@
-"""Receipts that a fallback waits for: only a delivery counts as one, and only for the message that it is about."""
+"""Receipts decide about a fallback that waits for delivery. Each counts only for the message that it is about."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LINKS = ReceiptLinks("https://shop.example", "secret")
 
 
 def call_back(provider: str, nid: str, word: str) -> tuple[dict[str, str], bytes]:
-    """Return what the provider posts about a message: query and body."""
+    """Return the query and the body that the provider posts about a message."""
     link = LINKS.link("a", nid)
     query = dict(part.split("=", 1) for part in urlsplit(link.url).query.split("&"))
     if provider == "sendgrid":
@@ -44,7 +44,10 @@ def call_back(provider: str, nid: str, word: str) -> tuple[dict[str, str], bytes
     ],
 )
 async def test_a_providers_word_decides_about_the_fallback(provider: str, word: str, becomes: str) -> None:
-    """A message that a carrier accepted and then lost is sent on the other channel at once."""
+    """A word that means delivered skips the fallback.
+
+    A word that means undelivered sends it at once, and any other word leaves it waiting.
+    """
     play = Play()
     tid = await play.begin(600, "delivered")
     await until(lambda: play.states() == ("settled", "standby"), 2.0)
@@ -60,7 +63,9 @@ async def test_a_providers_word_decides_about_the_fallback(provider: str, word: 
 
 @virtual
 async def test_a_receipt_about_another_message_is_not_for_it() -> None:
-    """A fallback that does not wait for delivery was decided by the acceptance."""
+    """A later `undelivered` does not bring back a fallback that waited only for acceptance and was therefore
+    skipped.
+    """
     play = Play()
     tid = await play.begin(600)
     await until(lambda: play.states() == ("settled", "skipped"), 2.0)

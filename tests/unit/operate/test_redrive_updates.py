@@ -1,4 +1,4 @@
-"""A redrive may take the text and the route that a dead letter would have if it was accepted today."""
+"""A redrive may use the text and the route that a dead letter would have if it were accepted today."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ THANKS = pin(2, "paid", "Thank you: {{ total }}")
 
 
 class World:
-    """A desk at which one letter of the template `paid` died, and what is configured a day later."""
+    """An intake at which a notification with the template `paid` became a dead letter.
+
+    `later` is the configuration of a later day.
+    """
 
     def __init__(self, **later: Any) -> None:
         self.desk, self.later = Desk(), later
@@ -66,7 +69,10 @@ NEW_ROUTE = {"routes": [{"channel": "sms", "chain": ["b"]}, {"channel": "email",
 )
 @virtual
 async def test_a_letter_takes_what_is_asked_for(wanted: Wanted, changed: Changed) -> None:
-    """And keeps the rest of what it was accepted with."""
+    """Only today's template, only today's route, or both are used, as asked.
+
+    Everything else stays as it was accepted.
+    """
     world = World(**NEW_ROUTE)
     letter = await world.letter()
     await world.desk.intake._templates.put(TemplateSource("paid", "Thank you: {{ total }}", "Paid"))
@@ -86,7 +92,9 @@ async def test_a_letter_takes_what_is_asked_for(wanted: Wanted, changed: Changed
 )
 @virtual
 async def test_what_could_not_be_accepted_today_stays_dead(text: str, later: dict[str, Any], why: str) -> None:
-    """It says why; the same letter would only die again."""
+    """A letter that could not be accepted today is refused with the reason, because sending it again would only fail
+    again.
+    """
     world = World(**later)
     letter = await world.letter()
     await world.desk.intake._templates.put(TemplateSource("paid", text, "Paid"))
@@ -96,7 +104,7 @@ async def test_what_could_not_be_accepted_today_stays_dead(text: str, later: dic
 
 @virtual
 async def test_a_vendor_that_cannot_carry_todays_text_is_left_out() -> None:
-    """A text of three segments goes past the vendor whose limit is two, as it does at accept."""
+    """A text of three segments leaves out the vendor whose limit is two, as at accept."""
     vendors = {**SETTINGS["vendors"], "a": {"adapter": "twilio", "channel": "sms", "segments_max": 2}}
     world = World(vendors=vendors)
     letter = await world.letter()
@@ -106,7 +114,7 @@ async def test_a_vendor_that_cannot_carry_todays_text_is_left_out() -> None:
 
 @virtual
 async def test_a_mail_has_no_limit_of_segments() -> None:
-    """Its text may be longer than an SMS."""
+    """A mail of 4,000 characters is redriven, because the limit of segments is only for SMS."""
     world = World(routes=[{"channel": "email", "chain": ["mail"]}])
     letter = await world.letter(channel="email")
     await world.desk.intake._templates.put(TemplateSource("paid", "a" * 4000, "Paid"))
@@ -115,7 +123,10 @@ async def test_a_mail_has_no_limit_of_segments() -> None:
 
 @virtual
 async def test_todays_template_is_the_tenants_own_if_there_is_one_now() -> None:
-    """Accepted with the common one, and back to it when its own is deleted."""
+    """A letter with the common template takes the tenant's own one if it exists now.
+
+    When that is deleted, the common one is used again.
+    """
     world = World()
     letter = await world.letter()
     templates, today = world.desk.intake._templates, world.updates()
@@ -129,7 +140,10 @@ async def test_todays_template_is_the_tenants_own_if_there_is_one_now() -> None:
 
 @virtual
 async def test_an_accepted_text_that_the_store_lost_is_not_replaced_unasked() -> None:
-    """The number means another text now: the letter stays dead and says so, unless it takes today's."""
+    """If the store lost the accepted text and its version number now has another text, the redrive is refused.
+
+    It succeeds only if today's template is asked for.
+    """
     world = World()
     letter = await world.letter()
     world.desk.stage.template_store._kept.clear()
@@ -144,7 +158,9 @@ async def test_an_accepted_text_that_the_store_lost_is_not_replaced_unasked() ->
 
 @virtual
 async def test_a_template_that_is_gone_is_named() -> None:
-    """A store without it has no version of today."""
+    """A redrive with today's template is refused if the template is no longer stored, and the reason names the
+    template.
+    """
     world = World()
     letter = await world.letter()
     world.desk.intake._templates = TemplateCache(world.desk.stage.template_store)
@@ -155,7 +171,10 @@ async def test_a_template_that_is_gone_is_named() -> None:
 
 @virtual
 async def test_a_backlog_goes_to_a_vendor_that_was_added_since() -> None:
-    """With the accepted chain it is refused, because neither vendor works; by today's route it is sent."""
+    """Both vendors of the accepted chain are down, so a plain redrive is refused.
+
+    With today's route the letter goes to the new vendor.
+    """
     vendors = {**SETTINGS["vendors"], "c": {"adapter": "vonage", "channel": "sms"}}
     world = World(vendors=vendors, routes=[{"channel": "sms", "chain": ["c", "a"]}])
     await world.letter()

@@ -1,5 +1,6 @@
-"""The real HTTP application in this process, with the memory store, a real intake and keys from a file. No server
-runs.
+"""The real HTTP application in this process, with the memory store, a real intake and keys from a file.
+
+No server runs.
 """
 
 from __future__ import annotations

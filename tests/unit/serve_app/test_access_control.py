@@ -50,7 +50,10 @@ def bearer(key: str) -> dict[str, str]:
     ],
 )
 def test_a_keyless_service_answers_local_names_only(host: str, status: int) -> None:
-    """A page that binds its own name to the loopback address can neither post nor read."""
+    """Without keys, a request is answered only if its Host is a local name.
+
+    So a web page whose own host name resolves to loopback can neither post nor read.
+    """
 
     @virtual
     async def ask() -> None:
@@ -75,7 +78,9 @@ def test_a_keyless_service_answers_local_names_only(host: str, status: int) -> N
     ],
 )
 def test_a_keyless_service_refuses_a_foreign_page(origin: str, status: int) -> None:
-    """Our own documentation page may try a request; no other page may."""
+    """Without keys, a request with an Origin is answered only if the origin is the service itself, such as our
+    documentation page.
+    """
 
     @virtual
     async def ask() -> None:
@@ -88,7 +93,7 @@ def test_a_keyless_service_refuses_a_foreign_page(origin: str, status: int) -> N
 
 
 def test_with_keys_any_host_is_answered(path: Path) -> None:
-    """The key is the proof then, and the service has a name of its own."""
+    """With keys any Host is answered, because the key proves the caller and the service may have any name."""
     key = new_key(path, "shop")
 
     @virtual
@@ -104,7 +109,10 @@ def test_with_keys_any_host_is_answered(path: Path) -> None:
 
 @pytest.mark.parametrize(("mark", "status"), [("0123456789abcdef", 202), ("fedcba9876543210", 503), ("", 503)])
 def test_what_another_installations_proxy_brings_is_refused(mark: str, status: int) -> None:
-    """A port on which a replica died may be ours now: its proxy's next request must not be stored here."""
+    """A request with another installation's mark gets a 503 and is not stored.
+
+    Its proxy may still use a port that is now ours.
+    """
 
     @virtual
     async def ask() -> None:
@@ -146,7 +154,7 @@ NEEDS = [
 
 @pytest.mark.parametrize(("method", "where", "needed"), NEEDS)
 def test_each_route_needs_its_scope_and_no_other(path: Path, method: str, where: str, needed: str) -> None:
-    """A key with every other scope is 403 and told which scope it lacks; one with this scope alone comes in."""
+    """A key with all other scopes gets a 403 that names the missing scope. A key with only this scope is let in."""
     others = new_key(path, "shop", [scope for scope in SCOPES if scope != needed])
     right = new_key(path, "shop", [needed])
 
@@ -163,7 +171,7 @@ def test_each_route_needs_its_scope_and_no_other(path: Path, method: str, where:
 
 @virtual
 async def test_every_route_is_listed_here() -> None:
-    """A new route below /v1/ needs `operate` until somebody decides otherwise."""
+    """Every route below /v1/ is in `NEEDS`, except receipts. A route that no rule names needs the scope `operate`."""
     listed = {(method, where.partition("?")[0]) for method, where, _ in NEEDS}
     served = {
         (method, one.path.format(tid="0-a", name="a", vendor="a"))
@@ -182,7 +190,7 @@ def _routes() -> list[Route]:
 
 
 def test_a_key_from_before_scopes_sends_and_reads(path: Path) -> None:
-    """Its row has no scopes; it keeps what every caller uses and loses what only operators should do."""
+    """A key whose row has no scopes may send and read. It may not use operators' routes or templates."""
     key = new_key(path, "shop")
     rows = json.loads(path.read_text())["keys"]
     path.write_text(json.dumps({"keys": [{k: v for k, v in row.items() if k != "scopes"} for row in rows]}))
@@ -199,7 +207,7 @@ def test_a_key_from_before_scopes_sends_and_reads(path: Path) -> None:
 
 
 def test_the_probes_need_no_key(path: Path) -> None:
-    """Nor do metrics, documentation and receipts."""
+    """Probes, metrics, documentation and receipts are answered without a key."""
     new_key(path, "shop")
 
     @virtual
@@ -215,7 +223,10 @@ def test_the_probes_need_no_key(path: Path) -> None:
 
 
 def test_wrong_keys_are_counted_and_slowed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After ten each wrong key waits, and too many at once are told to come later. A right key never waits."""
+    """After ten failures each wrong key waits for its 401, and too many at the same time get a 429.
+
+    A right key never waits.
+    """
     key = new_key(path, "shop")
 
     @virtual
@@ -244,7 +255,7 @@ def test_wrong_keys_are_counted_and_slowed(path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_401_tells_how_to_authenticate(path: Path) -> None:
-    """RFC 9110 asks for WWW-Authenticate."""
+    """A 401 has the header WWW-Authenticate, as RFC 9110 demands."""
     new_key(path, "shop")
 
     @virtual

@@ -1,4 +1,4 @@
-"""The 202 as a caller reads it."""
+"""The body of a 202."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from serve_app.asgi import _accepted
 
 
 def test_only_a_suppressed_notification_has_a_state() -> None:
-    """A caller that knows nothing of caps reads the same answer as before; the documented model describes it."""
+    """Only a suppressed notification has the field `state`. Without recipient caps the answer is as it always was."""
     parts = (("0-a.0", "sms", "sms-a"), ("0-a.1", "email", "email-a"))
     shown = _accepted(Accepted("0-a", parts, False, frozenset({"0-a.0"})))
     assert shown["notifications"] == [

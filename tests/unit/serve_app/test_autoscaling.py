@@ -1,4 +1,4 @@
-"""The policy that Serve asks for a pool's size: it repeats the actors' wish, and holds when nobody has one."""
+"""The policies that Serve asks for the size of a pool. A vendor pool gets the size that its actors ask for."""
 
 from __future__ import annotations
 
@@ -34,12 +34,18 @@ def series(*values: float) -> list[Any]:
     ],
 )
 def test_the_wish_is_forwarded_and_silence_holds(metrics: Any, expected: int) -> None:
-    """A crash of those who report must not scale a pool down."""
+    """The pool gets the largest size that an actor last asked for.
+
+    If no actor reports, for example after a crash, the size stays.
+    """
     assert forward(context(metrics)) == (expected, {})
 
 
 def intake(requests: float, now: int = 2, live: int = 2, **told: float) -> Any:
-    """Two replicas with ten requests each as their aim; each tells the same."""
+    """Return what Serve tells the policy about intake.
+
+    Each replica aims at ten open requests, and both report the same values.
+    """
     metrics = {name: {"r1": value, "r2": value} for name, value in (BUSY | told).items()}
     config = SimpleNamespace(get_target_ongoing_requests=lambda: 10.0)
     return SimpleNamespace(
@@ -71,5 +77,8 @@ BUSY = {"cpu": 0.8, "waiting": 0.0, "free_cores": 1.0, "start_complete": 1.0}
     ],
 )
 def test_intake_grows_where_it_helps(ctx: Any, expected: int) -> None:
-    """Open requests alone are no reason: on a full machine they would start what makes more of them wait."""
+    """Intake grows only if another replica would help.
+
+    On a full machine one more replica would make requests wait longer.
+    """
     assert intake_size(ctx) == (expected, {})

@@ -41,7 +41,7 @@ STRANGE = {
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 @pytest.mark.parametrize("name", STRANGE)
 def test_a_strange_body_is_refused_alike_everywhere(method: str, path: str, name: str) -> None:
-    """One document has one meaning on every route; the answer is a 400 that names the body."""
+    """Every route answers malformed or ambiguous JSON with a 400 whose field is `body`."""
 
     @virtual
     async def ask() -> None:
@@ -54,7 +54,10 @@ def test_a_strange_body_is_refused_alike_everywhere(method: str, path: str, name
 
 @pytest.mark.parametrize(("method", "path"), [*ROUTES, ("POST", "/v1/receipts/a")])
 def test_no_route_reads_without_a_limit(method: str, path: str) -> None:
-    """A body of twenty megabytes is refused after its first few, and one of a byte a second after five seconds."""
+    """An endless body gets a 413 before 20 MB are read.
+
+    A body that comes at a byte a second gets a 408 after five seconds.
+    """
 
     @virtual
     async def ask() -> None:
@@ -81,7 +84,7 @@ def test_no_route_reads_without_a_limit(method: str, path: str) -> None:
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 @pytest.mark.parametrize("media", [None, "text/plain", "application/x-www-form-urlencoded", "application/jsonx"])
 def test_a_body_must_be_declared_as_json(method: str, path: str, media: str | None) -> None:
-    """A web page may post forms and texts to any address, but no JSON: everything else is 415."""
+    """A body whose Content-Type is not JSON gets a 415. A foreign web page can post forms and texts, but no JSON."""
 
     @virtual
     async def ask() -> None:
@@ -106,7 +109,7 @@ def test_a_body_must_be_declared_as_json(method: str, path: str, media: str | No
     ],
 )
 def test_json_may_name_its_charset_and_no_other(media: str, status: int) -> None:
-    """Parameters and case do not matter; a text in another charset would be read as another text."""
+    """The Content-Type of JSON may have parameters and any case. A charset other than UTF-8 or ASCII gets a 415."""
 
     @virtual
     async def ask() -> None:
@@ -117,7 +120,7 @@ def test_json_may_name_its_charset_and_no_other(media: str, status: int) -> None
 
 @pytest.mark.parametrize("name", ["content-type", "content-encoding", "idempotency-key"])
 def test_a_header_that_decides_is_given_once(name: str) -> None:
-    """Two of them may differ, and a proxy may have read the other."""
+    """A request that repeats one of these headers gets a 400, because a proxy may have read the other value."""
 
     @virtual
     async def ask() -> None:
@@ -131,7 +134,7 @@ def test_a_header_that_decides_is_given_once(name: str) -> None:
 
 @virtual
 async def test_a_batch_of_events_of_768_kilobytes_is_heard() -> None:
-    """SendGrid sends so much at once. One odd text among the events refuses none of the others."""
+    """SendGrid posts up to 768 KB of events at once. All of them are read, even if one contains a broken character."""
     edge = Edge(vendors={**VENDORS, "grid": {"adapter": "sendgrid", "channel": "email"}})
     token = LINKS.link("grid", "0-abc.0").token
     events = [{"event": "delivered", "nid": "0-abc.0", "ntoken": token, "pad": "x" * 400} for _ in range(1_500)]
@@ -168,7 +171,7 @@ VENDORS = {
     ],
 )
 def test_no_call_back_gives_a_5xx(vendor: str, query: str, text: bytes, status: int) -> None:
-    """Anybody may call this without a key, with anything."""
+    """A call-back with any content gets a 4xx, because anybody may call this route without a key."""
 
     @virtual
     async def ask() -> None:
@@ -214,7 +217,7 @@ HUGE = str(10**40)
     ],
 )
 def test_a_value_out_of_range_names_its_field(method: str, path: str, given: Any, field: str) -> None:
-    """The kind is a number or a list that nothing bounded: 422 with the field."""
+    """A number, a list or a text out of its bounds gets a 422 that names the field."""
 
     @virtual
     async def ask() -> None:
@@ -232,7 +235,7 @@ TEXTS = {"t": {"text": "Hi"}}
 
 @virtual
 async def test_two_idempotency_keys_are_refused() -> None:
-    """Nobody knows which one is meant."""
+    """A request with two different Idempotency-Key headers gets a 400, and nothing is stored."""
     edge = Edge()
     two = [*JSON.items(), ("idempotency-key", "one"), ("idempotency-key", "two")]
     answer = await edge.call("POST", "/v1/triggers", body(), two)
@@ -242,7 +245,10 @@ async def test_two_idempotency_keys_are_refused() -> None:
 
 @virtual
 async def test_a_quoted_key_and_a_bare_one_are_one_key() -> None:
-    """The IETF draft makes the header a quoted string; most callers send it bare."""
+    """An Idempotency-Key in quotes is the same key as without them.
+
+    The IETF draft demands quotes, but most callers send none.
+    """
     edge = Edge()
     first = await edge.call("POST", "/v1/triggers", body(), {**JSON, "idempotency-key": "k\\1"})
     again = await edge.call("POST", "/v1/triggers", body(), {**JSON, "idempotency-key": '"k\\\\1"'})
@@ -259,7 +265,7 @@ async def test_a_key_may_be_as_long_as_the_description_says() -> None:
 
 @pytest.mark.parametrize("key", ['"', '"k', '"k"x', '"k\\x"', '"a", "b"', '""'])
 def test_a_malformed_quoted_key_is_refused(key: str) -> None:
-    """A quote that is not closed, text behind it, an unknown escape, a list, nothing inside."""
+    """A key that begins with a quote but is no correct quoted string gets a 400."""
 
     @virtual
     async def ask() -> None:
@@ -271,7 +277,7 @@ def test_a_malformed_quoted_key_is_refused(key: str) -> None:
 
 @virtual
 async def test_another_body_under_a_key_has_its_own_problem_type() -> None:
-    """409, which a program tells from every other problem by its type."""
+    """A known key with another body gets a 409. Its problem type tells a program exactly this."""
     edge, headers = Edge(), {**JSON, "idempotency-key": "k"}
     assert (await edge.call("POST", "/v1/triggers", body(0), headers)).status == 202
     answer = await edge.call("POST", "/v1/triggers", body(1), headers)
@@ -280,7 +286,7 @@ async def test_another_body_under_a_key_has_its_own_problem_type() -> None:
 
 
 def test_an_attachment_is_refused_by_its_name() -> None:
-    """Mails have none; a caller learns it at once, and nothing is stored."""
+    """A trigger with attachments gets a 422 that names the field, and nothing is stored. Mails have no attachments."""
 
     @virtual
     async def ask() -> None:
@@ -307,7 +313,7 @@ def test_an_attachment_is_refused_by_its_name() -> None:
     ],
 )
 def test_a_filter_that_is_none_lists_nothing(path: str, field: str) -> None:
-    """A misspelt one would list everything, as the empty id did, and one of two would be dropped."""
+    """An unknown, repeated or wrong query parameter gets a 422. If it were ignored, the call would list everything."""
 
     @virtual
     async def ask() -> None:
@@ -319,7 +325,7 @@ def test_a_filter_that_is_none_lists_nothing(path: str, field: str) -> None:
 
 @virtual
 async def test_a_call_back_and_a_probe_may_have_any_parameter() -> None:
-    """Providers, monitors and caches add their own."""
+    """Receipts, probes and metrics ignore unknown query parameters, because providers and monitors add their own."""
     edge = Edge()
     assert (await edge.call("GET", "/readyz?from=monitor&from=again")).status == 200
     assert (await edge.call("GET", "/metrics?x=1")).status == 200

@@ -1,4 +1,4 @@
-"""A body that is there in time is read in time, however late the loop is."""
+"""A body that arrived in time is read, however late the event loop is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from serve_app.body_deadline import read_within
 
 
 async def test_a_late_loop_is_no_slow_client() -> None:
-    """The client sent all at once; the loop slept for longer than the deadline before it could read."""
+    """A client sends its body at once, and then the loop is blocked for longer than the deadline.
+
+    The body is still read.
+    """
     mine, theirs = socket.socketpair()
     with mine, theirs:
         reader, writer = await asyncio.open_connection(sock=mine)
@@ -23,7 +26,10 @@ async def test_a_late_loop_is_no_slow_client() -> None:
 
 
 async def test_stalls_while_a_body_drips_do_not_count() -> None:
-    """Each stall counts as a slice at most."""
+    """Of each stall of the loop, only a short slice counts towards the deadline.
+
+    So a body that comes between stalls is read.
+    """
 
     async def drip() -> str:
         for _ in range(3):
@@ -35,7 +41,7 @@ async def test_stalls_while_a_body_drips_do_not_count() -> None:
 
 
 async def test_a_body_that_does_not_come_is_given_up() -> None:
-    """A body that does not come is answered, and reading it ends."""
+    """If a body does not come within the deadline, `TimeoutError` is raised and the reading ends."""
     ended = asyncio.Event()
 
     async def never() -> None:

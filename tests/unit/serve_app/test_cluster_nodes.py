@@ -1,4 +1,4 @@
-"""Which machines may have replicas, and that an old answer counts for nothing."""
+"""Which machines of a cluster may run replicas. An old answer of Ray is not used."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ NODES = [
 
 
 def test_only_living_machines_with_cpus_count() -> None:
-    """A head without CPUs gets no replica, and a lost machine none any more."""
+    """Only a living machine with CPUs counts as a worker. A head without CPUs and a lost machine do not."""
     assert workers(NODES) == {"bbbbbbbb"}
 
 
 def test_an_old_answer_counts_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While Ray's control plane is away nobody knows what lives, so nobody is moved."""
+    """An answer older than `HOLDS_S` is not used.
+
+    Without a fresh one no machine counts as known, so nothing is moved.
+    """
     now_s = [100.0]
     monkeypatch.setattr(cluster_nodes.time, "monotonic", lambda: now_s[0])
     watch = NodeWatch(lambda: NODES)

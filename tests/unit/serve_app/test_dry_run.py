@@ -9,7 +9,10 @@ from tests.virtual import virtual
 
 @virtual
 async def test_the_answer_is_a_200_without_an_address() -> None:
-    """It shows chain, mailbox, times, text and segments, and no id, for there is nothing to look up."""
+    """A dry run gets a 200 with chain, mailbox, times, text and segments.
+
+    It has no id and no address, and nothing is stored.
+    """
     edge = Edge()
     answer = await edge.call("POST", "/v1/triggers", body(dry_run=True))
     assert answer.status == 200
@@ -26,7 +29,7 @@ async def test_the_answer_is_a_200_without_an_address() -> None:
 
 @virtual
 async def test_in_a_batch_only_the_others_are_stored() -> None:
-    """Each item has a status of its own."""
+    """In a batch, each item has its own status, and only the items without `dry_run` are stored."""
     edge = Edge()
     answer = await edge.call("POST", "/v1/triggers/batch", {"triggers": [body(1, dry_run=True), body(2)]})
     assert [one["status"] for one in answer.body["results"]] == [200, 202]
@@ -35,14 +38,14 @@ async def test_in_a_batch_only_the_others_are_stored() -> None:
 
 @virtual
 async def test_a_fault_is_a_422() -> None:
-    """With the field, as without `dry_run`."""
+    """A wrong trigger gets the same 422 with the field as it would without `dry_run`."""
     answer = await Edge().call("POST", "/v1/triggers", body(dry_run=True, recipient={}))
     assert (answer.status, answer.body["field"]) == (422, "recipient.phone")
 
 
 @virtual
 async def test_it_is_described() -> None:
-    """OpenAPI has the field and both answers."""
+    """/openapi.json describes the field `dry_run` and both answers, 200 and 202."""
     described = (await Edge().call("GET", "/openapi.json")).body
     answers = described["paths"]["/v1/triggers"]["post"]["responses"]
     assert answers["200"]["content"]["application/json"]["schema"]["$ref"].endswith("DryRunResponse")
@@ -52,7 +55,10 @@ async def test_it_is_described() -> None:
 
 @virtual
 async def test_several_recipients_are_told_apart() -> None:
-    """In the 202, its repeat, the trigger as it is shown, and a dry run, each by its place in the list."""
+    """Each notification in an answer has its recipient's place in the list.
+
+    This holds for the 202, its repeat, the dry run and GET.
+    """
     edge = Edge()
     posted = {**body(idempotency_key="k"), "recipients": [{"phone": f"+4915112300{n:03}"} for n in range(3)]}
     del posted["recipient"]

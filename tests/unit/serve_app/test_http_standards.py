@@ -1,4 +1,4 @@
-"""Paths that do not exist, HEAD, the documentation page and readiness answer as tools expect."""
+"""Unknown paths, HEAD, the documentation page and readiness answer in the way that HTTP tools expect."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ from tests.virtual import virtual
     ],
 )
 def test_what_is_not_served_is_a_problem(method: str, where: str, status: int, allow: str | None) -> None:
-    """404 and 405 are problem details; a trailing slash is another path and redirects nowhere."""
+    """An unknown path gets a 404 and an unknown method a 405, both as problem details.
+
+    A trailing slash never redirects.
+    """
 
     @virtual
     async def ask() -> None:
@@ -40,7 +43,7 @@ def test_what_is_not_served_is_a_problem(method: str, where: str, status: int, a
 
 @pytest.mark.parametrize("where", ["/healthz", "/readyz", "/metrics", "/v1/plan", "/openapi.json", "/docs"])
 def test_head_is_get_without_the_body(where: str) -> None:
-    """Load balancers and monitors ask with HEAD."""
+    """HEAD gets the status and headers of GET, and no body. Load balancers and monitors use HEAD."""
 
     @virtual
     async def ask() -> None:
@@ -52,7 +55,7 @@ def test_head_is_get_without_the_body(where: str) -> None:
 
 
 async def test_the_documentation_loads_nothing_from_elsewhere() -> None:
-    """Its script and its style come from this service: no network is needed, and nobody else's code runs."""
+    """The documentation page loads its script and style from this service, and nothing from any other host."""
     edge = Edge()
     page = (await edge.call("GET", "/docs")).raw.decode()
     loaded = re.findall(r"""(?:src|href)\s*=\s*["']([^"']+)["']""", page)
@@ -67,5 +70,8 @@ async def test_the_documentation_loads_nothing_from_elsewhere() -> None:
 
 @virtual
 async def test_readiness_tells_whose_it_is() -> None:
-    """`up` compares the id with its own: at one address another installation may answer."""
+    """/readyz contains the installation's id.
+
+    `up` compares it, because another installation may answer at the same address.
+    """
     assert (await Edge().call("GET", "/readyz")).body == {"status": "ready", "installation": "0123456789abcdef"}

@@ -1,4 +1,4 @@
-"""GET /v1/notifications: rows, pages, and what a tenant may see."""
+"""GET /v1/notifications: its rows, its pages, and what a tenant may see."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.virtual import virtual
 
 
 def test_every_state_that_can_be_listed_is_offered() -> None:
-    """The interface and the core name the same states."""
+    """The HTTP interface offers exactly the states that the core can list."""
     assert get_args(ListedState) == tuple(LISTED)
 
 
@@ -33,7 +33,10 @@ async def all_pages(edge: Edge, query: str, headers: dict[str, str] | None = Non
 
 @virtual
 async def test_a_page_has_names_times_and_a_cursor() -> None:
-    """Each row has the caller's key and recipient, and its moments as numbers and as local times."""
+    """Each row has the caller's key, the recipient's id, and each moment in milliseconds and as local time.
+
+    It has no address.
+    """
     edge = Edge()
     for n in range(5):
         request = body(n, recipient={"phone": f"+4915112345{n:03}", "id": f"c-{n}"})
@@ -56,14 +59,14 @@ async def test_a_page_has_names_times_and_a_cursor() -> None:
 )
 @virtual
 async def test_what_cannot_be_listed_is_refused_by_its_field(query: str, field: str) -> None:
-    """Ended notifications are in no list; they are found by their trigger."""
+    """A wrong parameter gets a 422 that names its field. Ended states, such as settled, cannot be listed."""
     answer = await Edge().call("GET", f"/v1/notifications?{query}")
     assert (answer.status, answer.body["field"]) == (422, field)
 
 
 @virtual
 async def test_a_tenant_sees_only_its_own(tmp_path: Path) -> None:
-    """A key needs the scope `read`, and no answer has another tenant's notifications."""
+    """A list has only the notifications of the key's tenant. A key without the scope `read` gets a 403."""
     keys = tmp_path / "api_keys.json"
     made = {tenant: new_key(keys, tenant) for tenant in ("shop", "other")}
     sender = new_key(keys, "shop", ("send",))

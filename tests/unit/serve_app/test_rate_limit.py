@@ -49,7 +49,10 @@ async def test_each_answer_tells_what_is_left_and_429_when_to_come_again() -> No
 
 @virtual
 async def test_a_wait_of_less_than_a_second_is_one_second() -> None:
-    """`Retry-After: 0` would mean at once, and rounding down would earn another 429."""
+    """`Retry-After` is rounded up to whole seconds.
+
+    A 0 would mean at once, and rounding down would cause another 429.
+    """
     for per_s, retry_after in ((5.0, "1"), (0.9, "2")):
         edge = Edge(tenants={"default": {"accept_per_s": per_s, "accept_burst": 1}})
         await post(edge, 0)

@@ -1,4 +1,4 @@
-"""A start waits for an application that is not there yet, or runs it again."""
+"""A start waits for an application that is not running yet, or runs it again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ UP, SLOW, GONE = Found(True), Found(False, reason="replica failed its health che
 
 
 def test_what_is_slow_or_died_is_waited_for_and_said() -> None:
-    """However long it takes: Serve replaces it."""
+    """A slow or dead application is waited for without a limit, because Serve replaces it.
+
+    A line names it every `SAY_EVERY_S` seconds.
+    """
     watch = StartWatch(["a", "b", "c"])
     looks = [watch.look({"a": UP, "b": SLOW}, now_s / 2) for now_s in range(1000)]
     said = [look.say for look in looks if look is not None and look.say]
@@ -18,7 +21,10 @@ def test_what_is_slow_or_died_is_waited_for_and_said() -> None:
 
 
 def test_what_serve_has_given_up_is_run_again_and_then_ends_the_start() -> None:
-    """In one sentence, with what the last replica said."""
+    """An application that Serve gave up is run again.
+
+    After `RUNS_MAX` runs the start ends with one sentence that has the replica's error.
+    """
     watch = StartWatch(["a", "b"])
     again = Step(("b",), "still starting: b (no such file)")
     assert [watch.look({"a": UP, "b": GONE}, 0.0) for _ in range(RUNS_MAX - 1)] == [again] * (RUNS_MAX - 1)

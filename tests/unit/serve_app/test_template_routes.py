@@ -1,4 +1,4 @@
-"""Templates over HTTP: whose they are, who may change them, and what a trigger means by a name."""
+"""Templates over HTTP: who owns them, who may change them, and which template a trigger means by a name."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ class Shops:
 
 @virtual
 async def test_a_tenants_own_template_goes_before_the_common_one(tmp_path: Path) -> None:
-    """For that tenant alone; deleted, the common one is meant again."""
+    """A tenant's own template is used for this tenant instead of the common one of the same name.
+
+    After its deletion the common one is used again.
+    """
     shops = Shops(tmp_path)
     assert (await shops.put("chief", "common")).body == {"name": "paid", "tenant": None, "version": 1}
     assert (await shops.put("acme", "acme's")).body == {"name": "paid", "tenant": "acme", "version": 1}
@@ -63,7 +66,7 @@ async def test_a_tenants_own_template_goes_before_the_common_one(tmp_path: Path)
 
 @virtual
 async def test_no_tenant_changes_what_others_send(tmp_path: Path) -> None:
-    """Neither the common template nor another tenant's; an operator may, by naming the tenant."""
+    """A tenant can change neither the common template nor another tenant's. An operator can, by naming the tenant."""
     shops = Shops(tmp_path)
     await shops.put("chief", "common")
     for method in ("PUT", "DELETE", "GET"):
@@ -79,7 +82,10 @@ async def test_no_tenant_changes_what_others_send(tmp_path: Path) -> None:
 
 @virtual
 async def test_a_tenant_has_a_quota_and_operators_have_none(tmp_path: Path) -> None:
-    """The edge of this test allows two names of 10,000 bytes together."""
+    """A tenant may store two templates of 10,000 bytes in all, which is this test's quota.
+
+    An operator may store more.
+    """
     shops = Shops(tmp_path)
     for name in ("a", "b"):
         assert (await shops.put("acme", "x", name=name)).status == 200
@@ -93,7 +99,9 @@ async def test_a_tenant_has_a_quota_and_operators_have_none(tmp_path: Path) -> N
 
 @virtual
 async def test_what_the_file_gives_is_not_deleted(tmp_path: Path) -> None:
-    """It would be there again half a second later."""
+    """A common template that the configuration file defines cannot be deleted, because it would be stored again at
+    once.
+    """
     shops = Shops(tmp_path)
     await shops.put("chief", "x", name="from-file")
     refused = await shops.ask("chief", "DELETE", "/v1/templates/from-file")
@@ -104,7 +112,10 @@ async def test_what_the_file_gives_is_not_deleted(tmp_path: Path) -> None:
 
 @virtual
 async def test_a_preview_is_of_the_template_that_is_meant(tmp_path: Path) -> None:
-    """A tenant previews its own, an operator the common one or a tenant's by its name."""
+    """A preview shows a tenant's own template, else the common one.
+
+    An operator gets the common one, or the template of a named tenant.
+    """
     shops = Shops(tmp_path)
     await shops.put("chief", "common {{ n }}")
     await shops.put("acme", "acme's {{ n }}")
@@ -120,7 +131,9 @@ async def test_a_preview_is_of_the_template_that_is_meant(tmp_path: Path) -> Non
 
 @virtual
 async def test_a_preview_tells_what_an_sms_costs(tmp_path: Path) -> None:
-    """By its rendered text, also where there is a subject: an event may send one template on both channels."""
+    """A preview has the encoding and the segments of its rendered text as an SMS, even if the template has a
+    subject.
+    """
     shops = Shops(tmp_path)
     await shops.put("acme", "{{ n }}")
     for n, size in (("€" * 81, {"encoding": "gsm", "segments": 2}), ("ç" * 71, {"encoding": "ucs2", "segments": 2})):
@@ -134,7 +147,9 @@ async def test_a_preview_tells_what_an_sms_costs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["acme%2Fpaid", "other%2Fpaid"])
 @virtual
 async def test_a_stored_name_is_no_way_around(tmp_path: Path, name: str) -> None:
-    """The slash of a stored name is no part of a name that a caller may use."""
+    """A caller cannot reach a template by its stored name, such as `acme/paid`, because its own names must not
+    contain a slash.
+    """
     shops = Shops(tmp_path)
     await shops.put("acme", "acme's")
     for method in ("GET", "PUT", "DELETE"):
@@ -146,7 +161,10 @@ async def test_a_stored_name_is_no_way_around(tmp_path: Path, name: str) -> None
 
 @virtual
 async def test_without_keys_a_template_is_common_unless_a_tenant_is_named() -> None:
-    """A service on loopback asks for no key: whoever reaches it operates it."""
+    """On a service without keys every caller is an operator.
+
+    A template that it stores is common, unless a tenant is named.
+    """
     edge = Edge()
     headers = {**JSON, "host": "localhost"}
     assert (await edge.call("PUT", "/v1/templates/t", {"text": "x"}, headers)).body["tenant"] is None

@@ -1,4 +1,4 @@
-"""Each call that counts, measures or shows a metric names one that exists, with as many labels as it has."""
+"""Each call for a metric names a metric that exists, and gives as many labels as the metric has."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ DEFINITION = ROOT / "dispatcher" / "telemetry" / "metrics.py"
 
 
 def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
-    """(`count` or `observe`, the call), wherever the receiver or the first argument belongs to a metric."""
+    """Yield (`count` or `observe`, the call) for each such call on `metrics`, or with a name that begins with
+    `dispatcher_`.
+    """
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or node.func.attr not in KINDS:
             continue
@@ -37,7 +39,7 @@ def _name(call: ast.Call) -> str:
 
 
 def wrong(method: str, call: ast.Call) -> str:
-    """The rule that a call of `count` or `observe` breaks; empty when it breaks none."""
+    """Return the rule that a call of `count` or `observe` breaks, or an empty text if it breaks none."""
     name = _name(call)
     if name not in CATALOGUE:
         return f"{name or 'a computed name'} is not in CATALOGUE"
@@ -51,7 +53,7 @@ def wrong(method: str, call: ast.Call) -> str:
 
 
 def wrong_gauge(call: ast.Call) -> str:
-    """The rule that a `Gauge(name, text, labels, rows)` breaks; empty when it breaks none."""
+    """Return the rule that a `Gauge(name, text, labels, rows)` breaks, or an empty text if it breaks none."""
     name, _, labels, rows = call.args
     if not isinstance(name, ast.Constant) or not isinstance(labels, ast.Tuple):
         return "name and labels are not literal"
@@ -72,7 +74,7 @@ def gauges(tree: ast.AST) -> Iterator[ast.Call]:
 
 @functools.cache
 def sources() -> list[tuple[Path, ast.Module]]:
-    """Return every file with its syntax tree. Parsing them takes a second, which only who runs these tests spends."""
+    """Return every file with its syntax tree, parsed once. Parsing takes a second, which only these tests need."""
     return [(path, ast.parse(path.read_text())) for path in FILES if path != DEFINITION]
 
 
@@ -81,7 +83,10 @@ def place(path: Path, call: ast.Call) -> str:
 
 
 def test_every_call_names_a_metric_and_all_its_labels() -> None:
-    """A misspelt name is left out of /metrics, and a missing label makes its text fail."""
+    """No call names an unknown metric or gives another number of labels.
+
+    A misspelt name would be missing in /metrics.
+    """
     found = {place(path, call): wrong(method, call) for path, tree in sources() for method, call in calls(tree)}
     found |= {place(path, call): wrong_gauge(call) for path, tree in sources() for call in gauges(tree)}
     assert {where: rule for where, rule in found.items() if rule} == {}
@@ -107,7 +112,7 @@ def test_every_metric_is_counted_somewhere() -> None:
     ],
 )
 def test_a_wrong_call_is_found(text: str, rule: str) -> None:
-    """The check itself finds what it looks for."""
+    """The check reports each kind of wrong call, and accepts right ones."""
     ((method, call),) = calls(ast.parse(text))
     assert wrong(method, call).startswith(rule)
     assert bool(wrong(method, call)) is bool(rule)

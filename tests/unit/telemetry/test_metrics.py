@@ -1,4 +1,4 @@
-"""The text of /metrics: its names are a contract, its sums survive restarts, and no customer is in it."""
+"""The text of /metrics: its names are a contract, its sums survive restarts, and it contains no customer's data."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ ACCEPTS, ATTEMPTS, TIMES = "dispatcher_accepts", "dispatcher_attempts", "dispatc
 
 
 def counted(snapshot: dict[str, Any], name: str, *labels: str) -> float:
-    """One counter of a snapshot; 0 when it is not there."""
+    """Return the value of one counter in a snapshot, or 0 if the counter is not in it."""
     rows = {(row[0], tuple(row[1])): row[2] for row in snapshot["c"]}
     found: float = rows.get((name, labels), 0.0)
     return found
 
 
 def wire(metrics: Metrics) -> dict[str, Any]:
-    """A snapshot as it arrives: through JSON."""
+    """Return the snapshot as another process receives it, after a round trip through JSON."""
     found: dict[str, Any] = json.loads(json.dumps(metrics.snapshot()))
     return found
 
@@ -72,12 +72,12 @@ def samples() -> bytes:
 
 
 def test_the_text_is_the_one_that_was_agreed() -> None:
-    """Names, helps, labels, buckets and numbers for fixed inputs; dashboards and alerts are built on them."""
+    """For fixed inputs the whole text equals the golden file, because dashboards and alerts depend on it."""
     assert samples().decode() == GOLDEN.read_text()
 
 
 def test_every_name_is_shown_before_it_is_first_counted() -> None:
-    """An empty service shows all metrics, so that an alert on a missing one can tell."""
+    """An empty service shows every metric, so that an alert can find one that is missing."""
     shown = {
         family.name: family.type for family in text_string_to_metric_families(render(Metrics().snapshot(), []).decode())
     }
@@ -85,7 +85,10 @@ def test_every_name_is_shown_before_it_is_first_counted() -> None:
 
 
 def test_a_name_of_a_newer_version_is_left_out() -> None:
-    """During a rolling update an older intake shows what it knows and does not fail."""
+    """A metric that this version does not know is left out.
+
+    During a rolling update an older intake must not fail on it.
+    """
     metrics = Metrics()
     metrics.count("dispatcher_of_tomorrow", "x")
     metrics.observe("dispatcher_seconds_of_tomorrow", 1.0)
@@ -94,7 +97,10 @@ def test_a_name_of_a_newer_version_is_left_out() -> None:
 
 @pytest.mark.parametrize(("seconds", "bucket"), [(0.0, 0), (0.01, 3), (0.010001, 4), (600.0, 15), (601.0, 16)])
 def test_a_bucket_holds_its_upper_bound(seconds: float, bucket: int) -> None:
-    """A bucket counts what is at most `le`, as in Prometheus; what is beyond the last is in +Inf alone."""
+    """A bucket counts values up to and including its bound `le`, as in Prometheus.
+
+    Larger values than the last bound count only in +Inf.
+    """
     metrics = Metrics()
     metrics.observe("dispatcher_accept_seconds", seconds)
     row = metrics.snapshot()["h"][0][2]
@@ -106,7 +112,9 @@ def test_a_bucket_holds_its_upper_bound(seconds: float, bucket: int) -> None:
 
 
 def test_a_process_that_starts_anew_adds_to_what_its_predecessor_counted() -> None:
-    """The predecessor's last report stays in the sum, before and after its end is noticed."""
+    """When a process restarts, its counts are added to its predecessor's last report, before and after the
+    predecessor is declared ended.
+    """
     totals, before, after = Totals(), Metrics(), Metrics()
     before.count(ATTEMPTS, "a", "accepted", by=5)
     totals.hear("a-1", wire(before))
@@ -118,7 +126,7 @@ def test_a_process_that_starts_anew_adds_to_what_its_predecessor_counted() -> No
 
 
 def test_a_report_says_the_whole_so_a_lost_one_is_made_good() -> None:
-    """Cumulative: the third report holds what the second would have said."""
+    """A report holds all counts since the start of its process. So a later report replaces a lost one."""
     totals, metrics = Totals(), Metrics()
     for _ in range(3):
         metrics.count(ACCEPTS, "accepted")
@@ -130,7 +138,7 @@ def test_a_report_says_the_whole_so_a_lost_one_is_made_good() -> None:
 
 
 def test_a_repeated_report_counts_once() -> None:
-    """Heard again, also after the process was given up: the sum does not move."""
+    """The sum does not change if the same report is heard again, even after the process was declared ended."""
     totals, metrics = Totals(), Metrics()
     metrics.count(ACCEPTS, "accepted", by=4)
     for _ in range(3):
@@ -143,7 +151,10 @@ def test_a_repeated_report_counts_once() -> None:
 
 
 def test_an_older_report_that_comes_late_is_ignored() -> None:
-    """A total never falls, which Prometheus would take for a restart and count everything again."""
+    """An older report does not lower a total.
+
+    Prometheus would take a lower total for a restart and count everything again.
+    """
     totals, metrics = Totals(), Metrics()
     metrics.count(ACCEPTS, "accepted", by=4)
     older = wire(metrics)
@@ -156,7 +167,7 @@ def test_an_older_report_that_comes_late_is_ignored() -> None:
 
 
 def test_a_snapshot_is_a_copy_of_nothing_that_grows() -> None:
-    """A report that was handed over does not change later, and adding two changes neither."""
+    """A snapshot does not change when its metrics count further, or when it is added to other metrics."""
     metrics = Metrics()
     metrics.observe("dispatcher_accept_seconds", 0.5)
     before = wire(metrics)
@@ -181,7 +192,9 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_no_history_of_reports_makes_a_total_fall_or_overcount(steps: list[tuple[str, int, int]]) -> None:
-    """Reports repeated, late, out of order; processes that restart and are given up: the sum is what was heard."""
+    """For repeated, late and reordered reports of processes that restart and end, the total is always the sum of the
+    largest reports.
+    """
     totals = Totals()
     lives = [0, 0, 0]
     metrics = {(n, 0): Metrics() for n in range(3)}
@@ -219,7 +232,7 @@ def test_no_history_of_reports_makes_a_total_fall_or_overcount(steps: list[tuple
 
 
 def test_labels_are_of_a_closed_set() -> None:
-    """Whose label it is decides what can be in it: vendors, channels, named tenants, our words; no id or recipient."""
+    """Metrics have only these label names, all with a limited set of values. None is an id or a recipient."""
     names = {label for _, _, labels in CATALOGUE.values() for label in labels}
     assert names == {"answer", "channel", "outcome", "reason", "tenant", "to", "vendor"}
 
@@ -243,7 +256,7 @@ ADDRESSES = (
 
 @pytest.mark.parametrize("text", ADDRESSES)
 def test_a_label_that_could_be_an_address_is_counted_as_other(text: str) -> None:
-    """In counters and histograms alike; the count itself is kept, and each further one joins it."""
+    """A label value that may be an address becomes `other` in counters and histograms. The count itself is kept."""
     metrics = Metrics()
     for _ in range(2):
         metrics.count("dispatcher_dead", "sms-a", text)
@@ -255,7 +268,7 @@ def test_a_label_that_could_be_an_address_is_counted_as_other(text: str) -> None
 
 @pytest.mark.parametrize("text", ["sms-a", "1-sms", "twilio_21211", "http_503", "attempts_exhausted", "acct-1234567"])
 def test_an_ordinary_label_is_kept(text: str) -> None:
-    """Vendors as the file may name them, and reasons."""
+    """A label value that is a vendor's name or a reason stays as it is."""
     metrics = Metrics()
     metrics.count("dispatcher_dead", text, text)
     assert metrics.snapshot()["c"][0][1] == (text, text)
@@ -263,7 +276,7 @@ def test_an_ordinary_label_is_kept(text: str) -> None:
 
 @given(st.text(max_size=80))
 def test_no_text_at_all_brings_an_address_in(text: str) -> None:
-    """Whatever is counted: letters, digits, `_`, `.` and `-`, and never eight digits in a row."""
+    """For any text, a label has only ASCII letters, digits, `_`, `.` and `-`, and never eight digits in a row."""
     metrics = Metrics()
     metrics.count("dispatcher_dead", text, text)
     for label in metrics.snapshot()["c"][0][1]:
@@ -274,7 +287,10 @@ def test_no_text_at_all_brings_an_address_in(text: str) -> None:
 
 @virtual
 async def test_a_vendor_that_answers_with_an_address_does_not_bring_it_into_the_metrics() -> None:
-    """Its reason is counted as `other`; a code that looks like a number is not even stored."""
+    """An address in a vendor's reason is counted as `other`.
+
+    An error code that looks like a phone number is not even stored.
+    """
     stage = Stage()
     vendor = ScriptedVendor("a", [Outcome.rejected("no such number: +4915112345678"), _of_twilio()])
     await stage.courier(vendor)

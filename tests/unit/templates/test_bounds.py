@@ -1,4 +1,4 @@
-"""No template and no data take more than their share: CPU, the time between two pauses, and crashes of the engine."""
+"""No template and no data can use too much CPU, block the event loop for long, or crash the template engine."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def _cpu_s(work: Callable[[], object]) -> float:
 def cost(work: Callable[[], object]) -> float:
     """Return the CPU time of `work` as a multiple of the reference's, measured right before and after it.
 
-    An older CPython, or a core shared with neighbours, takes longer for both. Neighbours come and go, so the least of
-    several rounds is returned. The rounds end early when one is below the limit.
+    An older CPython, or a core shared with neighbours, makes both slower. As neighbours come and go, the least of
+    several rounds is returned. The rounds end as soon as one is below the limit.
     """
     least = float("inf")
     for _ in range(ROUNDS):
@@ -88,19 +88,19 @@ def cost(work: Callable[[], object]) -> float:
 
 @pytest.mark.parametrize("template", HOSTILE, ids=lambda template: template[:40])
 def test_a_rendering_is_bounded(template: str) -> None:
-    """50 ms of this thread's CPU are the limit for both, and the process survives."""
+    """A hostile template is refused or rendered within the limit of about 50 ms of CPU, and the process survives."""
     data: dict[str, Any] = {"l": LIST, "s": LONG, "t": LONG + "c", "a": 1}
     assert cost(lambda: compile_template(TemplateSource("t", template)).render(data)) < LIMIT
 
 
 @pytest.mark.parametrize("template", [*HTML, *HOSTILE], ids=lambda template: template[:40])
 def test_a_compilation_is_bounded(template: str) -> None:
-    """An HTML part is read as HTML too: 50 ms for it, with a pause in between wherever it takes long."""
+    """A hostile HTML part is refused or compiled within the limit of about 50 ms of CPU."""
     assert cost(lambda: compile_template(TemplateSource("t", "x", html=template))) < LIMIT
 
 
 def test_an_ordinary_mail_is_compiled_and_rendered() -> None:
-    """100 KB of HTML and 64 KB of data: bounds are not met by refusing what people send."""
+    """An ordinary mail of 100 KB of HTML with 64 KB of data is not refused, and stays within the same limits."""
     rows = ROW.replace("Hello there", "{{ name }}") * 200 + ROW * 750
     html = rows + "{% for i in items %}<p>{{ i.name }}: {{ i.price | money('EUR') }}</p>{% endfor %}"
     data = {"name": "Ada", "note": "n" * 30_000, "items": [{"name": "pen" * 8, "price": 1.5}] * 500}
@@ -113,7 +113,7 @@ def test_an_ordinary_mail_is_compiled_and_rendered() -> None:
 
 
 async def test_others_run_while_a_template_is_compiled() -> None:
-    """One compilation of 100 KB gives the loop to another task dozens of times."""
+    """During the compilation of 100 KB another task of the event loop gets at least ten turns."""
     turns, done = 0, False
 
     async def other() -> None:

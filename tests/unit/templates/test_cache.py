@@ -1,4 +1,4 @@
-"""The template stores and the cache: what is a version, what is remembered, what is final."""
+"""The template stores and the cache: versions, what is remembered, and which errors are final."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dispatcher.templates.store import MemoryTemplateStore
 
 
 class ScriptedStore(MemoryTemplateStore):
-    """Counts what it is asked, and can be away."""
+    """A store in memory that counts its `get` calls. While `away` is set, it raises `UnavailableError`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +38,10 @@ class ScriptedStore(MemoryTemplateStore):
 
 
 async def test_the_same_content_is_the_same_version() -> None:
-    """Only a change makes a version; the old ones stay as they are."""
+    """Storing the same content again gives the same version.
+
+    A change makes a new version, and old versions stay as they are.
+    """
     store = MemoryTemplateStore()
     assert [await store.put(TemplateSource("t", text)) for text in ("a", "a", "b", "a")] == [1, 1, 2, 3]
     found = await store.get("t", 1)
@@ -47,7 +50,10 @@ async def test_the_same_content_is_the_same_version() -> None:
 
 
 async def test_what_does_not_compile_is_not_stored() -> None:
-    """The author gets the error, no notification ever does."""
+    """A template that does not compile is refused and not stored.
+
+    So the author gets the error, and no notification does.
+    """
     store = MemoryTemplateStore()
     with pytest.raises(TemplateError):
         await TemplateCache(store).put(TemplateSource("t", "{{ range(9) }}"))
@@ -70,7 +76,10 @@ async def test_what_does_not_compile_is_not_stored() -> None:
     ],
 )
 async def test_a_text_of_an_earlier_release_goes_on_rendering(part: str, source: str, shown: str) -> None:
-    """Accepted triggers name it, so a rule that was made since holds only for what an author gives now."""
+    """A stored text that today's rules would refuse still renders, because accepted triggers use it.
+
+    Storing it again is refused.
+    """
     store = MemoryTemplateStore()
     parts = {"text": "x", part: source}
     template = TemplateSource("t", parts["text"], parts.get("subject"), parts.get("html"))
@@ -82,7 +91,7 @@ async def test_a_text_of_an_earlier_release_goes_on_rendering(part: str, source:
 
 
 async def test_a_text_of_an_earlier_release_is_as_safe_as_a_new_one() -> None:
-    """A rule that protects recipients holds for every text."""
+    """A rule that protects recipients is applied to stored texts too."""
     store = MemoryTemplateStore()
     await store.put(TemplateSource("t", "x", html="<script>{{ v }}</script>"))
     with pytest.raises(TemplateError, match="inside of <script>"):
@@ -90,7 +99,10 @@ async def test_a_text_of_an_earlier_release_is_as_safe_as_a_new_one() -> None:
 
 
 async def test_a_version_is_fetched_once() -> None:
-    """Versions never change, so the second time needs no store, even one that is away."""
+    """A version is fetched once and then cached, because it never changes.
+
+    The second `get` works even if the store is away.
+    """
     store = ScriptedStore()
     cache = TemplateCache(store)
     version = await cache.put(TemplateSource("t", "Hi {{ name }}"))
@@ -101,7 +113,10 @@ async def test_a_version_is_fetched_once() -> None:
 
 
 async def test_absent_and_unanswered_are_different() -> None:
-    """Absent is final for the notification; unanswered is not, and neither is remembered."""
+    """A version that is absent raises `TemplateError`, and a store that is away raises `UnavailableError`.
+
+    Neither answer is cached.
+    """
     store = ScriptedStore()
     cache = TemplateCache(store)
     with pytest.raises(TemplateError, match="template t has no version 1"):
@@ -115,7 +130,7 @@ async def test_absent_and_unanswered_are_different() -> None:
 
 
 async def test_the_cache_is_bounded_and_keeps_what_is_used() -> None:
-    """The version used longest ago goes first."""
+    """A full cache drops the version that was used longest ago."""
     store = ScriptedStore()
     cache = TemplateCache(store, compiled_max=2)
     for name in ("a", "b", "c"):
@@ -128,7 +143,7 @@ async def test_the_cache_is_bounded_and_keeps_what_is_used() -> None:
 
 
 async def test_the_latest_map_outlives_an_outage() -> None:
-    """A refresh that fails leaves the map of before, and says so."""
+    """A refresh that fails raises `UnavailableError` and keeps the previous map of latest versions."""
     store = ScriptedStore()
     cache = TemplateCache(store)
     assert not cache.loaded
@@ -141,7 +156,7 @@ async def test_the_latest_map_outlives_an_outage() -> None:
 
 
 class FailingClient(redis.asyncio.Redis):
-    """A client whose every command fails in one way, without a connection."""
+    """A Redis client without a connection. Each of its commands raises the given error."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
@@ -161,7 +176,7 @@ class FailingClient(redis.asyncio.Redis):
     ],
 )
 async def test_a_redis_that_does_not_answer_is_unavailable(error: Exception) -> None:
-    """Each operation says: later."""
+    """If Redis is unreachable or full, each operation raises `UnavailableError`."""
     store = RedisTemplateStore(FailingClient(error))
     for operation in (store.put(TemplateSource("t", "x")), store.get("t", 1), store.latest()):
         with pytest.raises(UnavailableError):
@@ -169,13 +184,16 @@ async def test_a_redis_that_does_not_answer_is_unavailable(error: Exception) -> 
 
 
 async def test_another_redis_error_is_not_hidden() -> None:
-    """A wrong type or a broken script is our bug, not an outage."""
+    """Any other Redis error is raised as it is, because a wrong type or a broken script is our bug and no outage."""
     with pytest.raises(ResponseError):
         await RedisTemplateStore(FailingClient(ResponseError("WRONGTYPE"))).get("t", 1)
 
 
 async def test_an_emptied_store_is_not_one_without_templates() -> None:
-    """Templates vanish: not loaded, so that callers are told "later", until the owner has put them back."""
+    """When known templates vanish from the store, the cache counts as not loaded until they are stored again.
+
+    Meanwhile callers are told to try later.
+    """
     store = ScriptedStore()
     cache = TemplateCache(store)
     await cache.refresh()
@@ -191,7 +209,10 @@ async def test_an_emptied_store_is_not_one_without_templates() -> None:
 
 
 async def test_the_latest_versions_are_compiled_before_they_are_needed() -> None:
-    """No accept waits for the store or the compiler; a version that does not compile is tried once."""
+    """`warm` compiles the latest versions, so that no accept waits.
+
+    A version that does not compile is tried only once.
+    """
     store = MemoryTemplateStore()
     await store.put(TemplateSource("paid", "Hi {{ name }}"))
     await store.put(TemplateSource("bad", "{{"))
@@ -206,7 +227,10 @@ async def test_the_latest_versions_are_compiled_before_they_are_needed() -> None
 
 
 async def test_a_number_with_another_text_is_not_that_version() -> None:
-    """After the store lost data, a courier that knows the old text sends the new trigger's, and the other way round."""
+    """After the store lost data, one version number may have two texts. The digest decides which text is rendered.
+
+    A cache renders the text that the digest names, or raises `TemplateGoneError`.
+    """
     store = ScriptedStore()
     cache = TemplateCache(store)
     old, new = TemplateSource("t", "old"), TemplateSource("t", "new")
@@ -222,7 +246,9 @@ async def test_a_number_with_another_text_is_not_that_version() -> None:
 
 
 async def test_what_a_store_lost_is_compiled_again() -> None:
-    """An intake that heard of a break judges no trigger by a text that the store may have no longer."""
+    """After `forget`, a version is fetched from the store again, because the store may have lost data and have
+    another text.
+    """
     store = ScriptedStore()
     cache = TemplateCache(store)
     await cache.put(TemplateSource("t", "old"))
@@ -234,7 +260,7 @@ async def test_what_a_store_lost_is_compiled_again() -> None:
 
 
 async def test_a_stored_version_is_not_judged_again() -> None:
-    """A rule that came later refuses what an author gives, and takes nothing from what was accepted before it."""
+    """A later rule refuses a new text but not a stored one, so that triggers accepted earlier still render."""
     store, old = ScriptedStore(), TemplateSource("t", "Hi", "{% if n %}a\nb{% endif %}Paid")
     cache = TemplateCache(store)
     with pytest.raises(TemplateError, match="subject: line 1: must not contain a line end"):

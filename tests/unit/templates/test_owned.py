@@ -1,4 +1,4 @@
-"""Templates of tenants: names with an owner, quotas, and how long the text of an accepted trigger is kept."""
+"""Templates of tenants: names with an owner, quotas, and for how long an accepted trigger's text is kept."""
 
 from __future__ import annotations
 
@@ -37,13 +37,16 @@ def trigger(*notifications: NewNotification, expires_ms: int = KEPT_MS + 9) -> N
     [(NOW_MS, 0), (KEPT_MS, 0), (KEPT_MS + 1, KEPT_MS + 1), (KEPT_MS + 86_400_000, KEPT_MS + 86_400_000)],
 )
 def test_a_text_is_kept_only_for_a_trigger_that_outlives_every_deletion(expires_ms: int, kept_ms: int) -> None:
-    """The text is kept until the trigger ends; a trigger that ends before a deletion takes effect needs nothing."""
+    """A text must be kept for a trigger that ends after the 31 days of a deleted text.
+
+    For one that ends before, the result is 0.
+    """
     assert pinned_until_ms(trigger(use(), expires_ms=expires_ms)) == {PIN: kept_ms}
 
 
 @pytest.mark.parametrize("ends", [(KEPT_MS + 5, KEPT_MS + 7), (KEPT_MS + 7, KEPT_MS + 5), (KEPT_MS + 7, NOW_MS)])
 def test_the_last_notification_with_a_text_decides(ends: tuple[int, int]) -> None:
-    """Each notification may have a time of its own, and their order does not matter."""
+    """If several notifications use a text, the one that expires last decides for how long the text is kept."""
     assert pinned_until_ms(trigger(*(use(expires_ms=end) for end in ends))) == {PIN: KEPT_MS + 7}
 
 
@@ -52,20 +55,23 @@ def test_a_notification_without_a_time_of_its_own_has_the_triggers() -> None:
 
 
 def test_only_texts_that_the_store_can_check_are_named() -> None:
-    """Content of the request is no template, and a version without a digest may have any text."""
+    """Only templates with a digest are in the result.
+
+    Content in the request is no template, and without a digest the text cannot be checked.
+    """
     other = TemplatePin("paid", 1, "d1")
     content = NewNotification("sms", "+4915112345678", ("a",), "a", content={"text": "Hi"})
     assert set(pinned_until_ms(trigger(use(), use(other), use(TemplatePin("old", 1)), content))) == {PIN, other}
 
 
 def test_a_deleted_text_is_kept_for_31_days() -> None:
-    """docs/templates.md tells operators so."""
+    """A deleted text is kept for 31 days, as docs/templates.md tells operators."""
     assert DELETED_KEPT_MS == 31 * 24 * 60 * 60 * 1000
 
 
 @pytest.mark.parametrize(("names", "most"), [(True, "7 templates"), (False, "900 bytes of templates")])
 def test_a_refusal_names_the_quota_that_is_used_up(names: bool, most: str) -> None:
-    """It also tells why deleting does not help at once."""
+    """The message names the limit that is used up, and says that deleted templates still count for 31 days."""
     assert str(refused(TemplateQuota(7, 900), names=names)) == (
         f"a tenant may store {most}, deleted ones included for 31 days"
     )
@@ -76,12 +82,15 @@ def test_a_refusal_names_the_quota_that_is_used_up(names: bool, most: str) -> No
     [(None, "paid", "paid"), ("shop", "paid", "shop/paid"), ("eu/shop", "paid", "eu/shop/paid"), ("", "paid", "/paid")],
 )
 def test_a_stored_name_tells_owner_and_name(owner: str | None, name: str, stored: str) -> None:
-    """A tenant's name may contain a slash; a template's never does, so the last slash separates them."""
+    """Owner and name are read back from a stored name at its last slash.
+
+    A tenant's name may contain a slash, a template's may not.
+    """
     assert stored_name(owner, name) == stored
     assert (owner_of(stored), plain_name(stored)) == (owner, name)
 
 
 def test_common_templates_belong_to_nobody() -> None:
-    """Each tenant's templates are together, under the names that its triggers use."""
+    """`by_owner` groups the templates by tenant, under their names without the owner, and leaves out common ones."""
     latest = {"paid": 4, "shop/paid": 2, "shop/late": 1, "eu/shop/paid": 7}
     assert by_owner(latest) == {"shop": {"paid": 2, "late": 1}, "eu/shop": {"paid": 7}}

@@ -1,4 +1,4 @@
-"""The file's templates, as an intake replica puts them into the store."""
+"""An intake replica puts the templates of its configuration file into the store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.virtual import virtual
 
 
 def replica(store: MemoryTemplateStore, **texts: str) -> TemplateSeeding:
-    """The seeding of a replica with these templates in its file, on a store that others may have written to."""
+    """Return the seeding of a replica whose file has these templates. Others may already have written to the store."""
     return TemplateSeeding(TemplateCache(store), [TemplateSource(name, text) for name, text in texts.items()])
 
 
@@ -28,7 +28,10 @@ async def text_of(store: MemoryTemplateStore, name: str) -> Any:
 
 @virtual
 async def test_a_template_that_does_not_compile_stops_no_other() -> None:
-    """It was refused when the file was read; should it come through, it is logged once, and the front door stays up."""
+    """A template of the file that does not compile is logged once.
+
+    The other templates are stored, and the replica keeps running.
+    """
     store = MemoryTemplateStore()
     seeding = replica(store, bad="Hi {{ name", good="Hi")
     with capture_logs() as logs:
@@ -42,7 +45,10 @@ async def test_a_template_that_does_not_compile_stops_no_other() -> None:
 
 @virtual
 async def test_what_the_file_gives_is_never_said_not_to_exist() -> None:
-    """A store that is empty, or that another replica has half filled: callers are told "later", never "not stored"."""
+    """While a template of the file is not stored yet, `find` raises `UnavailableError`.
+
+    It does not answer that the template is unknown.
+    """
     store = MemoryTemplateStore()
     seeding = replica(store, bad="Hi {{ name", paid="one", shipped="two")
     found: list[object] = []
@@ -69,7 +75,10 @@ async def test_what_the_file_gives_is_never_said_not_to_exist() -> None:
 
 @virtual
 async def test_a_changed_file_makes_a_new_version() -> None:
-    """And the same file none, also not over what somebody has put since."""
+    """A changed file makes a new version.
+
+    An unchanged file makes none, even if a newer text was stored over the API.
+    """
     store = MemoryTemplateStore()
     await replica(store, paid="one").seed()
     await replica(store, paid="two").seed()
@@ -85,7 +94,10 @@ async def test_a_changed_file_makes_a_new_version() -> None:
 
 @virtual
 async def test_replicas_of_two_files_do_not_take_turns() -> None:
-    """While a changed file is applied, those of the file before it still run."""
+    """While replicas with the old and the new file run together, the new text stays.
+
+    The old one is not stored again.
+    """
     store = MemoryTemplateStore()
     before, after = replica(store, paid="one"), replica(store, paid="two")
     for seeding in (before, after, before, after, before):
@@ -95,7 +107,7 @@ async def test_replicas_of_two_files_do_not_take_turns() -> None:
 
 @virtual
 async def test_what_the_store_lost_is_given_again() -> None:
-    """An emptied store gets the file's text; an older copy too, as soon as it is known to be one."""
+    """The file's text is stored again in an emptied store, and in an older copy of the store after `store_broke`."""
     store = MemoryTemplateStore()
     await replica(store, paid="one").seed()
     seeding = replica(store, paid="two")

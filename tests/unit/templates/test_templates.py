@@ -32,7 +32,7 @@ def html_of(template: str, data: Any = DATA) -> str:
 
 
 def test_three_parts_from_one_source() -> None:
-    """The HTML part is escaped, the others are not."""
+    """A template renders subject, text and HTML. Values are escaped in the HTML part only."""
     source = TemplateSource("paid", "Hi {{ name }}", "For {{ name }}", "<b>{{ name }}</b>", 2)
     assert compile_template(source).render(DATA) == Rendered(
         "For <Ada & co>", "Hi <Ada & co>", "<b>&lt;Ada &amp; co&gt;</b>"
@@ -57,7 +57,7 @@ def test_three_parts_from_one_source() -> None:
     ],
 )
 def test_what_a_message_needs_is_there(template: str, text: str) -> None:
-    """Conditions, loops, sums, amounts and defaults."""
+    """Conditions, loops, sums, amounts and defaults render as expected."""
     assert text_of(template, locale="de-DE") == text
 
 
@@ -80,7 +80,9 @@ def test_a_missing_variable_is_named(template: str, name: str) -> None:
     ("locale", "text"), [("de-AT", "Hallo"), ("de", "Hallo"), ("de_DE", "Hallo"), ("en-GB", "Hi"), (None, "Hi")]
 )
 def test_a_template_chooses_its_language(locale: str | None, text: str) -> None:
-    """The first two letters of the recipient's locale are the language, and without a locale there is a default."""
+    """A template can choose a language by the first two letters of the recipient's locale, with a default if there
+    is no locale.
+    """
     template = '{% if (locale | default("en"))[:2] == "de" %}Hallo{% else %}Hi{% endif %}'
     assert text_of(template, locale=locale) == text
 
@@ -167,7 +169,9 @@ def test_a_template_reaches_nothing_but_its_data(template: str) -> None:
 
 @pytest.mark.parametrize("template", BOMBS, ids=lambda template: template[:40])
 def test_a_template_cannot_exhaust_the_process(template: str) -> None:
-    """Growth, loops and nesting stop at their bounds, within a second of this thread's CPU: tenfold what they take."""
+    """Templates that grow, loop or nest without bounds raise `TemplateError` within a second of CPU, ten times what
+    they need.
+    """
     began_s = time.thread_time()
     with pytest.raises(TemplateError):
         text_of(template)
@@ -175,7 +179,7 @@ def test_a_template_cannot_exhaust_the_process(template: str) -> None:
 
 
 class Agent:
-    """An object whose attribute and method a sandbox alone would let through."""
+    """An object with an attribute and a method that a sandbox alone would not block."""
 
     token = "s3cret"
 
@@ -191,14 +195,14 @@ class Text(str):
     "value", [Agent(), Agent, Text("x"), (1,), {1}, b"x", {1: 2}, [Agent()], {"a": {"b": Agent()}}]
 )
 def test_only_plain_data_is_passed(value: Any) -> None:
-    """Anything that JSON does not give is refused before the template sees it."""
+    """Data of any type that JSON does not have is refused before the template sees it."""
     with pytest.raises(TemplateError, match=r"^data: "):
         text_of("x", {"value": value})
 
 
 @pytest.mark.parametrize("template", ["{{ a + 1 }}", "{{ order[a] }}", "{{ a|round }}", "{% for x in a %}{% endfor %}"])
 def test_no_error_tells_a_value(template: str) -> None:
-    """An address in the data does not end in a dead letter's reason."""
+    """An error never repeats a value of the data, so that no address gets into a dead letter's reason."""
     with pytest.raises(TemplateError) as caught:
         text_of(template, {"a": "canary@secret.test", "order": {}})
     assert "canary" not in str(caught.value)
@@ -206,7 +210,7 @@ def test_no_error_tells_a_value(template: str) -> None:
 
 @pytest.mark.parametrize("end", ["\r\n", "\n", "\r", "\x00", "\x85", "\u2028"])
 def test_a_subject_is_one_line(end: str) -> None:
-    """A value cannot add a header."""
+    """A value with a line end in the subject raises an error, so that no value can add a mail header."""
     with pytest.raises(TemplateError, match="subject: a line end"):
         compile_template(TemplateSource("t", "x", subject="For {{ a }}")).render({"a": f"b{end}Bcc: c@d.test"})
 
@@ -225,7 +229,7 @@ def test_a_subject_is_one_line(end: str) -> None:
     "template", ["<b>{{ v }}</b>", '<a title="{{ v }}">', "<a title='{{ v }}'>", "{{ v ~ '' }}", "<!-- {{ v }} -->"]
 )
 def test_html_stays_the_templates_own(template: str, value: str) -> None:
-    """No value adds a tag, an attribute or an entity."""
+    """No value can add a tag, an attribute or an entity to the HTML."""
     before, after = template.split("{{ v ~ '' }}" if "~" in template else "{{ v }}")
     html = html_of(template, {"v": value})
     shown = html[len(before) : len(html) - len(after)]
@@ -257,7 +261,10 @@ def test_html_stays_the_templates_own(template: str, value: str) -> None:
     ],
 )
 def test_a_url_has_an_allowed_scheme(template: str, url: str) -> None:
-    """A value at the start of a URL cannot choose what a click runs, and the error does not repeat it."""
+    """A value at the start of a URL cannot bring a scheme such as `javascript:`.
+
+    The error does not repeat the value.
+    """
     with pytest.raises(TemplateError, match="a URL must be relative") as caught:
         html_of(template, {"u": url})
     assert "alert" not in str(caught.value)
@@ -267,7 +274,7 @@ def test_a_url_has_an_allowed_scheme(template: str, url: str) -> None:
     "url", ["https://x.test/a:b", "http://x", "mailto:a@x.test", "/path", "?q=a:b", "#a", "tel:+49151"]
 )
 def test_ordinary_urls_pass(url: str) -> None:
-    """Relative ones, and the schemes that mail programs open."""
+    """Relative URLs, and schemes that mail programs open, render unchanged."""
     assert html_of('<a href="{{ u }}">', {"u": url}) == f'<a href="{url}">'
 
 
@@ -286,13 +293,13 @@ def test_ordinary_urls_pass(url: str) -> None:
     ],
 )
 def test_an_expression_where_escaping_is_not_enough_does_not_compile(template: str) -> None:
-    """The author learns it when the template is stored."""
+    """An expression in a place where escaping does not protect is refused when the template is compiled."""
     with pytest.raises(TemplateError, match="line 1: an expression"):
         compile_template(TemplateSource("t", "x", html=template))
 
 
 def test_text_after_a_script_is_text_again() -> None:
-    """The static script and style of an HTML mail may stay."""
+    """A static script or style may stay in the HTML, and an expression after it is allowed."""
     assert html_of("<style>a{}</style><script>1<2</script>a < b {{ name }}").endswith("a < b &lt;Ada &amp; co&gt;")
 
 
@@ -305,13 +312,13 @@ def test_any_source_renders_or_fails_as_a_template(source: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "A", "a b", "tenant/", "tenant/A", "a" * 82, "a\n"])
 def test_a_template_has_a_plain_name(name: str) -> None:
-    """Names end in Redis keys and URLs."""
+    """A name that could not stand in a Redis key and a URL is refused."""
     with pytest.raises(TemplateError, match="a template's name"):
         compile_template(TemplateSource(name, "x"))
 
 
 def test_a_source_survives_as_a_dict() -> None:
-    """To a dict and back is the same value."""
+    """A source that is turned into a dict and back is equal to the original."""
     source = TemplateSource("t", "x", "s", "<b>", 3)
     assert TemplateSource.from_dict(source.to_dict()) == source
 
@@ -326,7 +333,10 @@ def test_a_source_survives_as_a_dict() -> None:
     ],
 )
 def test_a_subject_that_no_mail_can_have_is_refused_when_it_is_stored(subject: str, line: int) -> None:
-    """It was stored, and then each trigger with it was refused."""
+    """A subject with a line end or tab in its own text is refused at compilation.
+
+    It was once stored, and each trigger with it failed.
+    """
     with pytest.raises(TemplateError, match=rf"subject: line {line}: must not contain a line end"):
         compile_template(TemplateSource("t", "Hi", subject))
 
@@ -335,5 +345,5 @@ def test_a_subject_that_no_mail_can_have_is_refused_when_it_is_stored(subject: s
     "subject", ["Paid\n", "Paid\r\n", "Paid {#\n#}", "{{\n n }}", "Paid\n{%- if n %} {{ n }}{% endif %}"]
 )
 def test_a_line_end_that_is_no_part_of_the_subject_is_none(subject: str) -> None:
-    """An editor ends a file with one, a comment may span lines, and a dash takes it away."""
+    """Line ends at the end of the file, inside comments and tags, or removed by a dash are allowed and not rendered."""
     assert "\n" not in str(compile_template(TemplateSource("t", "Hi", subject)).render({"n": "1"}).subject)

@@ -1,4 +1,4 @@
-"""Values have one look in a message, and some are refused."""
+"""How values are printed in a message, and which values are refused."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def text_of(template: str, data: Any, locale: str | None = None) -> str:
     ],
 )
 def test_a_value_is_printed_plainly(template: str, value: Any, text: str | None) -> None:
-    """No exponents, and JSON's own words for true and false, also where texts are joined."""
+    """Numbers are printed without exponents, and true and false as in JSON, also where texts are joined."""
     if text is None:
         with pytest.raises(TemplateError, match="a list of anything but constants"):
             text_of(template, {"v": value})
@@ -64,7 +64,7 @@ def test_a_value_is_printed_plainly(template: str, value: Any, text: str | None)
     ],
 )
 def test_money_and_dates_follow_the_locale(template: str, locale: str | None, text: str) -> None:
-    """A locale that is not in the table gets the form that nobody misreads."""
+    """Money and dates are printed as the locale has them. An unknown locale gets an unambiguous form."""
     assert text_of(template, {"v": 1234.5, "d": "2030-01-31T09:00:00+01:00"}, locale) == text
 
 
@@ -100,7 +100,7 @@ def test_money_and_dates_follow_the_locale(template: str, locale: str | None, te
     ],
 )
 def test_what_cannot_be_printed_is_named(template: str, data: Any, says: str) -> None:
-    """The variable stands in the error, and its value does not."""
+    """The error names the variable or expression that cannot be printed, and not its value."""
     with pytest.raises(TemplateError, match=says):
         text_of(template, data)
 
@@ -127,7 +127,9 @@ def test_what_cannot_be_printed_is_named(template: str, data: Any, says: str) ->
     ],
 )
 def test_the_digits_that_were_written_count(template: str, value: Any, text: str) -> None:
-    """A 64-bit id is whole, a binary fraction has no noise, and a half is rounded as on an invoice."""
+    """Numbers are printed as they were written: a 64-bit id in full, a fraction without binary noise, and halves
+    rounded up in size.
+    """
     assert text_of(template, {"v": value}) == text
 
 
@@ -140,7 +142,10 @@ def test_the_digits_that_were_written_count(template: str, value: Any, text: str
     ],
 )
 def test_a_date_is_read_as_other_programs_write_it(written: str) -> None:
-    """Java and Ruby leave out the colon of the offset, and Python writes a space (zod 1703, elixir 6181)."""
+    """A date is read in the forms that other programs write.
+
+    Java and Ruby leave out the offset's colon, and Python writes a space (zod 1703, elixir 6181).
+    """
     assert text_of("{{ v | date }}", {"v": written}, "de") == "31.01.2030"
 
 
@@ -154,7 +159,10 @@ def test_a_date_is_read_as_other_programs_write_it(written: str) -> None:
     ],
 )
 def test_a_sum_that_a_loop_forgets_does_not_compile(template: str) -> None:
-    """Jinja compiles it and prints the first value: a customer reads "Total: 0" (pallets/jinja 641, crinja 21)."""
+    """A loop that sets a variable for the next round is refused, because the variable is reset after each round.
+
+    Jinja compiles it, and a customer reads "Total: 0" (pallets/jinja 641, crinja 21).
+    """
     with pytest.raises(
         TemplateError, match=r"line 1: a loop forgets what it sets after each round, so \w never changes"
     ):
@@ -172,7 +180,7 @@ def test_a_sum_that_a_loop_forgets_does_not_compile(template: str) -> None:
     ],
 )
 def test_a_loop_may_set_names_for_its_round(template: str, text: str) -> None:
-    """Nothing of a round is left in the next one (minijinja 910)."""
+    """A loop may set a variable for its own round, and nothing is left of it in the next one (minijinja 910)."""
     assert text_of(template, {"rows": [1, 2], "v": 1}) == text
 
 
@@ -192,7 +200,10 @@ def test_a_loop_may_set_names_for_its_round(template: str, text: str) -> None:
     ],
 )
 def test_a_filter_takes_its_arguments_by_name_or_by_place(template: str, text: str) -> None:
-    """Templates written for Jinja use both forms, and the engine alone knows only one of them for each filter."""
+    """A filter accepts its arguments by name and by position, as templates written for Jinja use them.
+
+    The engine alone accepts only one form for each filter.
+    """
     assert text_of(template, {"v": "", "rows": [1, 2], "m": {"a": 2, "b": 1}}) == text
 
 
@@ -212,20 +223,24 @@ def test_a_filter_takes_its_arguments_by_name_or_by_place(template: str, text: s
     ],
 )
 def test_an_argument_that_no_filter_takes_does_not_compile(template: str, says: str) -> None:
-    """The engine would find it in each trigger, after the template was stored."""
+    """A wrong argument of a filter is refused at compilation. The engine alone would only fail at each trigger."""
     with pytest.raises(TemplateError, match=f"line 1: .*{says}"):
         compile_template(TemplateSource("t", template))
 
 
 @pytest.mark.parametrize("source", ["Hi {{ v }}\r\nBye\r\n", "\ufeffHi {{ v }}\nBye\n", "Hi {{ v }}\rBye\r"])
 def test_what_an_editor_adds_is_not_sent(source: str) -> None:
-    """A byte order mark alone makes an SMS thrice as dear, and a last CR makes a subject invalid (statamic 1274)."""
+    """A byte order mark and the file's last line end are removed, and CR line ends become LF.
+
+    The mark alone would make an SMS three times as expensive, and a last CR would make a subject invalid (statamic
+    1274).
+    """
     assert text_of(source, {"v": "Ada"}) == "Hi Ada\nBye"
 
 
 @pytest.mark.parametrize("source", ["a\n\x07b", "{% if v %}\x00{% endif %}", "{{ 'a\\x1b' }}", "{{ 'a\x7f' }}"])
 def test_a_control_character_does_not_compile(source: str) -> None:
-    """It is in no data either, and no phone or mail program shows it."""
+    """A template with a control character is refused, because no phone or mail program shows it."""
     with pytest.raises(TemplateError, match=r"line \d: .*control character"):
         text_of(source, {"v": 1})
 
@@ -261,7 +276,7 @@ JAVASCRIPT = "javascript:alert(1)"
     ],
 )
 def test_no_branch_lets_a_script_through(template: str) -> None:
-    """An expression must be safe in every place where the branches before it may have left the HTML."""
+    """An expression is refused if any branch before it could have left the HTML in a place that is not safe."""
     with pytest.raises(TemplateError):
         data: Any = {"url": JAVASCRIPT, "scheme": "javascript", "order": None, "rows": []}
         compile_template(TemplateSource("t", "x", html=template)).render(data)
@@ -279,6 +294,6 @@ def test_no_branch_lets_a_script_through(template: str) -> None:
     ],
 )
 def test_ordinary_branches_compile(template: str) -> None:
-    """Attributes and elements may depend on data."""
+    """Attributes and elements that depend on a condition or a loop compile and render."""
     html = compile_template(TemplateSource("t", "x", html=template))
     assert html.render({"url": "https://x.test/", "order": 1, "rows": [1]}).html

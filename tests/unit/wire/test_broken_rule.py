@@ -1,4 +1,4 @@
-"""Rules that a caller reads: each is the rest of a sentence that begins with the field's name."""
+"""Rules in errors for callers. Each rule continues a sentence that begins with the field's name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VERBS = ("must", "is", "was", "has", "cannot")
 
 
 def written_rules() -> Iterator[tuple[str, str]]:
-    """Yield place and text of each rule that stands in a `CallerError(field, "…")` of the program."""
+    """Yield place and text of each rule in a `CallerError(field, "…")` of the program."""
     for tree in ("dispatcher", "serve_app"):
         for path in sorted((ROOT / tree).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text())):
@@ -27,21 +27,21 @@ def written_rules() -> Iterator[tuple[str, str]]:
 
 
 def test_each_rule_begins_with_its_verb() -> None:
-    """`recipient.phone: must be …` is a sentence; `recipient.phone: no such country` is none."""
+    """Each rule begins with a verb, so that `recipient.phone: must be …` is a sentence."""
     rules = dict(written_rules())
     assert len(rules) > 40
     assert [f"{at}: {rule}" for at, rule in rules.items() if rule.split()[0] not in (*VERBS, "template")] == []
 
 
 def test_an_unknown_field_that_could_be_an_address_is_not_named() -> None:
-    """It would get into logs."""
+    """An unknown field whose name may be an address is not named in the error, because errors get into logs."""
     with pytest.raises(CallerError) as caught:
         read_trigger({"event": "x", "ada@example.com": 1})
     assert str(caught.value) == "body: must contain known fields only"
 
 
 def test_each_field_of_a_trigger_is_described() -> None:
-    """`/openapi.json` tells in a sentence what each field means, except where its name says it all."""
+    """`/openapi.json` describes each field in a sentence, except the channel, whose name says it all."""
     schema = TriggerRequest.model_json_schema()
     models = {"TriggerRequest": schema, **schema["$defs"]}
     bare = {

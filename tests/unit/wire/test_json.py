@@ -1,4 +1,4 @@
-"""Strict JSON: whatever comes, a value or a `CallerError`, in linear time."""
+"""Strict JSON: any body is read as a value or raises `CallerError`, in linear time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ def depth(value: Any) -> int:
 @example({'"[{\\': [[["\\\\"]]]}, 4)
 @example([[], [[], [[]]], "[[[["], 3)
 def test_the_depth_counted_is_the_depth_there_is(value: Any, depth_max: int) -> None:
-    """A document is refused for its depth exactly when it is deeper, whatever its strings hold."""
+    """A document is refused for its depth exactly when it is nested deeper than allowed.
+
+    Brackets inside its strings do not count.
+    """
     body = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
     if any(0xD800 <= ord(char) < 0xE000 for char in str(value)):
         return
@@ -47,7 +50,7 @@ def test_the_depth_counted_is_the_depth_there_is(value: Any, depth_max: int) -> 
 
 @given(st.binary(max_size=200) | st.text('[]{}",:\\u0d8f1e- \n', max_size=200).map(str.encode))
 def test_garbage_is_a_callers_error(body: bytes) -> None:
-    """No bytes raise anything but a `CallerError` with status 400."""
+    """Any bytes are read, or raise `CallerError` with status 400."""
     try:
         parse_json(body, 16)
     except CallerError as error:
@@ -69,7 +72,7 @@ def test_garbage_is_a_callers_error(body: bytes) -> None:
     ],
 )
 def test_no_body_exhausts_the_parser(body: bytes) -> None:
-    """A body of the largest size is refused before anything recurses, within seconds of CPU time."""
+    """A hostile body of the largest size is refused within three seconds of CPU time, without a deep recursion."""
     began_s = time.process_time()
     with pytest.raises(CallerError):
         parse_json(body, 16)
@@ -94,14 +97,14 @@ def test_no_body_exhausts_the_parser(body: bytes) -> None:
     ],
 )
 def test_what_python_would_accept_but_we_refuse(body: bytes, rule: str) -> None:
-    """Each rule has its sentence."""
+    """Each of these bodies is refused with status 400 and a sentence that tells the rule."""
     with pytest.raises(CallerError, match=rule) as caught:
         parse_json(body, 16)
     assert caught.value.status == 400
 
 
 def test_a_whole_surrogate_pair_is_one_character() -> None:
-    """Only half a pair is refused."""
+    """A complete surrogate pair is read as one character. Only half a pair is refused."""
     assert parse_json(b'"\\ud83d\\ude00"', 16) == "😀"
 
 
@@ -117,7 +120,10 @@ def test_a_whole_surrogate_pair_is_one_character() -> None:
     ],
 )
 def test_what_a_provider_sends_can_be_stored(body: bytes, value: Any) -> None:
-    """Its words go into records and logs, where half a surrogate pair cannot be written."""
+    """JSON of a provider is read although it breaks our rules.
+
+    Half a surrogate pair is replaced, so that records and logs can hold the text.
+    """
     found = parse_foreign_json(body, 8)
     assert found == value
     json.dumps(found, ensure_ascii=False).encode()
@@ -125,14 +131,17 @@ def test_what_a_provider_sends_can_be_stored(body: bytes, value: Any) -> None:
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b"{" * 100_000, b"", b"[" + b"9" * 5_000 + b"]", b'"', b"{}{}"])
 def test_what_a_provider_sends_is_bounded(body: bytes) -> None:
-    """Anybody can call a call-back's address."""
+    """A provider's body that is too deep or no JSON gets a 400, because anybody can post to a call-back's address."""
     with pytest.raises(CallerError) as caught:
         parse_foreign_json(body, 8)
     assert caught.value.status == 400
 
 
 def test_a_byte_order_mark_has_no_meaning() -> None:
-    """Writers of .NET put it before a document, and a reader may ignore it (RFC 8259, section 8.1). One is enough."""
+    """One byte order mark before a document is ignored, as RFC 8259, section 8.1, allows. .NET writes it.
+
+    Two marks are refused.
+    """
     assert parse_json(b'\xef\xbb\xbf{"a": 1}', 4) == {"a": 1}
     assert parse_foreign_json(b'\xef\xbb\xbf[{"a": 1}]', 4) == [{"a": 1}]
     with pytest.raises(CallerError):

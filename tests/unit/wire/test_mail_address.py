@@ -1,4 +1,4 @@
-"""Addresses: one bare addr-spec each, with a domain in A-labels."""
+"""Mail addresses: each is one bare addr-spec, and its domain is in A-labels (ASCII form)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dispatcher.wire.mail_address import is_email, with_ascii_domain
     ["ada@example.com", "a.b+c@x.test", "o'brien@mail.example.co.uk", "x@xn--bcher-kva.example", "A_1@EXAMPLE.COM"],
 )
 def test_ordinary_addresses_are_accepted(address: str) -> None:
-    """One addr-spec of dot-atoms."""
+    """Addresses made of dot-atoms are accepted."""
     assert is_email(address)
 
 
@@ -63,7 +63,9 @@ def test_anything_more_than_one_address_is_refused(address: str) -> None:
 
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_an_accepted_address_holds_nothing_that_breaks_a_header(local: str, domain: str) -> None:
-    """Whatever is generated around the @, what passes is ASCII without separators."""
+    """Any generated address that is accepted is ASCII, has one @, and has no character that separates addresses or
+    headers.
+    """
     address = f"{local}@{domain}"
     if is_email(address):
         assert address.isascii()
@@ -89,7 +91,11 @@ def test_an_accepted_address_holds_nothing_that_breaks_a_header(local: str, doma
     ],
 )
 def test_an_international_domain_is_sent_in_a_labels(address: str, sent: str) -> None:
-    """Relays refuse the other spelling (zammad 2401, bitwarden 1512). The local part stays as it is (scout.rt 344)."""
+    """An international domain is turned into A-labels, because relays refuse the other form (zammad 2401, bitwarden
+    1512).
+
+    The local part stays as it is (scout.rt 344).
+    """
     assert with_ascii_domain(address) == sent
     assert with_ascii_domain(sent) == sent
 
@@ -125,5 +131,8 @@ def test_an_international_domain_is_sent_in_a_labels(address: str, sent: str) ->
     ],
 )
 def test_what_is_no_international_domain_is_refused(address: str) -> None:
-    """Nothing that becomes another plain domain passes either: a shop's own comparison held the two apart."""
+    """An invalid domain is refused, and so is a spelling that would turn into another plain ASCII domain.
+
+    A shop that compares addresses itself would hold those two for different.
+    """
     assert with_ascii_domain(address) is None

@@ -24,7 +24,7 @@ def vienna() -> Iterator[None]:
 
 @pytest.mark.usefixtures("vienna")
 def test_a_moment_has_local_time_with_its_offset() -> None:
-    """Nobody has to convert milliseconds, and two offices do not misread each other."""
+    """A moment is shown in milliseconds and as local time with its UTC offset, so that nobody has to convert it."""
     assert moment("until", 1_700_000_000_123) == {
         "until_ms": 1_700_000_000_123,
         "until": "2023-11-14T23:13:20+01:00",
@@ -34,5 +34,5 @@ def test_a_moment_has_local_time_with_its_offset() -> None:
 
 
 def test_no_moment_is_none_twice() -> None:
-    """The fields are there whatever is known."""
+    """Both fields of an unknown moment are present and None."""
     assert moment("due", None) == {"due_ms": None, "due": None}

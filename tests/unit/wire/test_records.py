@@ -1,4 +1,4 @@
-"""The stored forms of what is not stored as it is."""
+"""The stored forms of values that are encoded before they are stored."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_trail_is_read_as_it_was_written(trail: Trail) -> None:
 
 
 def test_the_form_is_the_one_that_was_agreed() -> None:
-    """An earlier version reads the words as names, and knows those without a mark."""
+    """A trail has exactly this text. An earlier version can read it, because it treats the words as vendors' names."""
     trail = Trail(("sms-a", "sms-b", "sms-c"), ("sms-a", "sms-b"), ("sms-a",), 2, 1)
     assert encode_trail(trail) == "sms-a! sms-b~ sms-c #2 %1"
     assert encode_trail(Trail(("a", "b"))) == "a b"
@@ -52,12 +52,12 @@ def test_the_form_is_the_one_that_was_agreed() -> None:
 
 @given(st.text(max_size=40))
 def test_a_damaged_trail_is_read_as_far_as_it_goes(text: str) -> None:
-    """It never stops an actor."""
+    """Any text is read as a trail without an error, so that a damaged record never stops an actor."""
     assert isinstance(decode_trail(text), Trail)
 
 
 def test_what_an_sms_costs_is_kept_in_its_record() -> None:
-    """Each notification has its own size, and a mail has none."""
+    """The SMS size of each notification is read back from the record. A mail has none."""
     sizes = SmsSize("gsm", 2), SmsSize("ucs2", 3), None
     notes = tuple(
         NewNotification("sms", "+4915112345678", ("a",), "a", content={"text": "x"}, sms=size) for size in sizes
@@ -66,7 +66,11 @@ def test_what_an_sms_costs_is_kept_in_its_record() -> None:
 
 
 def test_a_record_names_the_text_that_was_accepted() -> None:
-    """A store that lost data may give the number to another text. A record from an earlier release has no digest."""
+    """The record keeps the digest of the accepted template text, because a store that lost data may give the number
+    to another text.
+
+    A record of an earlier release has no digest.
+    """
     digests = "0123456789abcdef", None
     notes = tuple(
         NewNotification("sms", "+4915112345678", ("a",), "a", template="t", template_version=2, template_digest=digest)

@@ -1,4 +1,4 @@
-"""The trigger body: what is accepted, which field an error names, and what no error tells."""
+"""The body of a trigger: what is accepted, which field an error names, and what an error never repeats."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 
 
 def test_the_documented_example_is_accepted() -> None:
-    """The design's own example means what it says."""
+    """The documented example of a trigger is accepted and read as meant."""
     request = parse_trigger(EXAMPLE, NOW_MS)
     assert request.recipient.phone == "+4915112345678"
     assert request.expires_in_s == 3600
@@ -43,7 +43,10 @@ def test_the_documented_example_is_accepted() -> None:
 
 
 def test_event_and_recipient_are_enough() -> None:
-    """Everything else is left to the event's definition."""
+    """A trigger with only event and recipient is accepted.
+
+    The other fields are None, so that the event's settings apply.
+    """
     request = parse_trigger({"event": "x", "recipient": {}}, NOW_MS)
     assert (request.priority, request.on_unknown, request.expires_in_s, request.data) == (None, None, None, {})
 
@@ -105,7 +108,7 @@ LISTED = {"channel": "sms", "template": "paid"}
     ],
 )
 def test_an_error_names_the_field_and_the_rule(path: str, value: Any, field: str, rule: str) -> None:
-    """The first fault becomes a dotted path and a sentence, with status 422."""
+    """The first fault raises an error with status 422, the field as a dotted path, and the rule."""
     with pytest.raises(CallerError) as caught:
         parse_trigger(changed(path, value), NOW_MS)
     assert (caught.value.field, caught.value.status) == (field, 422)
@@ -114,7 +117,7 @@ def test_an_error_names_the_field_and_the_rule(path: str, value: Any, field: str
 
 @pytest.mark.parametrize("body", [None, [], "x", 7])
 def test_a_body_that_is_no_object_is_refused(body: Any) -> None:
-    """The field is then the body itself."""
+    """A body that is not a JSON object is refused, and the error's field is `body`."""
     with pytest.raises(CallerError, match="body: must be a JSON object"):
         parse_trigger(body)
 
@@ -131,7 +134,7 @@ def test_a_body_that_is_no_object_is_refused(body: Any) -> None:
     ],
 )
 def test_no_error_tells_an_address(path: str, value: Any) -> None:
-    """Neither values nor keys of the caller's own making are repeated, nor kept as the error's cause."""
+    """An error repeats no value and no key that the caller made up, neither in its text nor as its cause."""
     with pytest.raises(CallerError) as caught:
         parse_trigger(changed(path, value))
     assert "canary" not in str(caught.value)
@@ -140,14 +143,14 @@ def test_no_error_tells_an_address(path: str, value: Any) -> None:
 
 
 def test_a_request_shown_hides_its_addresses() -> None:
-    """A log line or traceback with a request in it leaks nobody."""
+    """The `repr` of a request contains no address, so that no log line or traceback does."""
     shown = repr(parse_trigger(EXAMPLE))
     assert "ada@" not in shown
     assert "+4915" not in shown
 
 
 def test_two_spellings_of_a_domain_are_one_address() -> None:
-    """The request has the A-labels, so a repeat in the other spelling is the same body."""
+    """The request stores the domain in A-labels. So a repeat with the other spelling has the same hash."""
     spellings = ("ada@Bücher.example", "ada@xn--bcher-kva.example")
     first, second = (parse_trigger(changed("recipient/email", address), NOW_MS) for address in spellings)
     assert first.recipient is not None
@@ -177,7 +180,7 @@ def test_two_spellings_of_a_domain_are_one_address() -> None:
     ],
 )
 def test_a_phone_number_is_e164_and_valid(number: str, region: str | None) -> None:
-    """Only the exact string a vendor takes, of a number that the plan of its country knows."""
+    """Only an exact E.164 number that is valid in its country's number plan has a region."""
     assert phone_region(number) == region
 
 
@@ -194,7 +197,9 @@ def test_a_phone_number_is_e164_and_valid(number: str, region: str | None) -> No
     ],
 )
 def test_an_instant_is_read_as_other_programs_write_it(text: str) -> None:
-    """An offset without a colon or minutes, and a space, mean one thing only (zod 1703, elixir 6181)."""
+    """An offset without colon or minutes, and a space instead of the T, are accepted, because they mean one thing
+    only (zod 1703, elixir 6181).
+    """
     assert parse_trigger(changed("send_at", text), NOW_MS).send_at_ms == 1_900_000_000_000
 
 
@@ -212,7 +217,10 @@ def test_an_instant_is_read_as_other_programs_write_it(text: str) -> None:
     ],
 )
 def test_an_instant_that_may_mean_two_things_is_refused(text: str) -> None:
-    """A plus that a form made a space is no offset."""
+    """An instant whose form is not clear is refused.
+
+    For example, a web form may have turned the plus of the offset into a space.
+    """
     with pytest.raises(CallerError, match="send_at: must be an ISO 8601 instant"):
         parse_trigger(changed("send_at", text), NOW_MS)
 
@@ -229,7 +237,10 @@ def test_send_at_is_an_instant() -> None:
 
 @pytest.mark.parametrize(("late_ms", "accepted"), [(60_000, True), (60_001, False)])
 def test_send_at_may_be_a_minute_late(late_ms: int, accepted: bool) -> None:
-    """A minute allows for clocks and repeats; more is refused."""
+    """A `send_at` of up to a minute ago is accepted, because clocks differ and requests are repeated.
+
+    An earlier one is refused.
+    """
     body = changed("send_at", "2030-03-17T17:46:40Z")
     if accepted:
         assert parse_trigger(body, NOW_MS + late_ms).send_at_ms == NOW_MS
@@ -239,7 +250,7 @@ def test_send_at_may_be_a_minute_late(late_ms: int, accepted: bool) -> None:
 
 
 def test_the_hash_ignores_spelling_and_key() -> None:
-    """Order of fields, explicit nulls and the idempotency key do not matter; 32 hex digits."""
+    """The hash does not depend on the order of fields or on the idempotency key. It has 32 hex digits."""
     reordered = dict(reversed(changed("idempotency_key", "k-1").items()))
     digest = body_hash(parse_trigger(EXAMPLE))
     assert body_hash(parse_trigger(reordered)) == digest
@@ -261,12 +272,12 @@ def test_the_hash_ignores_spelling_and_key() -> None:
     ],
 )
 def test_the_hash_tells_meanings_apart(path: str, value: Any) -> None:
-    """Every field that changes what is sent changes the hash, a null inside of the data too."""
+    """A change of any field that changes what is sent changes the hash, and so does an added null in `data`."""
     assert body_hash(parse_trigger(changed(path, value))) != body_hash(parse_trigger(EXAMPLE))
 
 
 def test_answers_have_the_documented_shape() -> None:
-    """The 202 and the problem details, as JSON."""
+    """The 202 and the problem details have the documented JSON fields."""
     accepted = AcceptedResponse(id="0-a", notifications=[AcceptedNotification(id="0-a.0", channel="sms", vendor="s")])
     assert accepted.model_dump(exclude_none=True) == {
         "id": "0-a",
@@ -299,13 +310,18 @@ def test_answers_have_the_documented_shape() -> None:
     ],
 )
 def test_a_locale_never_refuses_a_trigger(given: str, taken: str | None) -> None:
-    """A well-formed tag of RFC 5646 is kept, without what POSIX and Java add to it. Another one counts as none."""
+    """A well-formed language tag of RFC 5646 is kept, without the parts that POSIX and Java add.
+
+    Any other locale is read as None.
+    """
     body = {"event": "paid", "recipient": {"email": "ada@example.com", "locale": given}}
     assert parse_trigger(body).recipient.locale == taken
 
 
 def test_a_hash_that_is_stored_stays_right() -> None:
-    """A field that a later version adds changes no hash: the repeat of a key is compared with what is stored."""
+    """The hash of this trigger never changes, even if later versions add fields, because repeats of a key are
+    compared with stored hashes.
+    """
     plain = {"event": "e", "recipient": {"phone": "+4915112345678"}}
     assert body_hash(parse_trigger(plain)) == "33fc0d303ef6c445132763ae73182c13"
 
@@ -321,20 +337,25 @@ def test_a_hash_that_is_stored_stays_right() -> None:
     ],
 )
 def test_what_a_header_or_a_clock_cannot_have_is_refused(field: str, value: Any, rule: str) -> None:
-    """HTTP trims a header, so a key with a space at its end would be two keys."""
+    """A key with a space at an end is refused, because HTTP would trim it and make it another key.
+
+    A time that is no whole number is refused too.
+    """
     with pytest.raises(CallerError, match=f"{field}: .*{rule}"):
         parse_trigger(changed(field, value), NOW_MS)
 
 
 def test_sixty_point_nought_is_a_whole_number() -> None:
-    """JSON knows one kind of number, and some programs write no other (JSON Schema 2020-12, section 6.1.1)."""
+    """60.0 is accepted as 60, because JSON has one kind of number and some programs always write a fraction (JSON
+    Schema 2020-12, section 6.1.1).
+    """
     one, two = (parse_trigger(changed("expires_in_s", value), NOW_MS) for value in (60, 60.0))
     assert (one.expires_in_s, body_hash(one)) == (two.expires_in_s, body_hash(two)) == (60, body_hash(two))
 
 
 @pytest.mark.parametrize("length", [0, 200_000])
 def test_the_length_of_a_text_is_told_in_characters(length: int) -> None:
-    """A text has no items."""
+    """The error about a text that is too short or too long counts characters, and does not speak of items."""
     content = {"channel": "sms", "content": {"text": "x" * length}}
     with pytest.raises(CallerError, match=r"notifications\.0\.content\.text: must have at (least|most) \d+ characters"):
         parse_trigger(changed("notifications", [content]), NOW_MS)
