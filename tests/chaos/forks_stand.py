@@ -1,4 +1,4 @@
-"""A fork server with a stand-in for Ray, so that a worker starts in milliseconds."""
+"""A fork server with a small replacement for Ray's worker, so that a worker starts in milliseconds."""
 
 from __future__ import annotations
 
@@ -78,13 +78,13 @@ def alive(pid: int) -> bool:
 
 
 class Worker:
-    """A worker that was asked for, with its launcher."""
+    """A requested worker, with the launcher process that asked the fork server for it."""
 
     def __init__(self, base: Path, launcher: subprocess.Popen[str]) -> None:
         self.base, self.launcher = base, launcher
 
     def began(self) -> dict[str, Any]:
-        """Wait for the worker's script, and return what it saw of itself."""
+        """Wait until the worker's script has begun. Return what the worker found out about itself."""
         path = Path(f"{self.base}.began")
         until(path.exists)
         found: dict[str, Any] = json.loads(path.read_text())
@@ -99,7 +99,7 @@ class Worker:
 
 
 class Stand:
-    """A fork server in `folder`. Everything that it started is ended by `end`."""
+    """A fork server in `folder`. `end` ends everything that it started."""
 
     def __init__(self, folder: Path, first: str = "", then: str = "ray._private.worker") -> None:
         package = folder / "ray" / "_private"
@@ -124,7 +124,10 @@ class Stand:
         until(lambda: f"@{self.name}" in Path("/proc/net/unix").read_text())
 
     def launch(self, **options: Any) -> Worker:
-        """Start a launcher, as the raylet does. `options` are those of Popen; `env` is added to ours."""
+        """Start a launcher, as the raylet does. `options` are options of Popen.
+
+        The variables in `env` are added to ours.
+        """
         base = self.folder / f"worker-{len(self.workers)}"
         command = [sys.executable, "-I", "-S", worker_launcher.__file__, self.name]
         command += [sys.executable, "/ray/setup_worker.py", str(self.script), str(base), "--language=PYTHON"]

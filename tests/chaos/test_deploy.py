@@ -1,4 +1,4 @@
-"""`dispatcher deploy` on a Ray cluster that somebody else started."""
+"""`dispatcher deploy` and `undeploy` on a Ray cluster that was started without us."""
 
 from __future__ import annotations
 
@@ -31,7 +31,12 @@ def cluster() -> Iterator[ForeignCluster]:
 
 
 def test_deploy_applies_differences_and_undeploy_removes(cluster: ForeignCluster, tmp_path: Path) -> None:
-    """Deploy runs every application; again: restarts none; a changed vendor: that pool only; undeploy ends all."""
+    """A first deploy starts every application, and a second one restarts none.
+
+    After a change of one vendor, only that vendor's pool is replaced.
+
+    `undeploy` ends all replicas and frees the port.
+    """
     config = tmp_path / "config.yaml"
     config.write_text((resources.files("cluster") / "sandbox.yaml").read_text())
     words = ("deploy", "--config", str(config), "--port", str(cluster.port))

@@ -1,5 +1,7 @@
-"""Fault matrix rows 11 and 12: power cuts and damaged append-only files. SIGKILL shows nothing here: the page cache
-outlives it."""
+"""Fault matrix rows 11 and 12: power cuts and damaged append-only files.
+
+SIGKILL cannot test this, because the kernel's page cache survives the process.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,7 @@ def server() -> Iterator[RedisServer]:
 
 
 def accept_for(server: RedisServer, seconds: float) -> list[str]:
-    """Accept triggers one after the other until the time is over or the server is gone; the acknowledged ids."""
+    """Accept one trigger after another, until the time is over or the server is gone. Return the acknowledged ids."""
     acknowledged: list[str] = []
 
     async def run() -> None:
@@ -69,7 +71,10 @@ def stored(server: RedisServer) -> set[str]:
 
 
 def cut_the_power_under_load(server: RedisServer, file: Path) -> tuple[list[str], int]:
-    """Acknowledged ids, and how many bytes of the file the cut took."""
+    """Simulate a power cut while triggers are accepted, and start Redis again.
+
+    Return the acknowledged ids and the number of lost bytes.
+    """
     pid = server.pid()
     assert pid is not None
     power = PowerCut(file, pid)
@@ -85,7 +90,7 @@ def cut_the_power_under_load(server: RedisServer, file: Path) -> tuple[list[str]
 
 
 def test_a_power_cut_loses_nothing_that_was_acknowledged(server: RedisServer) -> None:
-    """Row 11: only what the kernel had on disk is left, and every 202 is among it."""
+    """Row 11: after a power cut only what was on disk is left. It contains every acknowledged trigger."""
     if not can_tell(server.folder):
         pytest.skip("this kernel or file system does not say which pages are on disk")
     acknowledged, _ = cut_the_power_under_load(server, append_only_file(server.folder))
@@ -96,7 +101,10 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(server: RedisServer) ->
 @policies
 @pytest.mark.long
 def test_a_power_cut_amid_deliveries_leaves_what_was_sent_marked(bench: Bench, policy: str) -> None:
-    """Row 11: all processes are gone, of the file what was on disk: only what was in flight repeats, or is held."""
+    """Row 11: the power is cut during deliveries, and all processes are killed.
+
+    Afterwards only messages that were in flight are repeated or held.
+    """
     pid, file = bench.redis_pid(), bench.append_only_file()
     if not can_tell(bench.folder):
         pytest.skip("this kernel or file system does not say which pages are on disk")
@@ -117,9 +125,10 @@ def test_a_power_cut_amid_deliveries_leaves_what_was_sent_marked(bench: Bench, p
 
 
 def test_the_power_cut_is_one(server: RedisServer) -> None:
-    """The same under `appendfsync everysec` loses acknowledged triggers: the test above can fail.
+    """With `appendfsync everysec` a power cut loses acknowledged triggers, which shows that the tests above can
+    fail.
 
-    A cut just after the sync of that second finds the file clean and costs nothing, so one of a few cuts has to.
+    A cut just after a sync loses nothing. So one of several cuts has to lose something.
     """
     if not can_tell(server.folder):
         pytest.skip("this kernel or file system does not say which pages are on disk")
@@ -134,7 +143,7 @@ def loses_under_everysec(server: RedisServer) -> bool:
 
 @pytest.mark.parametrize("torn", [1, 20, 200])
 def test_a_torn_tail_costs_the_last_commands_only(server: RedisServer, torn: int) -> None:
-    """Row 12: bytes missing at the end of the file: it loads, and everything before them is there."""
+    """Row 12: bytes are missing at the end of the file. Redis loads it, and only the last trigger may be lost."""
     acknowledged = accept_for(server, 0.3)
     file = append_only_file(server.folder)
     kill(server)
@@ -145,10 +154,10 @@ def test_a_torn_tail_costs_the_last_commands_only(server: RedisServer, torn: int
 
 
 def test_damage_in_the_middle_is_refused_loudly(server: RedisServer) -> None:
-    """Row 12: a hole in the file: Redis does not start on a part of its data, and the error names its log.
+    """Row 12: a hole in the file. Redis does not start with a part of its data, and the error names its log.
 
-    The hole is longer than any value: inside of one it would not be seen, for the file has no checksums. Which error
-    Redis finds depends on where the hole begins: a command without a name, or bytes that are no command.
+    The hole is longer than any value, because the file has no checksums: a hole inside of a value would not be seen.
+    Which error Redis finds depends on where the hole begins: a command without a name, or bytes that are no command.
     """
     accept_for(server, 0.3)
     file = append_only_file(server.folder)

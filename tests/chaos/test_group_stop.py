@@ -1,4 +1,4 @@
-"""A service manager that signals the whole process group, as `kill -- -PGID` and some containers do."""
+"""A stop signal to the whole process group, as `kill -- -PGID`, service managers and some containers send it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ STOP_S_MAX = 55.0
 
 
 def test_a_signal_to_the_whole_group_ends_everything() -> None:
-    """Ray's own processes get it too; `up` still ends, soon, and neither the store nor anything else is left."""
+    """SIGTERM to the whole group also reaches Ray's own processes.
+
+    `up` still exits with 0 within `STOP_S_MAX`, and no process is left.
+    """
     service = Service(short_folder("nd-test-") / "state")
     try:
         service.start()

@@ -1,4 +1,4 @@
-"""An installation on the IPv6 loopback address reaches its own replicas, and those of nobody else."""
+"""An installation that listens on the IPv6 loopback address reaches its own replicas and no others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.long]
 
 
 def test_the_ipv6_loopback_address_is_served() -> None:
-    """A trigger that is posted there is delivered by this installation, and it says who it is."""
+    """A trigger posted to the IPv6 address is delivered, and /readyz has this installation's id."""
     service = Service(short_folder("nd-test-") / "state", extra=("--host", "::1"))
     try:
         service.start()

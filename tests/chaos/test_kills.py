@@ -1,8 +1,11 @@
-"""SIGKILL, each under load: nothing acknowledged is lost, and what is repeated was in flight or unsettled at the kill.
+"""Processes are killed under load.
 
-Steady state: 50 triggers/s (an SMS and an e-mail each), 50 ms vendors. Recovery budget: everything delivered 40 s after
-the last post. A repeat is allowed only for the calls of whoever was killed or frozen, in flight then or finished within
-the settle interval (0.1 s) before it (`cluster.rehearsal.drills.play.Run.unexplained`); under `hold` none is.
+Nothing acknowledged is lost, and only what was in flight or unsettled is repeated.
+
+Steady state: 50 triggers/s (an SMS and an e-mail each), 50 ms vendors. Recovery budget: everything is delivered 40 s
+after the last post. A repeat is allowed only for calls of the killed or frozen process that were in flight then, or
+had ended within the settle interval (0.1 s) before (`cluster.rehearsal.drills.play.Run.unexplained`). Under `hold`
+no repeat is allowed.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ def test_without_a_fault_everything_arrives_once(service: Service) -> None:
 
 
 def test_an_intake_replica_killed_loses_and_repeats_nothing(service: Service) -> None:
-    """One of two intake replicas dies: callers retry with the same key, nothing is lost or doubled."""
+    """One of two intake replicas is killed. Callers retry with the same key, and nothing is lost or repeated."""
     run = under_load(service, lambda: kill(service.pids("ServeReplica:intake")[:1]))
     assert run.verdict.accepted == len(run.posted)
     assert run.verdict.clean, (run.verdict.lost, run.verdict.duplicated)
@@ -47,7 +50,10 @@ def test_an_intake_replica_killed_loses_and_repeats_nothing(service: Service) ->
 
 
 def in_flight_at_most(run: Run, policy: str) -> None:
-    """All accepted, none lost; repeated is what `unexplained` allows, and nothing under `hold`, which may hold that."""
+    """Assert that everything was accepted, nothing is lost, and no repeat is unexplained.
+
+    Under `hold`, nothing may be repeated, and at most what was in flight may be held.
+    """
     assert run.verdict.accepted == len(run.posted)
     assert run.verdict.lost == []
     assert run.unexplained() == []
@@ -60,7 +66,7 @@ def in_flight_at_most(run: Run, policy: str) -> None:
 
 @policies
 def test_a_vendor_actor_killed_loses_nothing(service: Service, policy: str) -> None:
-    """A vendor actor dies: its claims are taken by its successor; only what it had in flight may repeat."""
+    """A vendor actor is killed. Its successor takes its claims, and only what was in flight may be repeated."""
     run = under_load(
         service,
         lambda: kill(service.pids("ServeReplica:vendor-sms-a")[:1]),
@@ -73,7 +79,7 @@ def test_a_vendor_actor_killed_loses_nothing(service: Service, policy: str) -> N
 
 @policies
 def test_a_frozen_vendor_actor_loses_nothing(service: Service, policy: str) -> None:
-    """A vendor actor freezes and wakes: others took its claims, and its late outcomes are refused."""
+    """A vendor actor is frozen for 4 s. Others take its claims meanwhile, and its late outcomes are refused."""
     pids = service.pids("ServeReplica:vendor-email-a")[:1]
 
     def freeze() -> None:
@@ -87,7 +93,10 @@ def test_a_frozen_vendor_actor_loses_nothing(service: Service, policy: str) -> N
 
 
 def test_the_supervisor_killed_stops_nobody(service: Service) -> None:
-    """The supervisor dies and returns: deliveries go on without a gap, and it condemns nobody."""
+    """The supervisor is killed and replaced.
+
+    Deliveries continue without a gap of a second, and no living actor is declared dead.
+    """
     epoch = service.get("/v1/plan")["plan"]["epoch"]
     before = {b["incarnation"] for v in service.get("/v1/vendors")["vendors"] for b in v["breaker"]}
     run = under_load(service, lambda: kill(service.pids("ServeReplica:supervisor")))
@@ -101,7 +110,10 @@ def test_the_supervisor_killed_stops_nobody(service: Service) -> None:
 
 
 def test_haproxy_killed_is_back_at_once_and_still_reloads(service: Service) -> None:
-    """haproxy dies: its wrapper starts it again within a second, Serve's manager notices nothing and can reload it."""
+    """HAProxy is killed.
+
+    Its wrapper starts it again within a second, and Serve's manager stays and can still reload it.
+    """
     managers = service.pids("ray::HAProxyManager")
     run = under_load(service, lambda: kill(service.haproxy_pids()))
     assert run.verdict.accepted == len(run.posted)
@@ -124,7 +136,10 @@ def test_haproxy_killed_is_back_at_once_and_still_reloads(service: Service) -> N
 
 @pytest.mark.parametrize("word", ["haproxy_wrapper.py", "ray::HAProxyManager"])
 def test_haproxys_keeper_killed_is_back_within_seconds(service: Service, word: str) -> None:
-    """haproxy dies with its wrapper, and with Serve's manager; Serve starts all three again."""
+    """The wrapper of HAProxy, or Serve's HAProxy manager, is killed, and HAProxy ends with it.
+
+    Serve starts all of them again within 10 s.
+    """
     killed = service.haproxy_pids()
     run = under_load(service, lambda: kill(service.pids(word)), seconds=12)
     assert run.verdict.accepted == len(run.posted)
@@ -136,15 +151,15 @@ def test_haproxys_keeper_killed_is_back_within_seconds(service: Service, word: s
 
 @policies
 def test_redis_killed_is_started_again_with_its_data(service: Service, policy: str) -> None:
-    """Redis dies: `up` starts it again, what was acknowledged is there, nothing is lost."""
+    """Redis is killed. `up` starts it again with its data, and nothing acknowledged is lost."""
     run = under_load(service, lambda: kill(service.redis_pids()), repeats=EVERY, on_unknown=policy)
     in_flight_at_most(run, policy)
 
 
 def test_redis_stopped_answers_503_and_never_202(service: Service) -> None:
-    """While Redis does not answer: 503 with Retry-After, the quickest of four within 1 s; back: accepting within 5 s.
+    """While Redis is frozen, each post gets a 503 with Retry-After. Afterwards posts are accepted within 5 s.
 
-    A neighbour on the machine may delay one answer, and must not delay all.
+    At least one of four answers comes within 1 s. The others may be delayed by another load on the machine.
     """
     pids = service.redis_pids()
     kill(pids, signal.SIGSTOP)

@@ -1,6 +1,6 @@
-"""Fault matrix rows 39 and 41: a process has no more file descriptors, or memory; nothing that it logs can be written.
+"""Fault matrix rows 39 and 41: a process has no file descriptors or no memory left, or its logs cannot be written.
 
-Steady state: 60 triggers/s, an SMS each, 50 ms vendors. What Ray's own processes do on a full disk is not shown.
+Steady state: 60 triggers/s, an SMS each, 50 ms vendors. What Ray's own processes do on a full disk is not tested.
 """
 
 from __future__ import annotations
@@ -35,7 +35,12 @@ CALLS_MAX = 64
 )
 @policies
 def test_without_file_descriptors_it_refuses_and_comes_back(bench: Bench, name: str, policy: str) -> None:
-    """Row 39: no new connection for 2 s, though Redis restarts or, for an actor, its vendor slows down: all is well."""
+    """Row 39: a process can open no connection for 2 s, while it needs some.
+
+    It stays alive, and everything is delivered afterwards.
+
+    It needs connections because Redis restarts or, for a vendor actor, because its vendor becomes slow.
+    """
     pid = bench.workers[name].pid
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
 
@@ -61,8 +66,13 @@ def test_without_file_descriptors_it_refuses_and_comes_back(bench: Bench, name: 
 @pytest.mark.long
 @pytest.mark.parametrize(("name", "policy"), [("intake", "resend"), ("sms-a", "resend"), ("sms-a", "hold")])
 def test_without_memory_it_refuses_or_ends_and_all_is_well(bench: Bench, name: str, policy: str) -> None:
-    """Row 39: not a page more for 2 s, when it needs many: what it cannot do it does not acknowledge, and whose loop
-    found none ends and is replaced. Repeated is what was in flight then; under `hold` nothing, and it is held."""
+    """Row 39: a process gets no more memory for 2 s, while it needs much.
+
+    It refuses what it cannot do, or ends and is replaced.
+
+    Nothing acknowledged is lost. Only what was in flight may be repeated. Under `hold` nothing is repeated, and such
+    messages are held.
+    """
     pid = bench.workers[name].pid
     before = resource.prlimit(pid, resource.RLIMIT_AS)
     flooded: Counter[str] = Counter()
@@ -98,7 +108,10 @@ def test_without_memory_it_refuses_or_ends_and_all_is_well(bench: Bench, name: s
 
 @pytest.mark.parametrize("how", ["no space", pytest.param("nobody reads", marks=pytest.mark.long)])
 def test_logs_that_cannot_be_written_stop_nothing(make_bench: MakeBench, how: str) -> None:
-    """Row 41: ENOSPC from the first line on, or a pipe whose reader has gone: delivered, moved, refused as ever."""
+    """Row 41: no log line can be written, because the disk is full or the reader of the pipe has gone.
+
+    Delivery, moves and refusals work as ever.
+    """
     bench = make_bench()
     reader = None
     if how == "no space":
@@ -131,7 +144,7 @@ def test_logs_that_cannot_be_written_stop_nothing(make_bench: MakeBench, how: st
 
 
 async def flood(api: str) -> Counter[str]:
-    """Forty requests at once, of a megabyte each: how many were answered how."""
+    """Send forty requests of a megabyte each at once. Return how many got each answer."""
     body, seen = b" " * 1_000_000 + b"{}", Counter[str]()
 
     async def one(session: aiohttp.ClientSession) -> None:

@@ -1,7 +1,7 @@
-"""Fault matrix row 7: a node of a Ray cluster is lost, its raylet and all its workers at once.
+"""Fault matrix row 7: a node of a Ray cluster is lost, with its raylet and all its workers at once.
 
-Two nodes of one cluster, both on this machine: addresses between machines are not tested here. Steady state: 40
-triggers/s, an SMS each, to a vendor that takes 0.4 s, so that each of its two actors has some 8 calls in flight.
+Both nodes are on this machine, so that addresses between machines are not tested here. Steady state: 40 triggers/s,
+an SMS each, to a vendor that answers after 0.4 s. So each of its two actors has about 8 calls in flight.
 """
 
 from __future__ import annotations
@@ -60,7 +60,10 @@ def cluster() -> Iterator[ForeignCluster]:
 
 @policies
 def test_a_lost_node_loses_nothing_and_its_actors_move(cluster: ForeignCluster, sandbox: Sandbox, policy: str) -> None:
-    """SIGKILL to a raylet and its workers: the rest takes their claims, and they start again on what is left."""
+    """A raylet and its workers are killed.
+
+    Other actors take their claims, and all replicas start again on the remaining node.
+    """
     lost = cluster.add_node()
     deploy(cluster, sandbox)
     before = sorted(cluster.replicas().values())
@@ -96,7 +99,7 @@ def test_a_lost_node_loses_nothing_and_its_actors_move(cluster: ForeignCluster, 
 
 
 def deploy(cluster: ForeignCluster, sandbox: Sandbox) -> None:
-    """Two actors of `sms-a`, two intake replicas, spread by Serve over the nodes there are."""
+    """Deploy two actors of `sms-a` and two intake replicas, which Serve spreads over the nodes. Wait until they run."""
     several = settings(sandbox.url, {})
     several["vendors"]["sms-a"]["replicas_min"] = 2
     config = cluster.folder / "config.yaml"
@@ -116,7 +119,7 @@ async def load(cluster: ForeignCluster, count: int, fault: Callable[[], None], p
 
 
 def ready(cluster: ForeignCluster) -> bool:
-    """Intake is ready, and every vendor has all its actors at work."""
+    """Return True if intake answers and every vendor has all its actors."""
     try:
         body = json.loads(ask(cluster, "/v1/vendors"))
     except OSError:

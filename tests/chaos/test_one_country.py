@@ -1,6 +1,6 @@
-"""Fault matrix row 20b: a vendor fails for one country and reaches all others, with `breaker.per: country`.
+"""Fault matrix row 20b: a vendor fails for one country and works for all others, with `breaker.per: country`.
 
-Steady state: 60 triggers/s, an SMS each, 50 ms vendors; a good half of them to Germany.
+Steady state: 60 triggers/s, an SMS each, 50 ms vendors. A little more than half of the messages go to Germany.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ PROBES_MAX = 4 * 5
 
 @pytest.mark.parametrize(("mode", "seen_s"), [("error", 0.0), pytest.param("hang", 1.0, marks=pytest.mark.long)])
 def test_one_country_is_left_for_the_fallback_and_comes_back(make_bench: MakeBench, mode: str, seen_s: float) -> None:
-    """Within a second (of the slow threshold, if it hangs) its messages go by the other vendor, and others stay.
+    """When `sms-a` fails for Germany, German messages go to the other vendor within a second, and all other
+    countries stay.
 
-    Mended, it is used again for that country too. Nothing is lost, nothing repeated.
+    If the vendor hangs, the second begins after the slow threshold. When the vendor works again, German messages
+    return to it. Nothing is lost or repeated.
     """
     bench = make_bench()
     bench.settings["vendors"]["sms-a"]["breaker"]["per"] = "country"
@@ -65,7 +67,7 @@ def test_one_country_is_left_for_the_fallback_and_comes_back(make_bench: MakeBen
 
 
 def half_to_germany(count: int) -> list[Body]:
-    """Every second one, and an eighth of the others."""
+    """Return `count` checkouts. Every second one goes to Germany, and so does an eighth of the others by itself."""
     bodies = paid(count)
     for _, body in bodies[::2]:
         body["recipient"]["phone"] = "+4915112345678"
@@ -73,7 +75,7 @@ def half_to_germany(count: int) -> list[Body]:
 
 
 def by_country(bench: Bench) -> tuple[list[tuple[float, str, str]], list[tuple[float, str, str]]]:
-    """(when, vendor, key) of what was received in Germany, and elsewhere."""
+    """Return the deliveries to Germany, and those elsewhere, each as (epoch seconds, vendor, key)."""
     german: list[tuple[float, str, str]] = []
     others: list[tuple[float, str, str]] = []
     for vendor in VENDORS:

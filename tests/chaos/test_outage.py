@@ -1,4 +1,7 @@
-"""A vendor dies under load: left within a second, its backlog taken by the fallback, used again once it is well."""
+"""A vendor fails under load.
+
+It is cut off within a second, the fallback drains its backlog, and later it is used again.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ pytestmark = pytest.mark.chaos
 
 
 def test_a_failing_vendor_is_left_within_a_second_and_used_again(service: Service) -> None:
-    """From its first failure to its last call that is not a probe: at most 1 s at 100/s; nothing lost or repeated."""
+    """At 100/s, at most 1 s passes from the first failure to the last call that is no probe.
+
+    Nothing is lost or repeated.
+    """
     try:
         run = under_load(service, lambda: service.fault("sms-a", mode="error"), seconds=7, rate=100)
     finally:
@@ -31,7 +37,10 @@ def test_a_failing_vendor_is_left_within_a_second_and_used_again(service: Servic
 
 
 def test_the_fallback_takes_over_the_backlog(service: Service) -> None:
-    """With both SMS vendors dead messages queue; the fallback alone recovers and delivers those of both mailboxes."""
+    """Both SMS vendors fail, and messages queue.
+
+    When only the fallback recovers, it delivers the messages of both mailboxes.
+    """
 
     def fault() -> None:
         service.fault("sms-a", mode="error")
@@ -53,7 +62,10 @@ def test_the_fallback_takes_over_the_backlog(service: Service) -> None:
 
 
 def _use_until_closed(service: Service, vendor: str) -> None:
-    """Its probes are messages like any other: give it some until its breaker has closed."""
+    """Post messages until the vendor's breaker is closed.
+
+    The breaker needs them, because its probes are ordinary messages.
+    """
     for _ in range(40):
         perform(service, RATE, 1.0, lambda _: None)
         if service.get(f"/v1/vendors/{vendor}")["state"] == "closed":

@@ -1,7 +1,7 @@
-"""Fault matrix row 37: five times as many accepts as the store carries, for ten seconds or as long as asked.
+"""Fault matrix row 37: five times as many triggers as the store can accept, for ten seconds or as long as asked.
 
-`python -m pytest -m chaos tests/chaos/test_overload.py --overload-minutes 10 -rP` is the row in full, and prints.
-A client tries once: with repeats an overload of minutes would become one of the client.
+`python -m pytest -m chaos tests/chaos/test_overload.py --overload-minutes 10 -rP` runs the whole row and prints its
+figures. Each client tries only once, because with retries the client itself would be overloaded after some minutes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ RSS_MIB_MORE, DESCRIPTORS_MAX = 32, 250
 def test_an_overload_is_refused_in_time_and_what_is_taken_arrives(
     make_bench: MakeBench, request: pytest.FixtureRequest
 ) -> None:
-    """The store's capacity gets its 202 in time, all others get a 503 with Retry-After, and nothing grows by it."""
+    """As many triggers as the store can accept get a 202 in time.
+
+    All others get a 503 with Retry-After, and memory and descriptors do not grow.
+    """
     seconds = 60 * (request.config.getoption("overload_minutes") or 0) or BRIEFLY_S
     bench = make_bench({"intake": {"group_commit_max": GROUP}, "limits": {"accept_deadline_s": DEADLINE_S}})
     way = bench.link()
@@ -77,19 +80,19 @@ def test_an_overload_is_refused_in_time_and_what_is_taken_arrives(
 
 
 def many(count: int) -> list[Body]:
-    """More than one call makes."""
+    """Return `count` checkouts, which may be more than one call of `paid` can make."""
     return [body for start in range(0, count, 50_000) for body in paid(min(50_000, count - start))]
 
 
 def size(bench: Bench) -> tuple[int, int]:
-    """Return what intake holds: MiB in memory, and descriptors."""
+    """Return the memory of intake in MiB, and its number of open descriptors."""
     process = Path(f"/proc/{bench.workers['intake'].pid}")
     pages = int((process / "statm").read_text().split()[1])
     return pages // 256, len(list((process / "fd").iterdir()))
 
 
 def ask(bench: Bench, key: str, body: dict[str, Any], waits: list[str | None]) -> Posted:
-    """Post one trigger as the load does; `waits` gets the `Retry-After` of a refusal."""
+    """Post one trigger as the load does. If it is refused, its `Retry-After` is added to `waits`."""
     posted = Posted(key, time.time(), recipient=body["recipient"])
     headers = {"Content-Type": "application/json", "Idempotency-Key": key}
     asked = urllib.request.Request(f"{bench.api}/v1/triggers", json.dumps(body).encode(), headers)

@@ -21,7 +21,7 @@ IN_FLIGHT = round(RATE * (0.05 + 0.1 + 0.35))
 
 
 def test_a_bench_without_a_fault_delivers_once(bench: Bench) -> None:
-    """Steady state: each acknowledged notification reaches one vendor once, and nobody was taken from."""
+    """Without a fault, each acknowledged notification reaches one vendor once, and no process dies."""
     found = bench.judge(bench.post(paid(60), RATE))
     assert found.all_well(), found
     assert found.states == {"settled": 60}
@@ -30,7 +30,10 @@ def test_a_bench_without_a_fault_delivers_once(bench: Bench) -> None:
 
 @policies
 def test_a_killed_vendor_actor_loses_nothing(bench: Bench, policy: str) -> None:
-    """Row 3: SIGKILL during its calls: its successor takes the claims; only what was in flight is repeated, or held."""
+    """Row 3: a vendor actor is killed during its calls.
+
+    Its successor takes its claims, and only what was in flight is repeated or held.
+    """
     posted = bench.post(paid(180, on_unknown=policy), RATE, (1.0, bench.workers["sms-a"].kill))
     found = bench.judge(posted)
     assert found.verdict.accepted == 180
@@ -41,7 +44,10 @@ def test_a_killed_vendor_actor_loses_nothing(bench: Bench, policy: str) -> None:
 @pytest.mark.parametrize(("at", "repeats"), [("before_send", 0), ("after_send", 1)])
 @pytest.mark.long
 def test_where_an_actor_dies_decides_what_repeats(make_bench: MakeBench, at: str, repeats: int) -> None:
-    """Rows 3, 36: dead before the call: nothing is repeated; after the vendor's yes and before the settle: that one."""
+    """Rows 3 and 36: an actor that dies before a call repeats nothing.
+
+    If it dies after the vendor accepted and before the settle, one message is repeated.
+    """
     bench = make_bench().start(crashes={"sms-a": {"at": at, "nth": 3}})
     found = bench.judge([post for body in paid(5) for post in bench.post([body], RATE)])
     assert (found.lost, found.contradictions) == ([], [])
@@ -51,7 +57,10 @@ def test_where_an_actor_dies_decides_what_repeats(make_bench: MakeBench, at: str
 
 
 def test_an_actor_dead_after_the_send_under_hold_repeats_nothing(make_bench: MakeBench) -> None:
-    """Row 36 under `hold`: nobody here can know whether it was sent, so it is held; the vendor knows."""
+    """Row 36 under `hold`: an actor dies after a send.
+
+    The message is held, a look-up at the vendor finds it, and nothing is repeated.
+    """
     bench = make_bench().start(crashes={"sms-a": {"at": "after_send", "nth": 3}})
     posted = []
     for n, body in enumerate(paid(5, on_unknown="hold"), 1):
@@ -66,7 +75,10 @@ def test_an_actor_dead_after_the_send_under_hold_repeats_nothing(make_bench: Mak
 
 
 def test_an_intake_dead_before_its_answer_accepts_once(make_bench: MakeBench) -> None:
-    """Row 1: stored, and dead before the 202: the client repeats with its key and gets the one trigger."""
+    """Row 1: intake dies after it stored a trigger and before its 202.
+
+    The client repeats with the same key and gets that one trigger.
+    """
     bench = make_bench().start(crashes={"intake": {"at": "after_accept", "nth": 5}})
     posted = bench.post(paid(90), RATE)
     found = bench.judge(posted)
@@ -78,7 +90,10 @@ def test_an_intake_dead_before_its_answer_accepts_once(make_bench: MakeBench) ->
 
 @policies
 def test_a_frozen_actor_that_wakes_after_its_verdict_settles_nothing(bench: Bench, policy: str) -> None:
-    """Row 6: asleep for longer than the silence, taken over, awake again: its late outcomes are refused."""
+    """Row 6: an actor is frozen until it is declared dead and others have taken its claims.
+
+    When it continues, its late outcomes are refused.
+    """
     actor = bench.workers["sms-a"]
     before = {name for name, state in bench.actors().items() if state == "live"}
     posted = bench.post(paid(360, on_unknown=policy), RATE, (1.0, actor.freeze), (5.0, actor.wake))
@@ -90,7 +105,10 @@ def test_a_frozen_actor_that_wakes_after_its_verdict_settles_nothing(bench: Benc
 
 
 def test_two_supervisors_are_one_in_office(make_bench: MakeBench) -> None:
-    """Rows 5, 6: one freezes, another takes office; awake again the first is told STALE and ends."""
+    """Rows 5 and 6: a supervisor is frozen and another one takes office.
+
+    When the first continues, the store refuses it and it ends.
+    """
     bench = make_bench().start(keep=False)
     first = bench.workers["supervisor"]
 
@@ -109,7 +127,7 @@ def test_two_supervisors_are_one_in_office(make_bench: MakeBench) -> None:
 
 @pytest.mark.long
 def test_a_killed_supervisor_stops_nobody(bench: Bench) -> None:
-    """Row 5: deliveries go on; the next one declares nobody dead for its own absence."""
+    """Row 5: the supervisor is killed. Deliveries continue, and its successor declares no living actor dead."""
     live = {name for name, state in bench.actors().items() if state == "live"}
     posted = bench.post(paid(240), RATE, (1.0, bench.workers["supervisor"].kill))
     found = bench.judge(posted)
@@ -120,7 +138,10 @@ def test_a_killed_supervisor_stops_nobody(bench: Bench) -> None:
 
 @pytest.mark.long
 def test_a_restarted_actor_of_a_cut_off_vendor_does_not_call_it_at_once(bench: Bench) -> None:
-    """Row 4: the breaker's state outlives its process: killed again and again, the vendor sees probes only."""
+    """Row 4: the actor of a cut-off vendor is killed three times.
+
+    Its breaker's state is restored, so that the vendor gets only probes.
+    """
     bench.sandbox.fault("sms-a", "error")
     posted = bench.post(paid(60), RATE)
     bench.until(lambda: bench.plan()["sms-a"]["state"] == "open", 5)
@@ -140,7 +161,10 @@ def test_a_restarted_actor_of_a_cut_off_vendor_does_not_call_it_at_once(bench: B
 @policies
 @pytest.mark.long
 def test_everything_killed_at_once_loses_nothing(bench: Bench, policy: str) -> None:
-    """Row 9: every process and Redis: cold start drains; clients' repeats find their triggers."""
+    """Row 9: every process and Redis are killed at once.
+
+    After the restart everything is delivered, and repeated posts find their triggers.
+    """
 
     def kill() -> None:
         for worker in list(bench.workers.values()):
@@ -155,12 +179,18 @@ def test_everything_killed_at_once_loses_nothing(bench: Bench, policy: str) -> N
 
 
 def test_a_stopped_actor_leaves_nothing_to_repeat(bench: Bench) -> None:
-    """Row 32: SIGTERM under load: it claims no more, finishes, settles, says goodbye; nobody is suspected."""
+    """Row 32: an actor gets SIGTERM under load. It finishes and settles its calls and reports its stop.
+
+    Nothing is repeated, and nobody is declared dead.
+    """
     actor = bench.workers["sms-a"]
     before = {name for name in bench.actors() if name.startswith("sms-a/")}
 
     def said_goodbye() -> bool:
-        """Stopped, and soon forgotten by the supervisor; one that was declared dead is in its log."""
+        """Return True if the store has the stopped actors as stopped, or has no entry of them any more.
+
+        The supervisor removes entries of stopped actors soon. A declaration of death would be in its log.
+        """
         return {bench.actors().get(name, "stopped") for name in before} == {"stopped"}
 
     posted = bench.post(
@@ -178,7 +208,10 @@ def test_a_stopped_actor_leaves_nothing_to_repeat(bench: Bench) -> None:
 
 @pytest.mark.long
 def test_poison_ends_and_its_neighbours_are_delivered(make_bench: MakeBench) -> None:
-    """Row 33: a message that kills its actor is a dead letter after its last crash; nobody else becomes one."""
+    """Row 33: a message that kills every actor that sends it becomes a dead letter.
+
+    All other messages are delivered.
+    """
     bodies = paid(20)
     poison = bodies[10][0]
     where = {"at": "before_send", "text": poison}

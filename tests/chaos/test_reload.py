@@ -1,7 +1,7 @@
-"""Fault matrix: a secret is changed under load, and files that are wrong are given to a running service by SIGHUP.
+"""Fault matrix: a secret is changed under load by SIGHUP, and then wrong files are given to the running service.
 
-Steady state: 30 triggers/s, an SMS and an e-mail each. Nothing may be lost, repeated or refused while a secret changes;
-a wrong file changes nothing at all, whether the check finds it or only a replica does.
+Steady state: 30 triggers/s, an SMS and an e-mail each. Nothing may be lost, repeated or refused while a secret
+changes. A wrong file changes nothing, whether the check refuses it or only a replica fails with it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CHANGED = "sms-b"
 
 @pytest.fixture
 def own() -> Iterator[Service]:
-    """An installation whose configuration and secret may be changed; the secret's file ends with a line end."""
+    """Yield an installation whose configuration and secret may be changed. The secret's file ends with a line end."""
     folder = Path(tempfile.mkdtemp(prefix="ndu-"))
     found = Service(folder / "state", folder / "config.yaml")
     secret(found).write_text("first\n")
@@ -46,7 +46,10 @@ def own() -> Iterator[Service]:
 
 
 def test_a_secret_is_changed_under_load_and_no_wrong_file_stops_the_service(own: Service) -> None:
-    """Every actor of that vendor is another after SIGHUP, of no other vendor; then five wrong files change nothing."""
+    """After SIGHUP every actor of the changed vendor is replaced, and no other actor.
+
+    Then six wrong files change nothing.
+    """
     wait_for(lambda: len(incarnations(own, CHANGED)) == 1, 30)
     before, others = incarnations(own, CHANGED), incarnations(own)
 
@@ -81,7 +84,7 @@ def test_a_secret_is_changed_under_load_and_no_wrong_file_stops_the_service(own:
 
 
 def wrong_files(service: Service) -> list[tuple[str, str]]:
-    """Each with what the service says about it; an empty text stands for a file that is not there."""
+    """Return each wrong file with what the service says about it. An empty text stands for a missing file."""
     return [
         (written(service, sendr="Shop"), "vendors.sms-b.options.sendr: is not an option"),
         (written(service, api_secret="${NEW_KEY}"), "the environment variable NEW_KEY is not set"),
@@ -92,7 +95,7 @@ def wrong_files(service: Service) -> list[tuple[str, str]]:
 
 
 async def load(service: Service, change: Any) -> list[Posted]:
-    """Second after second until `change` has returned, however long it takes."""
+    """Post triggers second after second until `change` has returned. Return what was posted."""
     changing = asyncio.ensure_future(asyncio.to_thread(change))
     bodies, posted = fresh_checkouts(RATE * SECONDS_MAX), list[Posted]()
     while not changing.done() and len(posted) < len(bodies):
@@ -116,7 +119,10 @@ def write(service: Service, **options: str) -> None:
 
 
 def incarnations(service: Service, *names: str) -> set[str]:
-    """Return the incarnations of these vendors' actors, without names those of all but the changed vendor."""
+    """Return the incarnations of the named vendors' actors.
+
+    Without names, return those of all vendors except the changed one.
+    """
     return {
         breaker["incarnation"]
         for vendor in service.get("/v1/vendors")["vendors"]

@@ -1,4 +1,4 @@
-"""Whole lives of the program: killed and started again on the same state directory, and a second one beside it."""
+"""`up` is killed and started again on the same state directory, and a second `up` is started beside a running one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ IN_FLIGHT = 60
 
 @policies
 def test_everything_killed_at_once_then_up_again_drains(service: Service, policy: str) -> None:
-    """Every process dies with work queued: `up` again delivers it; only what was in flight repeats, or is held."""
+    """Every process is killed while work is queued.
+
+    The next `up` delivers it, and only what was in flight is repeated or held.
+    """
     service.fault("sms-a", mode="slow", latency_ms=400)  # so that much is in flight at the kill
     try:
         verdict = _killed_in_the_middle(service, service.kill_everything, policy)
@@ -37,7 +40,10 @@ def test_everything_killed_at_once_then_up_again_drains(service: Service, policy
 
 
 def test_up_alone_killed_then_up_again_drains(service: Service) -> None:
-    """Only `up` dies: the next one ends what was left, adopts the running Redis and delivers everything."""
+    """Only `up` is killed.
+
+    The next one ends the remaining processes, adopts the running Redis and delivers everything.
+    """
     verdict = _killed_in_the_middle(service, service.kill)
     assert verdict.accepted > 100
     assert verdict.lost == []
@@ -46,7 +52,7 @@ def test_up_alone_killed_then_up_again_drains(service: Service) -> None:
 
 
 def test_a_second_up_is_refused_by_name(service: Service) -> None:
-    """`up` on a directory that is in use says which process has it and changes nothing."""
+    """A second `up` on a used state directory exits with 2 and says "already running". The first one continues."""
     words = [sys.executable, "-m", "cluster.cli.main", "up", "--sandbox", "--state-dir", str(service.state.path)]
     result = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 2
@@ -55,7 +61,10 @@ def test_a_second_up_is_refused_by_name(service: Service) -> None:
 
 
 def _killed_in_the_middle(service: Service, kill: Callable[[], None], policy: str = "resend") -> Verdict:
-    """Post for 3 s, kill, start again, wait for the drain; the judgement of what had been acknowledged."""
+    """Post for 3 s, call `kill`, start the service again and wait for the drain.
+
+    Return the verdict about what was acknowledged.
+    """
     posted: list[Posted] = []
 
     async def run() -> None:

@@ -1,8 +1,8 @@
 """Fault matrix row 31: a vendor's configuration is changed while it sends.
 
-Steady state: 60 triggers/s (an SMS and an e-mail each); two actors of `sms-a`, whose calls take 0.3 s, so that each has
-some nine of them in flight at any moment. Intake reads the whole file, so that its replicas are replaced as well.
-Recovery budget: others in their places within a minute. No repeat is allowed: nothing was killed.
+Steady state: 60 triggers/s (an SMS and an e-mail each). `sms-a` has two actors and its calls last 0.3 s, so that
+each actor has about nine calls in flight. Intake reads the whole file, so its replicas are replaced as well.
+Recovery budget: all of them are replaced within a minute. No repeat is allowed, because nothing is killed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ REPLACED_S_MAX, SECONDS_MAX = 60.0, 130
 
 @pytest.fixture
 def own() -> Iterator[Service]:
-    """An installation whose configuration file may be changed."""
+    """Yield an installation whose configuration file may be changed."""
     folder = short_folder("ndu-")
     found = Service(folder / "state", folder / "config.yaml")
     write(found, timeout_s=10.0)
@@ -45,7 +45,10 @@ def own() -> Iterator[Service]:
 
 
 def test_a_changed_vendor_is_replaced_under_load_and_nothing_is_lost_or_repeated(own: Service) -> None:
-    """SIGHUP with another time-out: every actor of that vendor is another, of no other vendor; each accept succeeds."""
+    """SIGHUP with another time-out replaces every actor of this vendor and no other.
+
+    Each post is accepted, and nothing is lost or repeated.
+    """
     own.fault(CHANGED, mode="none", latency_ms=CALL_S * 1000)
     wait_for(lambda: len(incarnations(own, CHANGED)) == 2, 30)
     before, others, intake = incarnations(own, CHANGED), incarnations(own), set(own.pids("ServeReplica:intake"))
@@ -66,7 +69,7 @@ def test_a_changed_vendor_is_replaced_under_load_and_nothing_is_lost_or_repeated
 
 
 async def load(service: Service, update: Callable[[], None]) -> list[Posted]:
-    """Second after second until `update` has returned, however long it takes."""
+    """Post triggers second after second until `update` has returned. Return what was posted."""
     updating = asyncio.ensure_future(asyncio.to_thread(update))
     bodies, posted = fresh_checkouts(RATE * SECONDS_MAX), list[Posted]()
     while not updating.done() and len(posted) < len(bodies):
@@ -76,14 +79,17 @@ async def load(service: Service, update: Callable[[], None]) -> list[Posted]:
 
 
 def write(service: Service, timeout_s: float) -> None:
-    """The sandbox's configuration, with two actors of the vendor that is changed."""
+    """Write the sandbox's configuration, with two actors of the changed vendor and this time-out."""
     found = yaml.safe_load((resources.files("cluster") / "sandbox.yaml").read_text())
     found["vendors"][CHANGED] |= {"replicas_min": 2, "replicas_max": 2, "timeout_s": timeout_s}
     service.config.write_text(yaml.safe_dump(found))
 
 
 def incarnations(service: Service, *names: str) -> set[str]:
-    """Return the incarnations of these vendors' actors, without names those of all but the changed vendor."""
+    """Return the incarnations of the named vendors' actors.
+
+    Without names, return those of all vendors except the changed one.
+    """
     return {
         breaker["incarnation"]
         for vendor in service.get("/v1/vendors")["vendors"]

@@ -1,4 +1,4 @@
-"""An upgrade and the way back on one Redis, beside the version before, under load."""
+"""An upgrade under load, and the way back: two versions run beside each other on one Redis."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from benchmarks.rolling_upgrade import run
 @pytest.mark.chaos
 @pytest.mark.long
 def test_an_upgrade_and_the_way_back_lose_and_repeat_nothing() -> None:
-    """Steady state: the version before serves. Fault: this one joins, callers move, that one stops, and back.
+    """The new version joins the previous one, callers move to it, and the previous one stops.
+
+    Then the same happens in reverse.
 
     Every trigger is accepted, nothing is lost, and under `hold` nothing is repeated. A busy machine may be slow, so
-    some triggers are posted again. None gets a final no.
+    some triggers are posted again, but none is refused for good.
     """
     found = run(20.0, kind="moved", before=None, changes=False)
     assert found["never_accepted"] == found["lost"] == found["repeated"] == found["contradictions"] == 0, found

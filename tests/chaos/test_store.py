@@ -1,4 +1,5 @@
-"""Fault matrix rows 10, 13, 14, 16, 18, 30 and the store's own: Redis killed, stopped, full, emptied.
+"""Fault matrix rows 10, 13, 14, 16, 18 and 30, and more faults of the store: Redis is killed, stopped, full or
+emptied.
 
 Steady state: 60 triggers/s, an SMS each, 50 ms vendors.
 """
@@ -29,7 +30,10 @@ without_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="stra
 @policies
 @pytest.mark.parametrize("seconds", [0.2, pytest.param(5.0, marks=pytest.mark.long)])
 def test_redis_killed_comes_back_with_everything(bench: Bench, seconds: float, policy: str) -> None:
-    """Row 10: 503 and never 202 meanwhile; back, everybody goes on by himself, and nobody was declared dead."""
+    """Row 10: Redis is killed and started again. Meanwhile callers get a 503.
+
+    Afterwards all actors continue, and none is declared dead.
+    """
     bodies = paid(int(RATE * (seconds + 3)), on_unknown=policy)
     posted = bench.post(bodies, RATE, (1.0, lambda: bench.restart_redis(seconds)))
     found = bench.judge(posted)
@@ -42,9 +46,11 @@ def test_redis_killed_comes_back_with_everything(bench: Bench, seconds: float, p
 
 @pytest.mark.long
 def test_redis_away_for_a_minute_comes_back_with_everything(bench: Bench) -> None:
-    """Row 10: 60 s without it: refused throughout, nobody dies of it or is declared dead, and what was queued arrives.
+    """Row 10: Redis is away for 60 s.
 
-    A caller of this test gives up after 60 s, as who asked in the first moments does: he was never told 202.
+    Callers are refused, no process dies or is declared dead, and everything acknowledged arrives.
+
+    A caller gives up after 60 s. Only callers of the first seconds do so, and none of them was told 202.
     """
     posted = bench.post(paid(330), 5.0, (1.0, lambda: bench.restart_redis(60.0)))
     found = bench.judge(posted)
@@ -61,7 +67,10 @@ def test_redis_away_for_a_minute_comes_back_with_everything(bench: Bench) -> Non
 @policies
 @pytest.mark.long
 def test_a_stall_of_redis_takes_nothing_from_the_living(bench: Bench, policy: str) -> None:
-    """Row 16: four seconds frozen: 503 within the accept deadline; on waking nobody is declared dead or repeated."""
+    """Row 16: Redis is frozen for four seconds. Callers get a 503.
+
+    Afterwards no actor is declared dead, and nothing is repeated.
+    """
     pid = bench.redis_pid()
     posted = bench.post(
         paid(420, on_unknown=policy),
@@ -78,7 +87,10 @@ def test_a_stall_of_redis_takes_nothing_from_the_living(bench: Bench, policy: st
 
 @pytest.mark.long
 def test_a_full_redis_refuses_and_still_drains(bench: Bench) -> None:
-    """Row 14: no room: 503 with the reason; what is in gets out: sent, put off, dead; with room all is accepted."""
+    """Row 14: Redis is full. New triggers get a 503, and queued messages are still delivered.
+
+    When there is room again, triggers are accepted.
+    """
     store = bench.store()
     bench.sandbox.fault("sms-a", "error")
     bench.sandbox.fault("sms-b", "error")
@@ -98,7 +110,7 @@ def test_a_full_redis_refuses_and_still_drains(bench: Bench) -> None:
 
 @pytest.mark.long
 def test_new_work_is_refused_before_redis_is_full(make_bench: MakeBench) -> None:
-    """Row 14: from 80 % of maxmemory on nothing new comes in; below it everything does."""
+    """Row 14: from 80 % of maxmemory on, triggers are refused and not stored. Below that they are accepted."""
     bench = make_bench().start()
     store = bench.store()
     used = store.info("memory")["used_memory"]
@@ -120,7 +132,10 @@ def test_new_work_is_refused_before_redis_is_full(make_bench: MakeBench) -> None
 @policies
 @pytest.mark.long
 def test_a_disk_error_ends_redis_and_no_202_with_it(bench: Bench, policy: str) -> None:
-    """Row 13: the append-only file cannot grow: Redis ends rather than acknowledge; with room again all is there."""
+    """Row 13: the append-only file cannot grow.
+
+    Redis ends instead of acknowledging, and after a restart with room everything is there.
+    """
     pid = bench.redis_pid()
 
     def fill() -> None:
@@ -139,7 +154,10 @@ def test_a_disk_error_ends_redis_and_no_202_with_it(bench: Bench, policy: str) -
 
 
 def inject(pid: int, fault: str) -> subprocess.Popen[bytes]:
-    """From now on each fdatasync of `pid` ends as strace is told, until that strace is ended."""
+    """Start an strace that makes each fdatasync of `pid` fail or wait, as `fault` says.
+
+    The fault ends with the strace.
+    """
     words = ["strace", "-f", "-qq", "-o", os.devnull, "-e", "trace=fdatasync", "-e", f"inject=fdatasync:{fault}"]
     return subprocess.Popen([*words, "-p", str(pid)], stdin=subprocess.DEVNULL)
 
@@ -148,7 +166,10 @@ def inject(pid: int, fault: str) -> subprocess.Popen[bytes]:
 @without_strace
 @pytest.mark.long
 def test_a_sync_that_fails_ends_redis_and_no_202_with_it(bench: Bench, policy: str) -> None:
-    """Row 13: the disk answers EIO to a sync: Redis ends rather than acknowledge; started again, all is there."""
+    """Row 13: the disk answers a sync with EIO.
+
+    Redis ends instead of acknowledging, and after a restart everything is there.
+    """
     pid, store = bench.redis_pid(), bench.store()
     strace: list[subprocess.Popen[bytes]] = []
 
@@ -170,7 +191,10 @@ def test_a_sync_that_fails_ends_redis_and_no_202_with_it(bench: Bench, policy: s
 @without_strace
 @pytest.mark.long
 def test_syncs_that_take_long_cost_nobody_his_claims(bench: Bench, policy: str) -> None:
-    """Row 16: each sync takes 200 ms more for 3 s: slower, 503 at worst; nobody is declared dead or repeated."""
+    """Row 16: each sync takes 200 ms longer for 3 s. Accepts are slower or get a 503.
+
+    No actor is declared dead, and nothing is repeated.
+    """
     pid = bench.redis_pid()
     strace: list[subprocess.Popen[bytes]] = []
     posted = bench.post(
@@ -193,7 +217,10 @@ def test_syncs_that_take_long_cost_nobody_his_claims(bench: Bench, policy: str) 
 
 @policies
 def test_a_destroyed_group_is_made_again(bench: Bench, policy: str) -> None:
-    """XGROUP DESTROY: the group is made again from 0, nothing is skipped, what was claimed may repeat, or is held."""
+    """XGROUP DESTROY removes the consumer groups. They are made again from 0, so nothing is lost.
+
+    Claimed messages may be repeated or held.
+    """
     store = bench.store()
 
     def destroy() -> None:
@@ -209,7 +236,10 @@ def test_a_destroyed_group_is_made_again(bench: Bench, policy: str) -> None:
 
 @pytest.mark.long
 def test_a_deleted_mailbox_costs_what_it_held_and_no_more(bench: Bench) -> None:
-    """Somebody deletes a mailbox: its actor goes on by itself, and what is accepted afterwards is delivered."""
+    """A mailbox is deleted from Redis. Only what it held is lost.
+
+    Its actor continues, and everything accepted later is delivered.
+    """
     store = bench.store()
     first = bench.post(paid(60), RATE, (0.5, lambda: store.delete("{nd:0}:mb:sms-a:normal")))
     after = bench.post(paid(60), RATE)
@@ -222,9 +252,12 @@ def test_a_deleted_mailbox_costs_what_it_held_and_no_more(bench: Bench) -> None:
 
 @pytest.mark.long
 def test_broken_records_cost_nobody_else_anything(make_bench: MakeBench) -> None:
-    """Rows 31, 31b: of what waits for its retry one has no readable time, and one is no record any more: all others go.
+    """Rows 31 and 31b: of the messages that wait for a retry, two have broken records.
 
-    While these two are there, and afterwards too, what is accepted is delivered, once; mended they are as well.
+    All others are delivered, once.
+
+    One record has an unreadable time, and another is no record any more. Both messages are delivered once their
+    records are mended.
     """
     bench = make_bench().start()
     store = bench.store()
@@ -260,7 +293,10 @@ def test_broken_records_cost_nobody_else_anything(make_bench: MakeBench) -> None
 @pytest.mark.parametrize("hours", [1, -1])
 @pytest.mark.long
 def test_a_clock_that_jumps_takes_nothing_from_the_living(make_bench: MakeBench, hours: int, policy: str) -> None:
-    """Row 30: the store's clock is an hour off at once: nobody is declared dead, nothing repeats, keys hold."""
+    """Row 30: the store's clock jumps by an hour.
+
+    No actor is declared dead, nothing is repeated, and idempotency keys still work.
+    """
     bench = make_bench().start(skewed=True)
     store = bench.store()
     bodies = paid(180, on_unknown=policy)
@@ -276,7 +312,12 @@ def test_a_clock_that_jumps_takes_nothing_from_the_living(make_bench: MakeBench,
 
 @pytest.mark.parametrize("meanwhile", ["all live", pytest.param("all restarted", marks=pytest.mark.long)])
 def test_a_clock_set_back_does_not_hold_up_what_waits(make_bench: MakeBench, meanwhile: str) -> None:
-    """Row 30b: an hour back while 60 wait for their retry, seen by living actors or by nobody: all are delivered."""
+    """Row 30b: the store's clock is set back by an hour while 60 messages wait for their retry.
+
+    All of them are delivered.
+
+    The actors either live through the jump, or are restarted and never see it.
+    """
     bench = make_bench().start(skewed=True, keep=False)
     store = bench.store()
     for vendor in ("sms-a", "sms-b"):
@@ -303,11 +344,12 @@ def test_a_clock_set_back_does_not_hold_up_what_waits(make_bench: MakeBench, mea
 
 @pytest.mark.parametrize("fault", ["an older copy", "emptied"])
 def test_a_store_that_lost_what_it_accepted_is_told(make_bench: MakeBench, fault: str) -> None:
-    """Row 18: a copy a second old takes over, or FLUSHALL: log, metric and /healthz say so; work goes on.
+    """Row 18: Redis comes back with a copy that is a second old, or empty.
 
-    By the plans of the store that is there now, though they count from 1 again: within the contract, and away from a
-    vendor that fails. The two actors of a pool stay two: were one to get the other's name, each would send what the
-    other has in flight.
+    Log, metric and /healthz report it, and work continues.
+
+    The actors follow the new store's plans, although its epochs begin at 1 again: a failing vendor gets no new work.
+    The two actors of a pool get different names. With the same name, each would send what the other has in flight.
     """
     bench = make_bench()
     for vendor in bench.settings["vendors"].values():

@@ -1,4 +1,6 @@
-"""Fault matrix rows 19 to 21, 27 to 29, 34, 35, 37, 40: vendors that fail in every way, clients that ask too much."""
+"""Fault matrix rows 19 to 21, 27 to 29, 34, 35, 37 and 40: vendors that fail in every way, and clients that post too
+much.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,10 @@ SLOWLY_S = 6.0
 @pytest.mark.long
 @pytest.mark.parametrize("mode", ["hang", "error", "reset", "garbage", "drip", "throttle"])
 def test_a_broken_vendor_is_left_for_its_fallback(bench: Bench, mode: str) -> None:
-    """Rows 19 to 24: whatever it does, its mailbox and new work go out through the other, and it sees probes only."""
+    """Rows 19 to 24: a vendor fails in some way.
+
+    The other vendor sends its mailbox and all new work, and the failing one gets only probes.
+    """
 
     def breaks() -> None:
         bench.sandbox.fault("sms-a", mode, retry_after_s=4)
@@ -43,7 +48,11 @@ def test_a_broken_vendor_is_left_for_its_fallback(bench: Bench, mode: str) -> No
 
 @pytest.mark.long
 def test_all_vendors_down_waits_and_expires_without_a_hot_loop(make_bench: MakeBench) -> None:
-    """Row 27: nothing is lost while both fail; what outlives its time is a dead letter that says so; CPU stays low."""
+    """Row 27: both vendors fail.
+
+    Nothing is lost, messages past their deadline become dead letters with the reason `expired`, and CPU use stays
+    low.
+    """
     bench = make_bench().start()
     for vendor in VENDORS:
         bench.sandbox.fault(vendor, "error")
@@ -64,7 +73,10 @@ def test_all_vendors_down_waits_and_expires_without_a_hot_loop(make_bench: MakeB
 
 @pytest.mark.long
 def test_a_flapping_vendor_is_not_stampeded(bench: Bench) -> None:
-    """Row 28: failing and well by turns of 0.7 s: all is delivered once, and few calls meet its bad spells."""
+    """Row 28: a vendor fails and works in turns of 0.7 s.
+
+    Everything is delivered once, and few calls meet the failing times.
+    """
     flips = [(0.7 * n, lambda n=n: bench.sandbox.fault("sms-a", "error" if n % 2 else "none")) for n in range(1, 12)]
     posted = bench.post(paid(540), RATE, *flips)
     bench.sandbox.fault("sms-a")
@@ -77,7 +89,10 @@ def test_a_flapping_vendor_is_not_stampeded(bench: Bench) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize(("policy", "repeats"), [("resend", 1), ("hold", 0)])
 def test_a_late_yes_repeats_only_what_may_be_repeated(bench: Bench, policy: str, repeats: int) -> None:
-    """Row 29: the first vendor answers after our deadline, and has it: sent again under resend, found under hold."""
+    """Row 29: a vendor accepts a message, but answers after our time-out.
+
+    Under `resend` it is sent again, under `hold` a look-up finds it.
+    """
     bench.sandbox.fault("sms-a", "slow", latency_ms=3500)
     posted = bench.post(paid(1, on_unknown=policy), 1.0)
     bench.until(lambda: len(bench.sandbox.received("sms-a")["received"]) == 1, 10)
@@ -89,7 +104,10 @@ def test_a_late_yes_repeats_only_what_may_be_repeated(bench: Bench, policy: str,
 
 @pytest.mark.parametrize("mode", ["hang", pytest.param("reset", marks=pytest.mark.long)])
 def test_what_a_broken_vendor_has_is_found_by_look_up(bench: Bench, mode: str) -> None:
-    """Row 29 under `hold`: it takes each message and never says so: settled an hour before the deadline, none twice."""
+    """Row 29 under `hold`: a vendor receives messages and never answers.
+
+    Look-ups settle them long before the deadline, and none is repeated.
+    """
     bench.sandbox.fault("sms-a", mode, received=True)
     posted = bench.post(paid(30, on_unknown="hold"), 30.0)
     bench.until(lambda: bench.judge(posted, settled=False).states == {"settled": 30}, 30)
@@ -103,7 +121,10 @@ def test_what_a_broken_vendor_has_is_found_by_look_up(bench: Bench, mode: str) -
 
 @pytest.mark.long
 def test_what_a_broken_vendor_has_not_is_not_sent_again(bench: Bench) -> None:
-    """Row 29 under `hold`: not found means nothing, for the vendor may be late: held, and neither lost nor repeated."""
+    """Row 29 under `hold`: a look-up does not find the message.
+
+    It stays held, because the vendor may be late, and is not sent again.
+    """
     bench.sandbox.fault("sms-a", "hang")
     posted = bench.post(paid(1, on_unknown="hold"), 1.0)
     bench.until(lambda: bench.judge(posted, settled=False).states == {"held": 1}, 10)
@@ -117,7 +138,10 @@ def test_what_a_broken_vendor_has_not_is_not_sent_again(bench: Bench) -> None:
 
 
 def test_one_key_posted_a_hundred_times_at_once_is_one_trigger(bench: Bench) -> None:
-    """Rows 34, 35: the same body gets the same id a hundred times and one message; another body gets 409."""
+    """Rows 34 and 35: a hundred equal posts with one key get the same id and send one message.
+
+    Another body with this key gets a 409.
+    """
     ((key, body),) = paid(1)
 
     async def storm() -> list[tuple[int, str | None]]:
@@ -142,7 +166,10 @@ def test_one_key_posted_a_hundred_times_at_once_is_one_trigger(bench: Bench) -> 
 
 @pytest.mark.long
 def test_more_than_it_can_take_is_refused_and_what_is_taken_arrives(make_bench: MakeBench) -> None:
-    """Row 37, clients that repeat: a slow store and five times its rate, for five seconds: in the end all are taken."""
+    """Row 37: for five seconds clients post five times what a slow store can accept, and repeat refused posts.
+
+    In the end all are accepted and delivered.
+    """
     bench = make_bench({"intake": {"group_commit_max": 2}, "limits": {"accept_deadline_s": 0.3}})
     way = bench.link()
     bench.start(links={"intake": way})
@@ -158,7 +185,10 @@ def test_more_than_it_can_take_is_refused_and_what_is_taken_arrives(make_bench: 
 
 @pytest.mark.long
 def test_dead_letters_redriven_twice_are_sent_once(bench: Bench) -> None:
-    """Row 40: all redriven at once, twice, to a vendor just cut off: each sent once, and the sick one sees probes."""
+    """Row 40: all dead letters are redriven twice while the first vendor fails.
+
+    Each is sent once, and the failing vendor gets only probes.
+    """
     for vendor in VENDORS:
         bench.sandbox.fault(vendor, "reject")
     posted = bench.post(paid(300), 100.0)
@@ -178,8 +208,10 @@ def test_dead_letters_redriven_twice_are_sent_once(bench: Bench) -> None:
 
 @pytest.mark.long
 def test_two_sweeps_over_ten_thousand_dead_letters_redrive_each_once(bench: Bench) -> None:
-    """Row 40: two operators sweep at once. While a vendor of the chain is down they have the slow pace between them;
-    when it is back all go, each once, whoever took it."""
+    """Row 40: two operators redrive the same dead letters at the same time. Each letter is sent once.
+
+    While a vendor of the chain is down, both sweeps together keep to the slow pace.
+    """
     for vendor in VENDORS:
         bench.sandbox.fault(vendor, "reject")
     posted = bench.post(paid(DEAD_LETTERS), 400.0)
@@ -203,7 +235,10 @@ def test_two_sweeps_over_ten_thousand_dead_letters_redrive_each_once(bench: Benc
 
 
 def _sweep(bench: Bench) -> int:
-    """Redrive as `dispatcher dead redrive` does: each call goes on where the last one stopped, after its wait."""
+    """Redrive all dead letters as `dispatcher dead redrive` does: continue at each answer's cursor after its wait.
+
+    Return the count.
+    """
     count, cursor = 0, None
     while True:
         answer = bench.tell("/v1/dead-letters/redrive", {"limit": 1000, "cursor": cursor})
@@ -214,13 +249,13 @@ def _sweep(bench: Bench) -> int:
 
 
 def _reasons(bench: Bench, posted: list[Posted]) -> Counter[str]:
-    """Why each ended as it did, by the first word of its reason."""
+    """Return how many of the posted notifications ended with each reason. Only the part before a colon counts."""
     ends = [bench.ask(f"/v1/triggers/{post.trigger_id}")[1]["notifications"][0] for post in posted]
     return Counter((end["reason"] or "sent").split(":")[0] for end in ends)
 
 
 def _faulty_calls(bench: Bench, vendor: str) -> tuple[float, list[float]]:
-    """When the first call met the fault, and the times of all that did."""
+    """Return the time of the first call that met the fault, and the times of all such calls."""
     log = bench.sandbox.received(vendor)["call_log"]
     times = [t for t, outcome in log if outcome not in ("accepted", "reject")]
     return (times[0] if times else 0.0), times

@@ -1,4 +1,4 @@
-"""Fault matrix row 17: the way to Redis is cut, half-open, refused, or loses answers.
+"""Fault matrix row 17: the connections to Redis are cut, half-open or refused, or lose answers.
 
 Steady state: 60 triggers/s, an SMS each, 50 ms vendors.
 """
@@ -20,7 +20,10 @@ IN_FLIGHT = 30
 
 @policies
 def test_an_answer_lost_after_the_accept_is_one_trigger(make_bench: MakeBench, policy: str) -> None:
-    """Row 17: stored, the connection reset before the reply: 503, and the same key finds the one trigger."""
+    """Row 17: Redis stores a trigger, and the connection is reset before its reply.
+
+    The caller gets a 503, and a repeat with the key finds that one trigger.
+    """
     bench = make_bench()
     way = bench.link()
     bench.start(links={"intake": way})
@@ -36,7 +39,10 @@ def test_an_answer_lost_after_the_accept_is_one_trigger(make_bench: MakeBench, p
 @policies
 @pytest.mark.long
 def test_a_connection_cut_amid_an_accept_stores_all_or_nothing(make_bench: MakeBench, policy: str) -> None:
-    """Row 17: half a command arrives: nobody is told 202 for it, and the repeat stores it once."""
+    """Row 17: only a part of the accept command reaches Redis.
+
+    The caller gets no 202 for it, and the repeat stores the trigger once.
+    """
     bench = make_bench()
     way = bench.link()
     bench.start(links={"intake": way})
@@ -65,7 +71,10 @@ def test_a_connection_cut_amid_an_accept_stores_all_or_nothing(make_bench: MakeB
     ],
 )
 def test_a_couriers_lost_answers_lose_and_repeat_nothing(make_bench: MakeBench, word: str, policy: str) -> None:
-    """Row 17: carried out, and the reply lost: claims are found by the audit, settles and start marks said again."""
+    """Row 17: Redis carries out a courier's request, and the reply is lost. Nothing is lost or repeated.
+
+    The audit finds lost claims, and settles and start marks are sent again.
+    """
     bench = make_bench()
     ways = {name: bench.link() for name in ("sms-a", "sms-b")}
     bench.start(links=ways)
@@ -83,7 +92,10 @@ def test_a_couriers_lost_answers_lose_and_repeat_nothing(make_bench: MakeBench, 
 @policies
 @pytest.mark.long
 def test_connections_reset_all_at_once_come_back_apart(make_bench: MakeBench, policy: str) -> None:
-    """Row 17: RST on every connection, three times: all is delivered once, and nobody is declared dead."""
+    """Row 17: every connection to Redis is reset, three times.
+
+    Everything is delivered once, and no actor is declared dead.
+    """
     bench = make_bench()
     ways = {name: bench.link() for name in ("intake", "supervisor", "sms-a", "sms-b")}
     bench.start(links=ways)
@@ -103,7 +115,10 @@ def test_connections_reset_all_at_once_come_back_apart(make_bench: MakeBench, po
 @pytest.mark.parametrize("mode", [STALL, REFUSE])
 @pytest.mark.long
 def test_an_actor_cut_off_from_redis_is_replaced_and_fenced(make_bench: MakeBench, mode: str, policy: str) -> None:
-    """Row 17: only this actor's way is dead, half-open or refused, past the verdict: others take its work."""
+    """Row 17: one actor's connection to Redis stalls or is refused until the actor is declared dead.
+
+    Others take its work, and the actor returns under a new incarnation.
+    """
     bench = make_bench()
     way = bench.link()
     bench.start(links={"sms-a": way}, keep=False)

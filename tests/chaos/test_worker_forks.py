@@ -1,4 +1,7 @@
-"""A forked worker is like an ordinary one, and whatever process ends, no worker is missing and none is left over."""
+"""Workers that are forked from a fork server equal ordinary ones.
+
+Whatever process ends, no worker is missing or left over.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,9 @@ def stand() -> Iterator[Stand]:
 
 
 def odd() -> None:
-    """Make a process unlike the server, as the raylet's preparations do."""
+    """Change what the raylet may change in a process before it starts a worker: group, priority, umask, signals and
+    limits.
+    """
     os.setpgid(0, 0)
     os.nice(3)
     os.umask(0o27)
@@ -52,7 +57,10 @@ def plain() -> None:
 
 @pytest.mark.parametrize("prepare", [plain, odd])
 def test_a_forked_worker_is_like_an_ordinary_one(stand: Stand, prepare: Callable[[], None], tmp_path: Path) -> None:
-    """They have the same command line, environment, files, limits, signals and priority. Only one has imported."""
+    """Both have the same command line, environment, folder, limits, signals and priority.
+
+    Only the forked one has modules already imported.
+    """
     options: dict[str, Any] = {"cwd": tmp_path, "preexec_fn": prepare, "env": {"ODD": "ä=b\n", "EMPTY": ""}}
     forked = stand.launch(**options)
     seen = [forked.began()]
@@ -75,7 +83,7 @@ def test_a_forked_worker_is_like_an_ordinary_one(stand: Stand, prepare: Callable
 
 
 def test_the_launcher_ends_when_the_worker_has_registered(stand: Stand) -> None:
-    """From then on Ray knows the worker itself."""
+    """The launcher exits with 0 as soon as its worker has registered with Ray, and the worker continues."""
     worker = stand.launch()
     pid = worker.began()["pid"]
     assert worker.launcher.poll() is None
@@ -87,7 +95,10 @@ def test_the_launcher_ends_when_the_worker_has_registered(stand: Stand) -> None:
 
 
 def test_a_launcher_that_is_killed_takes_its_worker_along(stand: Stand) -> None:
-    """Ray kills the process that it started if its worker does not register in time."""
+    """If a launcher is killed before its worker has registered, the worker ends too, and no other worker does.
+
+    Ray kills the launcher, which is the process that it started, if a worker does not register in time.
+    """
     worker, other = stand.launch(), stand.launch()
     pids = [worker.began()["pid"], other.began()["pid"]]
     worker.launcher.kill()
@@ -97,7 +108,7 @@ def test_a_launcher_that_is_killed_takes_its_worker_along(stand: Stand) -> None:
 
 
 def test_a_worker_that_is_killed_ends_its_launcher(stand: Stand) -> None:
-    """Nothing waits for a worker that never registers."""
+    """If a worker is killed before it has registered, its launcher ends, and the server continues."""
     worker = stand.launch()
     os.kill(worker.began()["pid"], signal.SIGKILL)
     worker.launcher.wait(60)
@@ -107,7 +118,7 @@ def test_a_worker_that_is_killed_ends_its_launcher(stand: Stand) -> None:
 
 @pytest.mark.parametrize("ended", ["killed", "told"])
 def test_workers_outlive_the_server(stand: Stand, ended: str) -> None:
-    """One registers although the server has ended before, and one goes on working."""
+    """If the fork server ends, a registered worker continues, and an unregistered one can still register."""
     working, born = stand.launch(), stand.launch()
     working.began()
     working.register()
@@ -132,7 +143,7 @@ def _told(worker: Worker) -> list[str]:
 
 
 def test_without_a_server_a_worker_starts_in_the_ordinary_way(stand: Stand) -> None:
-    """It is the process that Ray started, and one line says why."""
+    """Without a fork server the launcher itself becomes the worker, and one line on stderr says why."""
     stand.server.kill()
     stand.server.wait()
     worker = stand.launch()
@@ -151,7 +162,11 @@ def test_without_a_server_a_worker_starts_in_the_ordinary_way(stand: Stand) -> N
     ],
 )
 def test_what_a_fork_cannot_give_is_refused(first: str, then: str, env: dict[str, str], why: str) -> None:
-    """Threads, code that is missing, ids that were drawn, and variables that were read at the import."""
+    """The server refuses to fork after a module started a thread, drew Ray ids or is missing, or if a variable
+    changed that is read at import.
+
+    The launcher then becomes the worker itself, and its line has the reason.
+    """
     stand = Stand(short_folder(), first, then or "ray._private.worker")
     try:
         if env:
@@ -165,7 +180,10 @@ def test_what_a_fork_cannot_give_is_refused(first: str, then: str, env: dict[str
 
 
 def test_a_worker_waits_until_its_launcher_has_heard_of_it(stand: Stand) -> None:
-    """Otherwise a launcher that gave up and became a worker itself would be the second with one name."""
+    """A forked worker ends if its launcher leaves before it has acknowledged the fork.
+
+    Otherwise a launcher that gave up would become a worker itself, and there would be two workers of one name.
+    """
     base = stand.folder / "unheard"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as launcher:
         launcher.connect(f"\0{stand.name}")
@@ -183,7 +201,7 @@ def test_a_worker_waits_until_its_launcher_has_heard_of_it(stand: Stand) -> None
 
 
 def test_the_switch_leaves_everything_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No process is started, and the raylet gets Ray's own command."""
+    """Without the switch no server is started, and the raylet gets Ray's own worker command."""
     monkeypatch.delenv(worker_forks.SWITCH, raising=False)
     forks = WorkerForks()
     forks.start()
@@ -197,7 +215,9 @@ def test_the_switch_leaves_everything_as_it_was(monkeypatch: pytest.MonkeyPatch)
 def test_a_server_that_has_ended_is_started_again(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """That is said once. The next server has the name that the raylet knows."""
+    """A fork server that has ended is started again after `MEND_S` seconds under the same name, and one line says
+    so.
+    """
     monkeypatch.setenv(worker_forks.SWITCH, "1")
     monkeypatch.setenv(worker_forks.PRESTART, "1")
     monkeypatch.setenv(worker_forks.REGISTER, "60")
@@ -221,12 +241,15 @@ def test_a_server_that_has_ended_is_started_again(
 
 @pytest.mark.parametrize("name", [*worker_forks.FIRST, *worker_forks.THEN])
 def test_what_the_server_imports_is_there(name: str) -> None:
-    """Without one of its modules the server forks no worker."""
+    """Each module that the fork server imports exists. If one is missing, the server forks no worker."""
     assert importlib.util.find_spec(name) is not None
 
 
 def test_workers_of_the_pinned_ray_are_forked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new version may start a thread or draw an id while it is imported, or read its worker's script elsewhere."""
+    """The server can fork a worker of the pinned Ray.
+
+    A new version may break that, for example by a thread started at import.
+    """
     monkeypatch.setenv(worker_forks.SWITCH, "1")
     monkeypatch.setenv(worker_forks.PRESTART, "1")
     monkeypatch.setenv(worker_forks.REGISTER, "60")

@@ -48,8 +48,8 @@ def can_tell(folder: Path) -> bool:
 
 
 class PowerCut:
-    """Watches an append-only file of a running server, kills the server, and leaves only the bytes that were on
-    disk.
+    """Simulates a power cut: watches a running server's append-only file, kills the server, and leaves only the
+    bytes that were on disk.
     """
 
     def __init__(self, path: Path, pid: int) -> None:

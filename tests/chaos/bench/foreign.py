@@ -1,6 +1,4 @@
-"""A Ray cluster that somebody else started, which is where `dispatcher deploy` is used. All nodes are on this
-machine.
-"""
+"""A Ray cluster that was started without us, as `dispatcher deploy` needs it. All its nodes are on this machine."""
 
 from __future__ import annotations
 
@@ -25,7 +23,10 @@ def _prepared(folder: Path) -> dict[str, str]:
 
 @dataclass
 class ForeignCluster:
-    """A cluster made by `ray start`, with a Redis of its own. Every process carries its node's marker."""
+    """A cluster made by `ray start`, with a Redis of its own.
+
+    The environment of every process carries its node's marker.
+    """
 
     folder: Path
     marker: str = field(default_factory=lambda: secrets.token_hex(8))

@@ -65,7 +65,10 @@ class Nursery:
 
 
 class Sandbox:
-    """The sandbox vendors, in a process that no test kills. They are the witness."""
+    """The sandbox vendors, in a process that no test kills.
+
+    They note what they received, and the tests rely on that.
+    """
 
     def __init__(self) -> None:
         self._process, self.url, _ = start_sandbox()
@@ -88,7 +91,10 @@ class Sandbox:
 
 @dataclass
 class Worker:
-    """One process of the installation. `order` says what it was made from, so that it can be made again."""
+    """One process of the installation.
+
+    `order` is the order from which it was forked, so that it can be forked again.
+    """
 
     name: str
     pid: int
@@ -300,9 +306,7 @@ class Bench:
         return asyncio.run(run())
 
     def judge(self, posted: Sequence[Posted], drain_s: float = DRAIN_S, settled: bool = True) -> Findings:
-        """Wait until nothing is left to do in the store, then judge the run. With `settled=False`, judge without
-        that wait.
-        """
+        """Wait until nothing is left to do in the store, then judge the run. With `settled=False`, judge at once."""
         if settled:
             with contextlib.suppress(AssertionError):
                 self.until(lambda: waiting(self.store()) == 0, drain_s)
