@@ -1,4 +1,7 @@
-"""The faults of machines under load, and what is measured of each. The tests judge them, and `bench` publishes them."""
+"""The faults of machines under load, and the measurements of each fault.
+
+The tests judge them, and `bench` publishes them.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ LEAD_S = 6.0
 
 @dataclass
 class Measured:
-    """The measurement of one fault. Times are in seconds. `later` holds the values that only this fault has."""
+    """The measurement of one fault. Times are in seconds.
+
+    `later` holds the values that only this fault has, by name.
+    """
 
     fault: str
     accepted_at_first_try: float
@@ -35,7 +41,10 @@ class Measured:
 
 
 def leader(rig: Rig) -> Machine:
-    """Return the worker on which the actor of the first SMS vendor runs. Its loss is the worst."""
+    """Return the worker on which the actor of the first SMS vendor runs.
+
+    The loss of this worker has the worst effects.
+    """
     found = rig.replicas()
     return rig.machines[found["vendor-sms-a"][0]]
 
@@ -193,8 +202,9 @@ def measured(fault: str, run: Run, hosts: list[Machine], since_s: float) -> Meas
 
 
 def _first_statuses(rows: list[Row], since_s: float) -> dict[str, list[int]]:
-    """Return the seconds since the fault at which first tries failed, by status, each second once. Status 0 is no
-    answer.
+    """Return, by the status of failed first tries, the whole seconds since the fault at which they were due, sorted.
+
+    Status 0 means that no answer came.
     """
     found: dict[str, set[int]] = {}
     for row in rows:
@@ -204,7 +214,7 @@ def _first_statuses(rows: list[Row], since_s: float) -> dict[str, list[int]]:
 
 
 def gap(run: Run, from_s: float, to_s: float) -> float:
-    """Return the longest time in which one of the two channels got nothing, in seconds."""
+    """Return the longest time, in seconds, in which one of the two channels received nothing."""
     return round(max(run.gap_s(channel, from_s, to_s) for channel in set(VENDORS.values())), 2)
 
 

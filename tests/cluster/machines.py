@@ -189,7 +189,7 @@ class Machine:
 
 @contextlib.contextmanager
 def machines(folder: Path, *names: str) -> Iterator[dict[str, Machine]]:
-    """Yield running machines on one network, by name, numbered from 1. They end with the `with` block in any case."""
+    """Yield running machines on one network, by name, numbered from 1. All of them end with the `with` block."""
     network = Network()
     made = {name: Machine(network, name, number, folder) for number, name in enumerate(names, 1)}
     try:

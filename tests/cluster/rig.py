@@ -280,8 +280,9 @@ class Rig:
         return list(json.loads(text)["received"])
 
     def until(self, condition: Callable[[], bool], seconds: float, what: str) -> float:
-        """Wait until `condition` holds and return the seconds that it took. An assertion names `what` after
-        `seconds`.
+        """Wait until `condition` holds and return the seconds that it took.
+
+        Raises AssertionError after `seconds`, with `what`, the replicas and the controller's log in its message.
         """
         began_s = time.monotonic()
         while time.monotonic() - began_s < seconds:

@@ -1,4 +1,4 @@
-"""`dispatcher deploy` on a cluster of machines: what it refuses and makes, and what `undeploy` leaves."""
+"""`dispatcher deploy` on a cluster of machines: what it refuses, what it starts, and what `undeploy` leaves."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ print(ray.cluster_resources()["CPU"] - ray.available_resources()["CPU"])
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:
-    """The sentence; the exit code of a configuration that is not right, and no traceback."""
+    """Assert that the command exited with 2 and without a traceback. Return its error text."""
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr
 
 
 def test_a_node_that_lacks_something_is_refused_by_name(bare: Rig) -> None:
-    """A variable, a secret and the token: each by node and name, all at once, and nothing is started."""
+    """A node lacks a variable, a secret and the key file.
+
+    `deploy` names all three with the node's address, and starts nothing.
+    """
     bare.write_config()
     bare.make_key()
     bare.w2.power_off()
@@ -48,7 +51,7 @@ def test_a_node_that_lacks_something_is_refused_by_name(bare: Rig) -> None:
 
 
 def test_a_node_without_the_package_is_refused_by_name(bare: Rig) -> None:
-    """Ray is there, we are not: the package is hidden on that machine."""
+    """On one node our package is hidden, and Ray runs there. `deploy` is refused and names this node."""
     bare.w2.power_off()
     bare.w2.start()
     bare.prepare(bare.w2)
@@ -70,7 +73,9 @@ def test_a_node_without_the_package_is_refused_by_name(bare: Rig) -> None:
     ],
 )
 def test_from_a_laptop_a_wrong_address_is_told_in_ten_seconds(bare: Rig, words: tuple[str, str], sentence: str) -> None:
-    """The address of the nodes, one of nobody, one of a server that is no Ray."""
+    """From a machine outside the cluster, `deploy` refuses a wrong address within seconds: that of a node, of
+    nobody, or of no Ray server.
+    """
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": bare.token}
     began_s = time.monotonic()
     done = bare.dispatcher("deploy", *words, *bare.DEPLOY[3:], on=bare.outside, env=token)
@@ -79,13 +84,16 @@ def test_from_a_laptop_a_wrong_address_is_told_in_ten_seconds(bare: Rig, words: 
 
 
 def test_without_the_token_nobody_deploys(bare: Rig) -> None:
-    """The sentence says what is missing."""
+    """Without Ray's token `deploy` is refused, and the error names the token."""
     done = bare.dispatcher(*FROM_A_LAPTOP, on=bare.outside, env={"RAY_AUTH_MODE": "disabled"})
     assert "token" in refused(done)
 
 
 def test_a_laptop_deploys_and_every_node_serves(bare: Rig) -> None:
-    """By `ray://`, without a way to Redis and without a secret; each node answers on its own address, with keys."""
+    """A machine outside the cluster deploys by `ray://`, without a connection to Redis and without secrets.
+
+    Then every node serves at its own address, and asks for a key.
+    """
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": bare.token}
     done = bare.dispatcher(*FROM_A_LAPTOP, on=bare.outside, env=token)
     assert done.returncode == 0, done.stdout + done.stderr + bare.logs()
@@ -101,7 +109,10 @@ def test_a_laptop_deploys_and_every_node_serves(bare: Rig) -> None:
 
 
 def test_again_changes_nothing_and_weakening_is_refused(bare: Rig) -> None:
-    """All that runs goes on: the same replicas, still with keys, at the same address."""
+    """A second `deploy` changes nothing.
+
+    A `deploy` at another port or without keys is refused, and the same replicas continue.
+    """
     before = bare.client().hgetall("{nd:0}:actors")
     done = bare.dispatcher(*bare.DEPLOY)
     assert done.returncode == 0 and "vendor-sms-a runs, unchanged" in done.stdout, done.stdout + done.stderr
@@ -112,13 +123,16 @@ def test_again_changes_nothing_and_weakening_is_refused(bare: Rig) -> None:
 
 
 def test_ray_would_add_a_machine(bare: Rig) -> None:
-    """The replicas ask for whole shares of a core, so that more of them are demand."""
+    """The replicas reserve real parts of cores. So Ray's autoscaler would add a machine for more of them."""
     used = float(bare.head.checked(PYTHON, "-c", CPUS_IN_USE).split()[-1])
     assert used >= 2 * 0.5 + 2 * 0.25 + 4 * 0.25
 
 
 def test_undeploy_removes_all_and_says_what_stays(bare: Rig) -> None:
-    """Also what a Serve configuration file had deployed; the port is free afterwards."""
+    """`undeploy` removes all applications and HAProxy, and says that Redis keeps what is queued.
+
+    A second call finds nothing to remove.
+    """
     words = ("undeploy", "--ray-address", "auto", "--redis-url", "${DISPATCHER_REDIS_URL}")
     done = bare.dispatcher(*words)
     assert done.returncode == 0, done.stdout + done.stderr

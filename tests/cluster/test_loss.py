@@ -1,4 +1,4 @@
-"""Machines are lost, cut off and split under load; each case leaves the cluster whole for the next one."""
+"""Machines are lost, cut off and split under load. Each test leaves a whole cluster for the next one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SLOW = 2.0
 
 
 def kept(found: Measured, repeats_max: int) -> None:
-    """Nothing is lost or in two places, whatever broke."""
+    """Assert that nothing is lost, refused or in two places, and that at most `repeats_max` messages are repeated."""
     print(found)
     assert (found.lost, found.contradictions, found.refused) == (0, 0, 0), found
     assert found.repeated <= repeats_max, found
@@ -23,7 +23,10 @@ def kept(found: Measured, repeats_max: int) -> None:
 
 @pytest.mark.parametrize("policy", ["resend", "hold"])
 def test_a_worker_powered_off(cluster: Rig, policy: str) -> None:
-    """The other goes on within seconds, and the first one carries work again when it is back."""
+    """A worker is powered off.
+
+    The other one continues within seconds, and the first gets replicas again after its restart.
+    """
     cluster.until(lambda: faults.spread(cluster), 90, "spread at the start")
     found = faults.worker_off(cluster, policy)
     kept(found, 0 if policy == "hold" else 40)
@@ -33,7 +36,10 @@ def test_a_worker_powered_off(cluster: Rig, policy: str) -> None:
 
 
 def test_a_worker_cut_off_for_ten_seconds(cluster: Rig) -> None:
-    """One gap at the cut and none at the heal."""
+    """A worker is cut off for ten seconds.
+
+    Deliveries have one short gap at the cut, and none when the connection is back.
+    """
     cluster.until(lambda: faults.spread(cluster), 90, "spread at the start")
     found = faults.worker_cut_off(cluster, "hold")
     kept(found, 0)
@@ -42,7 +48,10 @@ def test_a_worker_cut_off_for_ten_seconds(cluster: Rig) -> None:
 
 
 def test_the_head_off_for_a_minute(cluster: Rig) -> None:
-    """Its state lies elsewhere: deliveries go on, and callers who repeat are accepted."""
+    """The head is off for a minute.
+
+    Deliveries continue, and callers are accepted, because Ray's state is on another machine.
+    """
     found = faults.head_off(cluster)
     kept(found, 0)
     # The aim is 0.999. A quiet machine had 1.0, a busy one 0.975: there first tries failed after the head was back.
@@ -51,7 +60,10 @@ def test_the_head_off_for_a_minute(cluster: Rig) -> None:
 
 
 def test_a_split_between_the_nodes(cluster: Rig) -> None:
-    """Both sides reach Redis: one supervisor is in office, and nothing is sent twice, also after the heal."""
+    """The nodes cannot reach each other, but all reach Redis.
+
+    Nothing is sent twice, also after the connection is back.
+    """
     found = faults.split_brain(cluster)
     kept(found, 0)
     assert found.later["repeated_after_heal"] == 0, found

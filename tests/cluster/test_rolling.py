@@ -1,4 +1,4 @@
-"""A running cluster is changed under load, and at last the service is removed from it."""
+"""The configuration of a running cluster is changed under load. The last test removes the service."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ pytestmark = pytest.mark.cluster
 
 @pytest.mark.parametrize("what", list(faults.CHANGES))
 def test_a_changed_configuration_is_deployed_under_load(cluster: Rig, what: str) -> None:
-    """Only what differs is replaced. Nothing is lost, and under `hold` nothing repeats."""
+    """`deploy` replaces only the applications whose configuration changed.
+
+    Nothing is lost, and under `hold` nothing is repeated.
+    """
     cluster.until(lambda: faults.spread(cluster), 90, "spread at the start")
     found = faults.rolling_change(cluster, what)
     print(found)
@@ -27,7 +30,10 @@ def test_a_changed_configuration_is_deployed_under_load(cluster: Rig, what: str)
 
 
 def test_an_undeploy_is_said_on_every_worker_before_anything_is_refused(cluster: Rig) -> None:
-    """/readyz of both answers 503 while triggers are accepted; then they get 503, and at the end no connection."""
+    """After `undeploy`, /readyz of both workers answers 503 while triggers are still accepted.
+
+    Then triggers get a 503, and at last no connection.
+    """
     words = ("undeploy", "--ray-address", "auto", "--redis-url", "${DISPATCHER_REDIS_URL}", "--stop-notice", "10")
     done: list[subprocess.CompletedProcess[str]] = []
     removing = threading.Thread(target=lambda: done.append(cluster.dispatcher(*words)))

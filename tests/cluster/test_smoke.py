@@ -1,4 +1,4 @@
-"""The one case that every run of CI tries: deploy on two workers, then lose one under load."""
+"""The one cluster test that every run of CI makes: deploy on two workers, then lose one of them under load."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ pytestmark = pytest.mark.cluster
 
 
 def test_one_of_two_workers_is_lost(cluster: Rig) -> None:
-    """The other one accepts and delivers everything, and under `hold` nothing is sent twice."""
+    """One worker is powered off.
+
+    The other one accepts and delivers everything, and under `hold` nothing is sent twice.
+    """
     cluster.until(lambda: faults.spread(cluster), 180, "spread over both workers")
     found = faults.worker_off(cluster, "hold", load_s=14.0, returns=False)
     print(found)

@@ -1,4 +1,4 @@
-"""Captures a request of ours at a socket. So the tests check exactly what a provider would read."""
+"""Sends a request of ours to a local socket and captures it, so that tests check exactly what a provider would read."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Captured:
 async def captured(adapter: str, message: Message, options: dict[str, Any], host_url: str) -> Captured:
     """Send the message through the adapter and return the request that reached the socket.
 
-    The provider's own address stands in place of the socket's.
+    In the result, `host_url` replaces the address of the socket.
     """
     seen: list[Captured] = []
 

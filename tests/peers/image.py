@@ -1,8 +1,9 @@
 """Carries out the steps of cluster/files/Dockerfile in a root file system of its own, without a container engine.
 
-No registry is asked. In place of the image `python:3.11-slim-bookworm` stands this machine's Debian, with the standard
-library of the interpreter that runs the tests in /usr/local, and a fresh pip. Of this machine's folders only /usr, /etc
-and /var are there, under overlays. Each RUN is carried out as it is written. Only root can do this, on a Debian.
+No image registry is used. In place of the image `python:3.11-slim-bookworm`, this machine's Debian is used, with the
+standard library of the interpreter that runs the tests in /usr/local, and a fresh pip. Of this machine's folders
+only /usr, /etc and /var are visible, under overlays. Each RUN is carried out as it is written. Only root can do
+this, on a Debian.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ def instructions(text: str) -> Iterator[tuple[str, str]]:
 
 @dataclass
 class Stage:
-    """One stage of the build: its root folder, and what it says about the containers made of it.
+    """One stage of the build: its root folder, and the environment, user and folder of its containers.
 
-    What the stage changed in this machine's folders lies in `changes`.
+    `changes` has what the stage changed in this machine's folders.
     """
 
     root: Path
@@ -56,7 +57,7 @@ class Stage:
         return self.root.with_name(f"{self.root.name}-changes")
 
     def make(self) -> None:
-        """Make the folders of a Debian without what it brings."""
+        """Make the empty folders and links of a Debian root."""
         for name in (*OF_THIS_MACHINE, "home", "opt", "proc", "root", "run", "srv", "tmp", "dev"):
             (self.root / name).mkdir(parents=True)
         for name in ("bin", "lib", "lib64", "sbin"):
@@ -66,7 +67,7 @@ class Stage:
         (self.root / "tmp").chmod(0o1777)
 
     def path(self, inside: str) -> Path:
-        """Return where a file lies that this stage has at `inside`."""
+        """Return the path on this machine of the file that the stage has at `inside`."""
         first, _, rest = inside.lstrip("/").partition("/")
         return (self.changes if first in OF_THIS_MACHINE else self.root) / first / rest
 
@@ -78,9 +79,10 @@ class Image:
     stage: Stage
 
     def run(self, command: str, *, user: str = "1000:1000", environment: Mapping[str, str], work: Path) -> list[str]:
-        """Return the command line of a container: this user without rights, a read-only root, only /tmp writable.
+        """Return the command line of a container with this user, without rights, with a read-only root and a
+        writable /tmp.
 
-        Its network is its own, with loopback alone. `work` is an empty folder for the overlay.
+        Its network has only loopback. `work` is an empty folder for the overlays.
         """
         uid, _, gid = user.partition(":")
         words = [f"{name}={value}" for name, value in {"PATH": PATH, **self.stage.environment, **environment}.items()]
@@ -120,7 +122,10 @@ def build(folder: Path) -> Image:
 
 
 def _base(folder: Path) -> Path:
-    """Make the layer of /usr that has a CPython of its own in /usr/local, and nothing that this machine has there."""
+    """Make the layer of /usr in which /usr/local has a CPython of its own and nothing of this machine.
+
+    Return its folder.
+    """
     stage = Stage(folder, None)
     stage.make()
     local = stage.changes / "usr/local"
@@ -167,7 +172,10 @@ def _copy(rest: str, stage: Stage, stages: Mapping[str, Stage]) -> None:
 
 
 def _in_root(stage: Stage, work: Path, volumes: str, inside: list[str], *, network: bool) -> list[str]:
-    """Return a command line that runs `inside` in the stage's root. Its mounts and processes end with it."""
+    """Return a command line that runs `inside` in the stage's root.
+
+    When the command ends, its mounts and processes end too.
+    """
     mounts = []
     for name in OF_THIS_MACHINE:
         (work / name).mkdir(parents=True)

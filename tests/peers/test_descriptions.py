@@ -1,7 +1,7 @@
-"""Our requests fit the descriptions that Twilio, Vonage and SendGrid publish.
+"""Our requests fit the API descriptions that Twilio, Vonage and SendGrid publish.
 
-The requests are taken from a socket, so what is judged is what a provider would read. Unknown fields are refused too:
-by the descriptions alone a misspelt optional field would pass.
+The requests are captured at a socket, so that exactly what a provider would read is judged. The tests also refuse
+fields that a description does not name. The descriptions alone would let a misspelt optional field pass.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def judge_is_there() -> None:
 
 
 def judge(description: dict[str, Any], request: Captured) -> None:
-    """Raise what openapi-core has against the request."""
+    """Validate the request with openapi-core, which raises an error for each fault."""
     from openapi_core import Config, OpenAPI
     from openapi_core.datatypes import RequestParameters
 
@@ -59,7 +59,7 @@ def judge(description: dict[str, Any], request: Captured) -> None:
 
 
 def described(file: tuple[str, str]) -> tuple[dict[str, Any], str]:
-    """A description, and where it says that the provider is."""
+    """Return the description in this file of an npm package, and the provider's address (scheme and host) in it."""
     description = npm_file(*file)
     parts = urlsplit(description["servers"][0]["url"])
     return description, f"{parts.scheme}://{parts.netloc}"
@@ -72,7 +72,7 @@ def with_all(message: Message, left_s: float | None = 300.0) -> Message:
 @pytest.mark.parametrize("options", [ACCOUNT, KEY], ids=["number", "messaging service and API key"])
 @pytest.mark.parametrize("message", [SMS, with_all(SMS), with_all(SMS, 0.1), with_all(SMS, 1e6)])
 async def test_twilio_reads_our_request(message: Message, options: dict[str, str]) -> None:
-    """Address, names, types and patterns."""
+    """Our request fits Twilio's description in address, field names, types and patterns."""
     description, host_url = described(TWILIO)
     assert PROVIDERS["twilio"].options.model_fields["base_url"].default == host_url
     request = await captured("twilio", message, options, host_url)
@@ -85,7 +85,10 @@ async def test_twilio_reads_our_request(message: Message, options: dict[str, str
     "message", [SMS, replace(SMS, text="a`b"), with_all(SMS), with_all(SMS, 0.1), with_all(SMS, 1e7)]
 )
 async def test_vonage_reads_our_request(message: Message, options: dict[str, str]) -> None:
-    """The boolean, the limits of the time to live and the lengths too; of a callback's length only the prose tells."""
+    """Our request fits Vonage's description in field names, types, limits and lengths.
+
+    Only its prose limits a callback to 100 characters.
+    """
     description, host_url = described(VONAGE)
     assert PROVIDERS["vonage"].options.model_fields["base_url"].default == host_url
     request = await captured("vonage", message, options, host_url)
@@ -97,7 +100,9 @@ async def test_vonage_reads_our_request(message: Message, options: dict[str, str
 
 @pytest.mark.parametrize("message", [EMAIL, replace(EMAIL, html=None), with_all(EMAIL)])
 async def test_sendgrid_reads_our_request(message: Message) -> None:
-    """Body, sender with a name, our marks and headers, whose names are ours to choose."""
+    """Our request fits SendGrid's description, with a named sender, our custom arguments and our headers, whose
+    names we may choose.
+    """
     description, host_url = described(SENDGRID)
     properties = mail_schema(description)["properties"]
     properties["headers"]["additionalProperties"] = {"type": "string"}
@@ -114,6 +119,6 @@ def mail_schema(description: dict[str, Any]) -> dict[str, Any]:
 
 
 def assert_known(path: dict[str, Any], request: Captured) -> None:
-    """Every field is one that the description names."""
+    """Assert that the description names every field of the request."""
     content = path["post"]["requestBody"]["content"][request.content_type]
     assert set(dict(parse_qsl(request.body.decode()))) <= set(content["schema"]["properties"])

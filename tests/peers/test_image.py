@@ -1,6 +1,6 @@
-"""The steps of cluster/files/Dockerfile run as written, and their image serves as a pod of rayservice.yaml would.
+"""The steps of cluster/files/Dockerfile run as written, and the image serves as a pod of rayservice.yaml would.
 
-The base image is not the real one (tests/peers/image.py), and no container engine took part.
+The base image is not the real one (tests/peers/image.py), and no container engine takes part.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def built(folder: Path) -> image.Image:
 
 
 def ran(built: image.Image, command: str, work: Path, *, user: str = "1000:1000", **environment: str) -> str:
-    """Return what a container prints. Its exit code is 0."""
+    """Run a command in a container, assert that it exits with 0, and return what it printed."""
     words = built.run(command, user=user, environment={"HOME": "/tmp", **environment}, work=work)
     done = subprocess.run(words, capture_output=True, text=True, timeout=POD_S_MAX, check=False)
     assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-2000:]}"
@@ -62,7 +62,7 @@ def ran(built: image.Image, command: str, work: Path, *, user: str = "1000:1000"
 
 
 def test_every_run_of_the_dockerfile_works(built: image.Image) -> None:
-    """Those of the last stage; a step of the first one that fails would have stopped the build."""
+    """Every RUN of the last stage was carried out. A failed RUN of an earlier stage would have stopped the build."""
     found = list(image.instructions(text("Dockerfile")))
     last = found[max(n for n, (word, _) in enumerate(found) if word == "FROM") :]
     assert built.stage.ran == [rest for word, rest in last if word == "RUN"] != []
@@ -71,7 +71,10 @@ def test_every_run_of_the_dockerfile_works(built: image.Image) -> None:
 
 @pytest.mark.parametrize("user", ["1000:1000", "1234560000:0"], ids=["its own user", "a number of OpenShift's choice"])
 def test_it_has_the_runtime_and_nothing_else(built: image.Image, folder: Path, user: str) -> None:
-    """The packages of the lock, no tool, no source; and no file can be written but in /tmp and /dev/shm."""
+    """The image has only packages of the lock file, and no build tool or source.
+
+    Files can be written only in /tmp and /dev/shm.
+    """
     work = folder / f"facts-{user.replace(':', '-')}"
     facts = json.loads(ran(built, f"exec python -c '{INSIDE}'", work, user=user))
     assert facts["user"] == [int(part) for part in user.split(":")]
@@ -86,7 +89,9 @@ def test_it_has_the_runtime_and_nothing_else(built: image.Image, folder: Path, u
 
 @pytest.mark.parametrize("user", ["1000:1000", "1234560000:0"], ids=["its own user", "a number of OpenShift's choice"])
 def test_it_serves_on_a_read_only_root(built: image.Image, folder: Path, user: str) -> None:
-    """Ray, HAProxy and the applications of serve.yaml start, ask for a key, and end after SIGTERM."""
+    """On a read-only root, Ray, HAProxy and the applications of serve.yaml start, ask for a key, and end after
+    SIGTERM.
+    """
     for place, name, content in (
         ("etc/dispatcher", "config-1.yaml", text("config-1.yaml")),
         ("etc/dispatcher-keys", "api_keys.json", None),

@@ -1,7 +1,9 @@
-"""The Helm chart, rendered by Helm's own library, makes rayservice.yaml, and Kubernetes and KubeRay know every field.
+"""The Helm chart makes rayservice.yaml, and Kubernetes and KubeRay know every field.
 
-Nothing here has run on Kubernetes. The field tables of Kubernetes come with `kubernetes-validate`, and those of KubeRay
-lie in tests/data.
+Helm's own library renders the chart.
+
+Nothing here has run on Kubernetes. The field tables of Kubernetes come with `kubernetes-validate`, and those of
+KubeRay are in tests/data.
 """
 
 from __future__ import annotations
@@ -75,7 +77,10 @@ def rendered(values: Mapping[str, Any], *, name: str = "dispatcher", chart: Path
 
 
 def comparable(documents: list[Any]) -> dict[tuple[str, str], Any]:
-    """Return the documents by kind and name, with texts that are YAML read, and the applications in order of names."""
+    """Return the documents by kind and name.
+
+    Texts that hold YAML are parsed, and the applications are sorted by name.
+    """
     found = {}
     for document in documents:
         if document["kind"] == "RayService":
@@ -106,7 +111,9 @@ def judged(documents: list[Any]) -> Iterator[str]:
 
 
 def test_the_chart_makes_rayservice_yaml() -> None:
-    """Document by document and field by field, so that the two ways to Kubernetes cannot drift apart."""
+    """With its shipped values the chart renders the same documents and fields as rayservice.yaml, so that both stay
+    alike.
+    """
     made = comparable(rendered({"configurationName": "config-1.yaml"}))
     assert made == comparable(list(yaml.safe_load_all(text("rayservice.yaml"))))
 
@@ -115,13 +122,13 @@ def test_the_chart_makes_rayservice_yaml() -> None:
     "values", [{}, EVERYTHING, OPENSHIFT, LEAST], ids=["as shipped", "everything", "openshift", "least"]
 )
 def test_every_field_is_known(values: Mapping[str, Any]) -> None:
-    """Whatever the values switch on and off."""
+    """Kubernetes and KubeRay know every rendered field, whatever the values switch on and off."""
     documents = rendered(values)
     assert list(judged(documents)) == []
 
 
 def test_values_reach_the_manifest() -> None:
-    """Each value of EVERYTHING stands where Kubernetes reads it."""
+    """The values in EVERYTHING appear in the fields that Kubernetes reads."""
     found = comparable(rendered(EVERYTHING, name="notify"))
     service = found["RayService", "notify"]["spec"]
     cluster = service["rayClusterConfig"]
@@ -137,13 +144,19 @@ def test_values_reach_the_manifest() -> None:
 
 
 def test_a_number_of_the_platforms_choice() -> None:
-    """OpenShift refuses pods that name a user; they still may not be root."""
+    """With the values for OpenShift, no pod names a user, because OpenShift chooses one.
+
+    The pods still must not run as root.
+    """
     for pod in pods(comparable(rendered(OPENSHIFT))["RayService", "dispatcher"]):
         assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 
 
 def test_a_changed_configuration_has_another_name() -> None:
-    """Serve compares entries and not files; every entry names the file that the ConfigMap has."""
+    """A changed configuration gets another file name, and every application names that file.
+
+    Serve compares entries, not files.
+    """
     before, after = (
         comparable(rendered({"configuration": shown}))
         for shown in (text("config-1.yaml"), text("config-1.yaml").replace("vonage", "twilio"))
@@ -158,7 +171,10 @@ def test_a_changed_configuration_has_another_name() -> None:
 
 
 def test_each_vendor_has_an_application() -> None:
-    """A vendor without one has a mailbox that nobody drains."""
+    """The chart renders an application for each vendor in the configuration.
+
+    Otherwise nobody would drain the vendor's mailbox.
+    """
     more = text("config-1.yaml").replace("  sms-b:", "  sms-c: {adapter: vonage, channel: sms, options: {}}\n  sms-b:")
     serve = comparable(rendered({"configuration": more}))["RayService", "dispatcher"]["spec"]["serveConfigV2"]
     names = {application["name"] for application in serve["applications"]}
@@ -183,20 +199,23 @@ def test_each_vendor_has_an_application() -> None:
     ],
 )
 def test_bad_values_are_refused(values: Mapping[str, Any], word: str) -> None:
-    """Before anything reaches a cluster, with the name of the value."""
+    """Wrong values are refused while the chart is rendered, and the error names the value."""
     with pytest.raises(helm.HelmError) as found:
         rendered(values)
     assert word in str(found.value)
 
 
 def test_a_long_name_is_refused() -> None:
-    """KubeRay refuses more than 47 characters, after Helm has said that all is well."""
+    """The chart refuses a name of more than 47 characters.
+
+    KubeRay would refuse it only after Helm has reported success.
+    """
     with pytest.raises(helm.HelmError, match="47 characters"):
         rendered({}, name="d" * 48)
 
 
 def test_helm_finds_nothing_to_complain_about() -> None:
-    """`helm lint --strict`, whose only word is that the chart has no picture."""
+    """`helm lint --strict` reports no error, and at most recommends an icon."""
     report = helm.lint(FILES / "helm", {"configuration": text("config-1.yaml")}, strict=True)
     assert report["errors"] == []
     assert [message["error"] for message in report["messages"]] in ([], ["icon is recommended"])
@@ -215,7 +234,7 @@ def test_helm_finds_nothing_to_complain_about() -> None:
     ],
 )
 def test_a_wrong_field_is_found(tmp_path: Path, file: str, right: str, wrong: str) -> None:
-    """In each template, which shows that the judges look at each of them."""
+    """A wrong field in any template is found, which shows that every template is checked."""
     chart = tmp_path / "dispatcher"
     for path in (FILES / "helm").rglob("*"):
         if path.is_file():
@@ -230,5 +249,5 @@ def test_a_wrong_field_is_found(tmp_path: Path, file: str, right: str, wrong: st
 
 
 def test_the_oldest_kubernetes_is_the_charts() -> None:
-    """The chart promises the version that the fields are judged by."""
+    """The chart's `kubeVersion` is the oldest version against which the fields are checked."""
     assert loaded("helm/Chart.yaml")["kubeVersion"] == f">={OLDEST}.0-0"

@@ -1,7 +1,8 @@
-"""Our mails on their way through postfix, which is as strict as it can be, to aiosmtpd.
+"""Our mails pass through a postfix with its strictest settings to aiosmtpd.
 
-Postfix judges every command and every line, and would convert, wrap or refuse what is not fit for seven bits: its next
-hop offers no 8BITMIME. What arrives is compared byte for byte with what reaches aiosmtpd directly.
+Postfix checks every command and every line. It would convert, wrap or refuse whatever does not fit into seven bits,
+because the next server offers no 8BITMIME. The mail is compared byte for byte with the same mail sent to aiosmtpd
+directly.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def world() -> Iterator[World]:
 
 
 def without_traces(raw: bytes) -> bytes:
-    """The mail without what relays put before it."""
+    """Return the mail without the Received headers that relays put before it."""
     return re.sub(rb"\A(?:Received: .*\r\n(?:[ \t].*\r\n)*)+", b"", raw)
 
 
@@ -139,7 +140,9 @@ HEADERS = {
 
 @pytest.mark.parametrize("name", MAILS)
 async def test_a_mail_arrives_byte_for_byte(world: World, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Nothing is refused, converted or wrapped by a relay between us and the inbox."""
+    """Each mail arrives through postfix with the same bytes as without it, so that no relay has to convert or wrap
+    it.
+    """
     monkeypatch.setattr(smtp, "formatdate", lambda: "Mon, 02 Mar 2026 10:00:00 -0000")
     mail = replace(MAILS[name], to=f"{name.replace(' ', '-')}@example.com")
     for options in (
@@ -154,7 +157,7 @@ async def test_a_mail_arrives_byte_for_byte(world: World, monkeypatch: pytest.Mo
 
 
 async def test_many_mails_use_few_connections(world: World) -> None:
-    """Two hundred mails at once: each arrives once, over connections that are kept."""
+    """Of two hundred mails sent at once, each arrives once, over a few connections that are reused."""
     vendor = build("smtp", "relay", "email", world.relay(world.plain))
     before = world.postfix.log.count("connect from")
     mails = [replace(EMAIL, notification_id=f"0-many.{number}", to="many@example.com") for number in range(200)]
@@ -168,7 +171,7 @@ async def test_many_mails_use_few_connections(world: World) -> None:
 
 
 async def test_implicit_tls(world: World) -> None:
-    """Port 465's kind, with an authority of our own."""
+    """A mail arrives over implicit TLS, as on port 465, with a certificate of our own authority."""
     options = world.relay(world.implicit, tls="implicit")
     outcome = await send(build("smtp", "relay", "email", options), replace(EMAIL, to="implicit@example.com"), 20.0)
     assert outcome.kind is OutcomeKind.ACCEPTED
@@ -176,7 +179,9 @@ async def test_implicit_tls(world: World) -> None:
 
 
 async def test_a_relay_that_nobody_vouches_for_is_not_used(world: World) -> None:
-    """The machine's authorities do not know this certificate."""
+    """A relay whose certificate the machine's authorities do not know gets no mail, and the outcome is failed with
+    the reason `tls`.
+    """
     options = {**world.relay(world.plain), "ca_file": None}
     outcome = await send(build("smtp", "relay", "email", options), EMAIL, 20.0)
     assert (outcome.kind, outcome.reason) == (OutcomeKind.FAILED, "tls")
@@ -192,7 +197,10 @@ async def test_a_relay_that_nobody_vouches_for_is_not_used(world: World) -> None
     ],
 )
 async def test_postfixs_words_are_read(world: World, to: str, kind: OutcomeKind, reason: str) -> None:
-    """Final, for now, or for the next vendor; the connection is kept for the next mail."""
+    """Postfix's refusals are read as rejected, deferred, or failed for this vendor.
+
+    The connection stays usable for the next mail.
+    """
     vendor = build("smtp", "relay", "email", world.relay(world.plain))
     outcome = await vendor.send(replace(EMAIL, to=to), 20.0)
     after = await vendor.send(replace(EMAIL, to="after@example.com"), 20.0)
@@ -202,14 +210,14 @@ async def test_postfixs_words_are_read(world: World, to: str, kind: OutcomeKind,
 
 
 async def test_what_postfix_has_against_us_is_the_accounts(world: World) -> None:
-    """A greeting that names no host, and a sender that it refuses, at whichever command it says so."""
+    """A refused greeting or sender is read as a fault of our account, at whichever command postfix refuses it."""
     for options in ({"helo_name": "shop"}, {"sender": "nobody@example.com"}):
         outcome = await send(build("smtp", "relay", "email", world.relay(world.plain, **options)), EMAIL, 20.0)
         assert outcome.scope is Scope.ACCOUNT, outcome
 
 
 async def test_too_much_mail_slows_us(world: World) -> None:
-    """Anvil's limit of a client is a rate, and no failure."""
+    """Postfix's limit of messages per client (anvil) is read as throttled, and not as a failure."""
     vendor = build("smtp", "relay", "email", world.relay(world.talkative))
     outcomes = [await vendor.send(replace(EMAIL, to="fast@example.com"), 20.0) for _ in range(3)]
     await vendor.close()
@@ -217,7 +225,7 @@ async def test_too_much_mail_slows_us(world: World) -> None:
 
 
 async def test_a_mail_that_is_too_large_goes_to_the_next_vendor(world: World) -> None:
-    """552 5.3.4 says what this relay takes, not what another takes."""
+    """A refusal for size (552) sends the mail to the next vendor, because another relay may accept larger mails."""
     mail: Message = replace(EMAIL, text="x" * 78 + "\n", html="<p>" + "y" * 3_000_000 + "</p>")
     outcome = await send(build("smtp", "relay", "email", world.relay(world.plain)), mail, 60.0)
     assert (outcome.scope, outcome.reason) == (Scope.UNLISTED, "smtp_552"), outcome

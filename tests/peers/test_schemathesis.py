@@ -1,7 +1,7 @@
-"""Schemathesis makes requests up from /openapi.json and judges each answer by it: none is a 5xx, all are named there.
+"""Schemathesis generates requests from /openapi.json. No answer is a 5xx, and each answer is described there.
 
-The HTTP application is the real one, behind the server that Ray Serve uses, with a store in memory. How many requests
-of each kind are made up: `EXAMPLES` in the environment, else few; those of the boundaries are always made.
+The HTTP application is the real one, behind the server that Ray Serve uses, with a store in memory. The variable
+`EXAMPLES` sets how many requests of each kind are generated. Requests at the bounds are always made.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CHECKS = (
 
 @contextmanager
 def served(keys: Path | None = None) -> Iterator[str]:
-    """The address of the application."""
+    """Yield the address at which the application is served."""
     port = free_port()
     ready, edge_loop = threading.Event(), asyncio.new_event_loop()
     server: list[uvicorn.Server] = []
@@ -65,7 +65,7 @@ def served(keys: Path | None = None) -> Iterator[str]:
 
 
 def judged(url: str, folder: Path, *checks: str, headers: dict[str, str] | None = None) -> str:
-    """Return schemathesis's report on the application at `url`. A failure shows all of it."""
+    """Run schemathesis on the application at `url`, assert that it finds no fault, and return its report."""
     if find_spec("schemathesis") is None:
         pytest.fail("the package schemathesis cannot be had: install the extra peers-check", pytrace=False)
     words = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json", "--no-color"]
@@ -78,13 +78,16 @@ def judged(url: str, folder: Path, *checks: str, headers: dict[str, str] | None 
 
 
 def test_a_keyless_service_answers_as_it_says(tmp_path: Path) -> None:
-    """Right and wrong requests to every route."""
+    """Without keys, right and wrong requests to every route are answered as described."""
     with served() as url:
         judged(url, tmp_path)
 
 
 def test_a_key_opens_what_it_is_for(tmp_path: Path) -> None:
-    """The same with a key of every scope; and no route that needs one is answered without, or with a wrong one."""
+    """With a key of every scope, all routes answer as described.
+
+    Without a key or with a wrong one, a protected route is refused.
+    """
     path = tmp_path / "api_keys.json"
     key = new_key(path, "shop", list(SCOPES))
     with served(path) as url:
@@ -93,7 +96,7 @@ def test_a_key_opens_what_it_is_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scope", SCOPES)
 def test_a_key_of_one_scope_is_told_so(tmp_path: Path, scope: str) -> None:
-    """The refusals are named too."""
+    """With a key of one scope, the refusals of the other routes are described too."""
     path = tmp_path / "api_keys.json"
     key = new_key(path, "shop", [scope])
     with served(path) as url:

@@ -1,4 +1,4 @@
-"""Our requests are those that the providers' own clients make of the same message."""
+"""Our requests equal those that the providers' own client libraries send for the same message."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def clients_are_there() -> None:
 
 
 class Recorder:
-    """An adapter of a `requests` session: it keeps what would have been sent, and answers `body`."""
+    """An adapter of a `requests` session. It keeps each request instead of sending it, and answers with `body`."""
 
     def __init__(self, status: int, body: dict[str, Any]) -> None:
         self.sent: list[Any] = []
@@ -64,7 +64,7 @@ def login_of(authorization: str) -> str:
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("sender", ["+4915112345678", "Shop", SERVICE])
 async def test_twilios_client_sends_the_same(text: str, sender: str) -> None:
-    """Address, login by API key, every field and its value."""
+    """Our request and that of Twilio's client have the same address, login, fields and values."""
     from twilio.http.http_client import TwilioHttpClient
     from twilio.rest import Client
 
@@ -92,7 +92,10 @@ async def test_twilios_client_sends_the_same(text: str, sender: str) -> None:
 
 @pytest.mark.parametrize("text", TEXTS)
 async def test_vonages_client_sends_the_same(text: str) -> None:
-    """Every field and its value. Key and secret are in our form and in the client's header: Vonage takes both."""
+    """Our request and that of Vonage's client have the same fields and values.
+
+    Our form has the key and secret, and the client's header has them. Vonage accepts both.
+    """
     from vonage_http_client import Auth, HttpClient
     from vonage_sms import Sms, SmsMessage
 
@@ -131,7 +134,7 @@ async def test_vonages_client_sends_the_same(text: str) -> None:
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("html", [None, "<p>Grüße</p>"])
 async def test_sendgrids_client_sends_the_same(monkeypatch: pytest.MonkeyPatch, text: str, html: str | None) -> None:
-    """The whole body, and the bearer key."""
+    """Our request and that of SendGrid's client have the same body and the same bearer key."""
     import python_http_client
     from sendgrid import SendGridAPIClient
     from sendgrid.helpers.mail import CustomArg, From, Header, Mail, Personalization, ReplyTo, To

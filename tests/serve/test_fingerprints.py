@@ -1,4 +1,4 @@
-"""A changed configuration restarts every pool that reads it, and no other."""
+"""A changed configuration restarts every pool that reads the changed part, and no other pool."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RECEIPTS = {"receipts": {"public_url": "https://shop.example", "secret": "${SECR
 
 
 def fingerprints(settings: Settings, *more: Mapping[str, str]) -> dict[str, str]:
-    """Return the product's. To import it is to import Ray, which takes a second that other workers need not spend."""
+    """Return the fingerprints of the applications. Ray is imported only here, because its import takes a second."""
     from serve_app import applications
 
     return applications.fingerprints(settings, *more)
@@ -37,7 +37,10 @@ def fingerprints(settings: Settings, *more: Mapping[str, str]) -> dict[str, str]
     ],
 )
 def test_a_change_restarts_who_reads_it(changes: dict[str, Any], restarts: set[str]) -> None:
-    """SIGHUP and `deploy` compare these."""
+    """A change of the configuration changes the fingerprints of exactly these applications.
+
+    SIGHUP and `deploy` compare fingerprints.
+    """
     before, after = fingerprints(parse_settings(WHOLE), {}), fingerprints(parse_settings({**WHOLE, **changes}), {})
     assert {name for name in after if after[name] != before[name]} == restarts
 
@@ -47,7 +50,10 @@ def test_a_change_restarts_who_reads_it(changes: dict[str, Any], restarts: set[s
     [({"a": "1"}, {"vendor-a"}), ({"receipts": "1"}, {"intake", "vendor-a", "vendor-b"}), ({}, set[str]())],
 )
 def test_a_changed_secret_restarts_who_reads_it(secrets: dict[str, str], restarts: set[str]) -> None:
-    """The reference is the same, what it leads to is not: digests of that are given beside the file."""
+    """A changed secret changes the fingerprints of the applications that read it.
+
+    Its digest is passed beside the configuration, which still has the same reference.
+    """
     settings = parse_settings(WHOLE)
     before, after = fingerprints(settings, {}), fingerprints(settings, {}, secrets)
     assert {name for name in after if after[name] != before[name]} == restarts

@@ -1,4 +1,7 @@
-"""Requests of proxies, scanners and attackers reach the running service byte for byte: no 5xx, and no untrue 202."""
+"""Requests of proxies, scanners and attackers are sent byte for byte.
+
+None gets a 5xx, and a 202 always means stored.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ def asked(
     length: bytes | None = b"",
     last: bool = True,
 ) -> bytes:
-    """One request. `length`: of the body unless it is given; None: none is declared."""
+    """Return one request as bytes. `length` replaces the body's own length, and None leaves Content-Length out."""
     declared = b"" if length is None else b"Content-Length: %s\r\n" % (length or b"%d" % len(body))
     end = b"Connection: close\r\n" if last else b""
     head = line + b" HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -37,7 +40,7 @@ def asked(
 
 
 def heard(service: Service, sent: bytes) -> bytes:
-    """All that comes until the service closes the connection."""
+    """Send the bytes and return everything that comes until the service closes the connection."""
     got = b""
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
         connection.sendall(sent)
@@ -144,45 +147,50 @@ ACCEPTED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_wrong_request_is_the_clients_fault(service: Service, name: str) -> None:
-    """One answer, a 4xx, and the connection is over."""
+    """A wrong request gets exactly one answer, a 4xx, and the connection is closed."""
     assert [status // 100 for status in statuses(heard(service, REFUSED[name]))] == [4]
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_an_odd_request_is_accepted_and_stored(service: Service, name: str) -> None:
-    """A 202 is true: the trigger that it names is there."""
+    """An unusual but valid request gets a 202, and the trigger that the answer names is stored."""
     got = heard(service, ACCEPTED[name])
     assert statuses(got)[-1] == 202
     assert stored(service, got) == 1
 
 
 def stored(service: Service, got: bytes) -> int:
-    """How many of the triggers that the answers name can be asked for."""
+    """Return how many of the triggers that the answers name exist."""
     ids = {found.decode() for found in re.findall(rb'"id":"([^".]+)"', got)}
     return sum(ask(service, "GET", f"/v1/triggers/{tid}").status == 200 for tid in ids)
 
 
 @pytest.mark.parametrize("length", [b"%d" % len(CHUNKED), b"4"])
 def test_a_length_and_a_coding_smuggle_nothing(service: Service, length: bytes) -> None:
-    """The coding counts, and what follows on the same connection is no request: RFC 9112, section 6.1."""
+    """With Content-Length and Transfer-Encoding, the coding counts, and bytes after it are no second request (RFC
+    9112, section 6.1).
+    """
     hidden = asked(b"", line=b"GET /readyz")
     got = heard(service, asked(CHUNKED, length=length, more=CODED, last=False) + hidden)
     assert (statuses(got), stored(service, got)) == ([202], 1)
 
 
 def test_two_requests_in_one_write_get_two_answers(service: Service) -> None:
-    """Pipelining is allowed, and each is stored."""
+    """Two requests sent in one write (pipelining) get two answers, and both triggers are stored."""
     got = heard(service, asked(last=False) + asked())
     assert (statuses(got), stored(service, got)) == ([202, 202], 2)
 
 
 def test_head_answers_as_get_does(service: Service) -> None:
-    """With the length of GET's answer and without its body."""
+    """HEAD has the status and Content-Length of GET, and no body."""
     got = heard(service, asked(b"", line=b"HEAD /readyz"))
     assert statuses(got) == [200] and got.endswith(b"\r\n\r\n") and b"content-length: 0" not in got.lower()
 
 
 def test_events_of_768_kb_are_read(service: Service) -> None:
-    """SendGrid sends that much at once. Without `receipts` in the configuration the answer is 404, and never 413."""
+    """A receipt of 768 KB, as SendGrid sends it, is read.
+
+    The answer is 404, because `receipts` is not configured, and not 413.
+    """
     events = json.dumps([{"event": "delivered", "nid": "0-a.0", "ntoken": "x" * 60}] * 7_500).encode()
     assert statuses(heard(service, asked(events, line=b"POST /v1/receipts/email-a"))) == [404]

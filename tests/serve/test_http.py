@@ -1,4 +1,4 @@
-"""The HTTP interface as a caller meets it, on the whole running service."""
+"""The HTTP interface from a caller's side, on the whole running service."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ BAD = [
 
 @pytest.mark.parametrize(("body", "status", "field"), BAD)
 def test_bad_input_names_the_field_and_stores_nothing(service: Service, body: Any, status: int, field: str) -> None:
-    """Each mistake gets a problem detail with the field, and its key finds no trigger afterwards."""
+    """Each wrong body gets a problem detail with the field, and no trigger is stored under its key."""
     key = f"bad-{time.time_ns()}"
     answer = post(service, body, Idempotency_Key=key)
     assert (answer.status, answer.body["field"]) == (status, field)
@@ -102,13 +102,13 @@ def test_bad_input_names_the_field_and_stores_nothing(service: Service, body: An
 
 
 def test_a_compressed_body_is_refused(service: Service) -> None:
-    """A Content-Encoding is answered 415."""
+    """A body with a Content-Encoding, or with a Content-Type other than JSON, gets a 415."""
     assert post(service, GOOD, Content_Encoding="gzip").status == 415
     assert post(service, GOOD, Content_Type="text/plain").status == 415
 
 
 def test_a_repeated_key_replays_and_another_body_conflicts(service: Service) -> None:
-    """Same key and body: the first answer; same key, another body: 409, and the first stays as it was."""
+    """The same key and body get the first answer again. The same key with another body gets a 409."""
     key = f"key-{time.time_ns()}"
     first = post(service, GOOD, Idempotency_Key=key)
     again = post(service, GOOD, Idempotency_Key=key)
@@ -119,7 +119,7 @@ def test_a_repeated_key_replays_and_another_body_conflicts(service: Service) -> 
 
 
 def test_a_trigger_tells_every_attempt(service: Service) -> None:
-    """GET by id and by key shows each notification settled, with its attempt and no address."""
+    """GET by id and by key shows each notification as settled, with its attempt and without an address."""
     key = f"tell-{time.time_ns()}"
     tid = post(service, GOOD, Idempotency_Key=key).body["id"]
 
@@ -136,7 +136,7 @@ def test_a_trigger_tells_every_attempt(service: Service) -> None:
 
 
 def test_a_batch_answers_each_item(service: Service) -> None:
-    """Right and wrong items of one batch get a status each; the batch's key covers those without their own."""
+    """Each item of a batch gets its own status. A repeat of the batch with the same key gets the same ids."""
     key = f"batch-{time.time_ns()}"
     items = [GOOD, changed(event="nope"), changed(priority="high")]
     answers = [
@@ -151,7 +151,7 @@ def test_a_batch_answers_each_item(service: Service) -> None:
 
 
 def test_a_delayed_trigger_can_be_cancelled(service: Service) -> None:
-    """`send_at` waits; cancel withdraws what nobody has claimed, once."""
+    """A trigger with `send_at` is delayed and can be cancelled. A second cancel gives the same result."""
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
     tid = post(service, changed(send_at=when)).body["id"]
     states = {n["state"] for n in ask(service, "GET", f"/v1/triggers/{tid}").body["notifications"]}
@@ -163,14 +163,17 @@ def test_a_delayed_trigger_can_be_cancelled(service: Service) -> None:
 
 
 def test_a_missing_variable_is_refused_with_its_name(service: Service) -> None:
-    """Template version and data are both known at accept: nothing is stored."""
+    """A trigger that lacks a variable of its template gets a 422 that names the variable."""
     answer = post(service, changed(data={"order": "N900001", "total": "1", "currency": "EUR"}))
     assert answer.status == 422
     assert "name" in answer.body["detail"]
 
 
 def test_redrive_and_discard_act_once(service: Service) -> None:
-    """Both vendors that a new notification goes to refuse it for good; a dead letter is tried again, and given up."""
+    """Both notifications of a trigger are refused and become dead letters.
+
+    One is redriven and dies again, then both are discarded once.
+    """
     for vendor in VENDORS:
         service.fault(vendor, mode="reject")
     try:
@@ -199,7 +202,7 @@ def _redrive_and_discard(service: Service) -> None:
 
 
 def test_a_changed_template_is_used_within_a_second(service: Service) -> None:
-    """A new version is pinned by triggers accepted a second later; the version before stays readable."""
+    """A new template version is used for triggers accepted a second later. The earlier version can still be read."""
     before = ask(service, "GET", "/v1/templates/failed-sms").body
     changed_text = {"text": "Changed: {{ order }} " + str(time.time_ns())}
     put = ask(service, "PUT", "/v1/templates/failed-sms", changed_text)
@@ -214,7 +217,10 @@ def test_a_changed_template_is_used_within_a_second(service: Service) -> None:
 
 
 def test_an_operator_opens_a_vendor_and_the_fallback_takes_over(service: Service) -> None:
-    """Override `open`: new work goes to the fallback, which adopts the mailbox; `auto` gives it back."""
+    """After the override `open`, the fallback gets new work and drains the vendor's mailbox.
+
+    The override `auto` undoes this.
+    """
     assert ask(service, "POST", "/v1/vendors/sms-a/override", {"state": "open", "why": "test"}).status == 200
 
     def drains(vendor: str) -> list[str]:
@@ -232,7 +238,9 @@ def test_an_operator_opens_a_vendor_and_the_fallback_takes_over(service: Service
 
 
 def test_metrics_are_one_text_for_the_whole_service(service: Service) -> None:
-    """Counters of intake and vendor actors, gauges of Redis and of the plan are in one scrape, without an address."""
+    """One scrape has the counters of intake and vendor actors, and the gauges of Redis and the plan, without any
+    address.
+    """
     post(service, GOOD)
     names = ("dispatcher_accepts_total", "dispatcher_attempts_total", "dispatcher_accept_seconds_bucket")
     wait_for(lambda: all(name in ask(service, "GET", "/metrics").body for name in names), 10)
@@ -243,7 +251,7 @@ def test_metrics_are_one_text_for_the_whole_service(service: Service) -> None:
 
 
 def test_health_tells_how_it_really_runs(service: Service) -> None:
-    """/healthz names ingress and niceness; /readyz and the documentation answer."""
+    """/healthz names the ingress and the niceness and has no warning. /readyz, /openapi.json and /docs answer."""
     health = ask(service, "GET", "/healthz").body
     assert (health["ingress"], health["niceness"], health["warnings"]) == ("haproxy", 0, [])
     assert ask(service, "GET", "/readyz").status == 200
@@ -252,7 +260,7 @@ def test_health_tells_how_it_really_runs(service: Service) -> None:
 
 
 def test_a_dripping_header_is_cut_off(service: Service) -> None:
-    """A client that sends its headers a line a second is cut after seconds, not served forever."""
+    """A client that sends one header line a second is answered or cut off within 8 seconds."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=1) as connection:
         connection.sendall(b"POST /v1/triggers HTTP/1.1\r\nHost: x\r\n")
         began = time.monotonic()
@@ -281,7 +289,9 @@ def test_haproxy_listens_on_loopback_only(service: Service) -> None:
 
 
 def test_the_core_of_ray_listens_on_loopback(service: Service) -> None:
-    """The machine's own address may change while the service runs, and nobody else needs these ports."""
+    """Ray's core processes listen on loopback only, because the machine's address may change and nobody else needs
+    these ports.
+    """
     pids = [pid for pid, line in processes_of(service.state.marker).items() if line.split()[0].endswith(CORE_OF_RAY)]
     assert len(pids) == len(CORE_OF_RAY)
     sockets = {os.readlink(link) for pid in pids for link in Path(f"/proc/{pid}/fd").iterdir()}
@@ -291,13 +301,13 @@ def test_the_core_of_ray_listens_on_loopback(service: Service) -> None:
 
 
 def test_the_foreground_shows_only_our_sentences(service: Service) -> None:
-    """A file of its own has the lines of Ray and Serve."""
+    """The lines of Ray and Serve go to a log file of their own, and not to the foreground."""
     assert "-- Started Serve" not in service.log.read_text()
     assert "-- Started Serve" in (service.state.path / "logs" / LIBRARY_LOG).read_text()
 
 
 def test_logs_hold_no_address(service: Service) -> None:
-    """No log of Ray's session directory or of the program holds a recipient's address or phone number."""
+    """No log of the program, or in Ray's session directory, contains a recipient's mail address or phone number."""
     post(service, changed(recipient={"email": "canary-77@example.com", "phone": "+4915199977777"}))
     time.sleep(1)
     found = []

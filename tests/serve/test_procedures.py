@@ -1,4 +1,4 @@
-"""The commands of docs/operating.md, run as they stand there: stop, backup, restore, upgrade, removal."""
+"""The commands of docs/operating.md are run as the page has them: stop, backup, restore, upgrade, removal."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ def blocks() -> dict[str, str]:
 
 
 class Operator:
-    """Types the commands of the page into a shell, whose `dispatcher` is this checkout's on the service's port."""
+    """Runs the page's commands in a shell.
+
+    There, `dispatcher` is the program of this checkout, on the service's port.
+    """
 
     def __init__(self, service: Service, folder: Path) -> None:
         self.service, self.folder = service, folder
@@ -54,11 +57,11 @@ class Operator:
         self._shells: list[subprocess.Popen[bytes]] = []
 
     def type(self, *names: str) -> int:
-        """Run blocks in one shell, and return its exit code."""
+        """Run the named blocks in one shell, and return its exit code."""
         return self._shell(*names).wait(READY_S_MAX)
 
     def type_until_ready(self, *names: str) -> None:
-        """Run blocks whose last command stays in the foreground, until it says where it listens."""
+        """Run the named blocks, whose last command stays in the foreground, and wait until the service is ready."""
         shell = self._shell(*names)
         until = time.monotonic() + READY_S_MAX
         while not self._ready():
@@ -68,7 +71,10 @@ class Operator:
         threading.Thread(target=shell.wait, daemon=True).start()
 
     def _ready(self) -> bool:
-        """A file that an earlier run left names a process that is gone."""
+        """Return True if the process that wrote the URL file runs and answers /readyz.
+
+        An earlier run may have left such a file.
+        """
         try:
             os.kill(json.loads(self.service.state.urls.read_text())["pid"], 0)
         except (FileNotFoundError, ProcessLookupError):
@@ -99,12 +105,12 @@ class Operator:
 
 
 def test_no_tagged_block_is_left_out() -> None:
-    """A procedure that is added to the page is run here, too."""
+    """The tests know every tagged block of the page. A new one has to be added here."""
     assert tuple(blocks()) == PROCEDURES
 
 
 def test_backup_restore_upgrade_and_removal(service: Service, installation: Installation, tmp_path: Path) -> None:
-    """A trigger that waits outlives the loss of its machine and an upgrade; after the removal nothing is left."""
+    """A waiting trigger survives a restore from the backup and an upgrade. After the removal nothing is left."""
     later = time.time() + 3600
     waits = {**GOOD, "send_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(later))}
     accepted = post(service, waits, idempotency_key="operated")

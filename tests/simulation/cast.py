@@ -1,5 +1,5 @@
-"""The actors of a simulation: vendors that answer at random, clients that retry, and a host that replaces dead
-processes.
+"""The simulated parts around the store: vendors that answer at random, clients that retry, and a host that replaces
+dead processes.
 """
 
 from __future__ import annotations
@@ -60,7 +60,10 @@ class Sent:
 
 
 class Peer:
-    """A vendor. `mode` decides how it answers. The log of its calls is in the world, where no fault can reach it."""
+    """A vendor. `mode` decides how it answers.
+
+    The log of its calls is kept in the world, where no fault can change it.
+    """
 
     def __init__(self, world: World, name: str) -> None:
         self.world, self.name = world, name
@@ -188,7 +191,7 @@ class NamedControl(MemoryControl):
 
 
 class SimulatedVendorActor(VendorActor):
-    """The vendor actor in the simulated world."""
+    """The real vendor actor, with its connections, clock and vendor client replaced by simulated ones."""
 
     def __init__(self, world: World, process: Process, vendor: str) -> None:
         super().__init__(world.settings, vendor, {}, {"replica": process.name})
@@ -213,7 +216,7 @@ class SimulatedVendorActor(VendorActor):
 
 
 class Slot:
-    """One replica of a vendor's pool. Like Serve, this class starts another when the replica has died or ended."""
+    """One replica of a vendor's pool. When the replica has died or ended, this class starts another, as Serve does."""
 
     def __init__(self, world: World, vendor: str, number: int) -> None:
         self.world, self.vendor, self.number = world, vendor, number
@@ -234,9 +237,7 @@ class Slot:
         process.on_end.append(lambda: world.loop.later_outside(0.2 + 1.5 * world.dice.random(), self.begin))
 
     def replace(self) -> None:
-        """Replace the replica as a rolling update does. A new one begins, and the old one gets the time it needs
-        to stop.
-        """
+        """Replace the replica as a rolling update does. A new one begins, and the old one has 8 s to stop."""
         world, actor, process = self.world, self.actor, self.process
         world.note(process.name, "is told to stop")
         process.on_end.clear()
@@ -250,7 +251,7 @@ class Slot:
 
 
 class Office:
-    """The supervisor process. Like Serve, this class starts another when the supervisor has died or ended."""
+    """The supervisor process. When it has died or ended, this class starts another, as Serve does."""
 
     def __init__(self, world: World) -> None:
         self.world, self.generation = world, 0
@@ -378,7 +379,10 @@ class Order:
 
 
 async def buy(world: World, order: Order, at_s: float) -> None:
-    """Post an order at `at_s` as a client does. Repeat it with the same key while it has no answer."""
+    """Post an order at `at_s`, as a client does.
+
+    While no final answer came, repeat the order with the same key, up to its number of tries.
+    """
     dice = world.dice
     await asyncio.sleep(at_s)
     for _ in range(order.tries):

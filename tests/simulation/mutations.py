@@ -48,12 +48,12 @@ def settle_fenced_by_the_entry_alone(self: MemoryStore, me: str, lane: Lane, ent
 
 @mutation(Caretaker, "audit")
 async def no_self_audit(self: Caretaker) -> None:
-    """Never audit an actor's own claims."""
+    """Switch off the audit in which an actor looks for claims of its own that it does not know."""
 
 
 @mutation(Courier, "adopt_plan")
 def audit_of_todays_lanes_alone(self: Courier, plan: Any, asked_with: Any = None) -> None:
-    """Look only in the lanes of the current plan when a claim's reply was lost."""
+    """After a claim's reply was lost, search for the claim only in the lanes of the current plan."""
     _adopt_plan(self, plan, asked_with)
     self.drained = dict.fromkeys(self.lanes())
 
@@ -81,9 +81,9 @@ async def no_start_mark(self: MemoryStore, me: str, claim: Claim, print_: Any = 
 
 @mutation(MemoryStore, "start")
 async def twins_that_are_strangers(self: MemoryStore, me: str, claim: Claim, print_: Any = None) -> bool:
-    """Start a send without noting the message's text.
+    """Start a send without noting a digest of the message's text.
 
-    If two equal messages were sent, a look-up's result then counts for either of them.
+    If two equal messages were sent, a look-up that finds one of them may then be counted for the wrong one.
     """
     return await _start(self, me, claim)
 
@@ -166,7 +166,7 @@ def hold_that_resends(notification: Any, *args: Any) -> Decision:
 
 @mutation(Courier, "admit")
 async def begun_amid_the_goodbye(self: Courier, me: str, got: Claims) -> None:
-    """Send whatever a claim's reply brings, even when the actor is about to stop."""
+    """Send what the reply to a claim brings, even when the actor is about to stop."""
     stopping, self.stopping = self.stopping, False
     try:
         await _admit(self, me, got)
@@ -176,7 +176,7 @@ async def begun_amid_the_goodbye(self: Courier, me: str, got: Claims) -> None:
 
 @mutation(Supervisor, "_publish")
 async def plan_said_once(self: Supervisor) -> None:
-    """Forget a publication of a plan that was not answered."""
+    """Do not repeat the publication of a plan that got no answer."""
     try:
         await _publish(self)
     finally:

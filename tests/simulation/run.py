@@ -48,7 +48,7 @@ _world: list[World] = []
 
 
 def _hear(_: Any, level: str, fields: Any) -> Any:
-    """Write every warning and error that the product logs into the trace. Most errors count as violations."""
+    """Write every warning and error that the product logs into the trace, and tell the checker about it."""
     if _world:
         world = _world[-1]
         world.note("log", fields.get("event"), *(f"{k}={v}" for k, v in sorted(fields.items()) if k != "event"))
@@ -58,7 +58,7 @@ def _hear(_: Any, level: str, fields: Any) -> Any:
 
 @contextlib.contextmanager
 def stage() -> Iterator[None]:
-    """Set up the surroundings of runs: no adapters, no real randomness, logs into the trace."""
+    """Set up the surroundings of runs: no real adapters, seeded randomness, and logs that go to the trace."""
     import logging
 
     before = structlog.get_config()
@@ -90,7 +90,7 @@ def run(
 ) -> Result:
     """Play one seed and return its result. It must be called inside `stage`.
 
-    With `crash` (kind, step), only this one fault happens. With `plot`, this plot is played.
+    With `crash` (kind, step), only this one fault happens. With `plot`, this kind of plot is played.
     """
     loop = SimulatedLoop()
     _secrets.dice.seed(seed)

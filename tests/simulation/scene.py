@@ -136,7 +136,7 @@ class World:
             self._trace(line)
 
     def mute(self) -> None:
-        """Take no more notes, because the run is over. Python may still collect objects later, at times of its own."""
+        """Stop writing the trace, because the run is over. Python may still collect objects later, at random times."""
         self._trace = None
 
     def digest(self) -> str:
@@ -263,7 +263,7 @@ class World:
         self.note(peer.name, mode)
 
     def _befall(self, slot: Slot, act: Callable[[Process], None]) -> None:
-        """Let `act` happen to an actor at one of its next steps, beginning now or with its next claim."""
+        """Call `act` with the actor's process before one of its next steps, counted from now or from its next claim."""
         process = slot.process
 
         def soon() -> None:

@@ -1,7 +1,10 @@
-"""A vendor's contract rate under ten times its load, while actors come and go: never above, hardly below.
+"""A vendor's contract rate under ten times its load, while actors come and go.
 
-Steadily: within 2 % in any ten seconds that begin a second after an event. Of a killed actor the event is its verdict:
-until it is fenced, two seconds later, it might send, so that nobody else may use its share.
+It is never exceeded, and almost fully used.
+
+In a steady run, the rate is within 2 % in any ten seconds that begin a second after an event. For a killed actor,
+the event is its declaration of death two seconds later. Until then the actor might still send, so that nobody else
+may use its share.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ SEEDS = 6
 
 
 class Overload(World):
-    """One vendor of 40 calls/s, 400 messages within a second; actors come and go for 8 s."""
+    """A world with one vendor of 40 calls/s, and 400 messages within a second. Actors come and go for 8 s."""
 
     SETTINGS: ClassVar[dict[str, Any]] = {
         **SETTINGS,
@@ -86,9 +89,11 @@ ERROR, SETTLING_S, VERDICT_S, DIP = 0.02, 1.0, 2.6, 0.1
 
 
 class Steady(World):
-    """One vendor of 400 calls/s, eleven times as many messages for six seconds; every 15 s an actor comes or is killed.
+    """A world with one vendor of 400 calls/s, and 66 s of work posted within six seconds.
 
-    `on_change` is off: it looks at every record after every step.
+    Every 15 s an actor comes or is killed.
+
+    `on_change` is off, because it would check every record after every step.
     """
 
     ACTS: ClassVar[tuple[str, ...]] = ("add", "kill", "add")
@@ -124,8 +129,10 @@ class Steady(World):
         self.judged_s = self.loop.time()
 
     async def _kill_one(self) -> None:
-        """Until the verdict the others use their shares, and no more; a little less when its successor comes in that
-        time, for that is an event by itself: shares shrink before they grow."""
+        """Kill one actor and check the calls until it is declared dead: the others use their own shares and no more.
+
+        A tenth less is allowed, for the case that the successor begins before. Shares then shrink before they grow.
+        """
         slot, killed_s = self.dice.choice(self.slots), self.loop.time()
         names, others = set(slot.actor.names), len(self.slots) - 1
         slot.process.kill()
@@ -139,7 +146,12 @@ class Steady(World):
             self.checker.violate(f"{sent} calls in {duration_s:.2f} s until the verdict, not {wanted:.0f}")
 
     def _judge(self, until_s: float) -> None:
-        """Every ten seconds since a second after the last event; and since any moment of it, not more."""
+        """Check the calls since the last event.
+
+        In each ten seconds that begin a second after it, they must be within 2 %.
+
+        In ten seconds that begin at any call, there must not be more than 2 % above the contract.
+        """
         times = sorted(sent.at_s for sent in self.sent)
         from_s = self.judged_s + SETTLING_S
         begins = [from_s + STEP_S * n for n in range(int((until_s - from_s - WINDOW_S) / STEP_S) + 1)]
@@ -166,7 +178,9 @@ def staged() -> Iterator[None]:
 
 
 def test_the_contract_is_kept_and_used() -> None:
-    """In every second and in every ten seconds."""
+    """Under overload the vendor never gets more than its contract, in any second or ten seconds, and the contract is
+    used.
+    """
     failed = {
         seed: found.violations[:2] for seed in range(SEEDS) if (found := run(seed, world_type=Overload)).violations
     }
@@ -174,13 +188,13 @@ def test_the_contract_is_kept_and_used() -> None:
 
 
 def test_the_contract_is_exact_while_actors_come_and_are_killed() -> None:
-    """At most 2 % more or less for a minute, by what the vendor saw."""
+    """For a minute, while actors come and are killed, the vendor sees at most 2 % more or less than its contract."""
     assert run(0, world_type=Steady).violations == []
 
 
 @pytest.mark.parametrize("share", [1.05, 0.95])
 def test_a_twentieth_more_or_less_is_found(share: float) -> None:
-    """Shares that are a little too large or too small."""
+    """If all shares are 5 % too large or too small, the simulation reports a violation."""
 
     def divide(rate_per_s: float, *others: Any) -> dict[str, Share]:
         return sharing.divide(rate_per_s * share, *others)
@@ -190,7 +204,7 @@ def test_a_twentieth_more_or_less_is_found(share: float) -> None:
 
 
 def test_careless_sharing_is_found() -> None:
-    """Each actor may use the whole contract: the vendor sees more."""
+    """If each actor may use the whole contract, the simulation reports a violation."""
 
     def careless(rate_per_s: float, live: Any, before: Any, confirmed: Any) -> dict[str, Share]:
         return {name: Share(rate_per_s, rate_per_s) for name in live}

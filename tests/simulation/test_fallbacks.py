@@ -1,7 +1,7 @@
-"""Fallbacks to another channel while everything fails: one success or none, and never both.
+"""Fallbacks to another channel while everything fails: of each pair at most one notification succeeds.
 
-The world is that of the other simulation, with two vendors for SMS and one for mail. Each order is an SMS with a mail
-as its fallback, for one or several recipients.
+The world is that of the other simulation, with two vendors for SMS and one for mail. Each order is an SMS with a
+mail as its fallback, for one or several recipients.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ENDED = {("settled", "skipped"), ("dead", "settled"), ("dead", "dead"), ("cancel
 
 
 class PairChecker(Checker):
-    """Judges each pair of a first notification and its fallback as well."""
+    """A checker that also judges each pair of a first notification and its fallback."""
 
     def notifications_of(self, body: Mapping[str, Any]) -> int:
         return 2 * len(body["recipients"])
@@ -69,7 +69,10 @@ class PairChecker(Checker):
 
 
 class PairWorld(World):
-    """Orders with a fallback, of which some have a time and all live briefly, so that all of them end."""
+    """A world whose orders have a fallback.
+
+    Some fallbacks begin after a time, and all orders expire after 3 s, so that all of them end.
+    """
 
     SETTINGS: ClassVar[dict[str, Any]] = {
         **SETTINGS,
@@ -122,7 +125,10 @@ def staged() -> Iterator[None]:
 
 
 def test_one_success_or_none_whatever_fails() -> None:
-    """Kills, freezes, lost replies, hanging vendors; and both ways of ending happen often enough to be tested."""
+    """With kills, freezes, lost replies and hanging vendors, no seed has a violation.
+
+    Skipped, overtaken and dead notifications all occur often.
+    """
     results = {seed: play(seed) for seed in range(SEEDS)}
     assert {seed: result.violations[0] for seed, result in results.items() if result.violations} == {}
     seen = sum((result.counts for result in results.values()), Counter[str]())
@@ -131,7 +137,9 @@ def test_one_success_or_none_whatever_fails() -> None:
 
 @pytest.mark.parametrize("kind", ["kill", "freeze"])
 def test_every_await_may_be_the_last(kind: str) -> None:
-    """Whoever claimed first is killed, or sleeps past its verdict, at each of its next 40 steps in turn."""
+    """The actor that claims first is killed, or frozen until it is declared dead, at each of its next 40 steps in
+    turn. No run has a violation.
+    """
     for step in range(40):
         result = play(3, crash=(kind, step))
         assert result.crashed
@@ -139,18 +147,18 @@ def test_every_await_may_be_the_last(kind: str) -> None:
 
 
 def _blind(first: First, wait_for: Any, is_late: bool) -> Fate:
-    """The rules, for one that does not see that an actor has the first."""
+    """Decide about a fallback as if no actor had claimed the first notification."""
     return decide_fallback(dataclasses.replace(first, claimed=False), wait_for, is_late)
 
 
 def _sent_anyway(first: First, wait_for: Any, is_late: bool) -> Fate:
-    """The rules, without the success of the first."""
+    """Decide about a fallback, but begin it even if the first notification has succeeded."""
     fate = decide_fallback(first, wait_for, is_late)
     return Fate.BEGIN if first.state.value == "settled" else fate
 
 
 def _impatient(first: First, wait_for: Any, is_late: bool) -> Fate:
-    """The rules, for one that does not wait for the verdict about a held one."""
+    """Decide about a fallback, but begin it after its `after_s` even if the first notification is held."""
     return Fate.BEGIN if first.state.value == "held" and is_late else decide_fallback(first, wait_for, is_late)
 
 
@@ -173,6 +181,6 @@ FOUND_BY = {"a claim is not seen": (172, 178), "a held one is not waited for": (
 
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_broken_rule_is_found(name: str) -> None:
-    """The simulation can fail."""
+    """With each broken rule, some seed has a violation, which shows that the simulation can fail."""
     with MUTATIONS[name]():
         assert any(play(seed).violations for seed in (*FOUND_BY.get(name, ()), *range(SEEDS_MAX))), name

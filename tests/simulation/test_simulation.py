@@ -1,4 +1,7 @@
-"""A few hundred of the simulation's seeds, that they can be repeated, and that a broken product turns them red."""
+"""Plays a few hundred seeds of the simulation.
+
+It also checks that a seed can be repeated, and that broken product code is found.
+"""
 
 from __future__ import annotations
 
@@ -53,14 +56,19 @@ def staged() -> Iterator[None]:
 
 
 def test_nothing_is_lost_or_repeated_without_a_cause() -> None:
-    """Everything fails at once, from many seeds; `make sim` plays 10,000."""
+    """In 200 seeds with all kinds of faults, nothing is lost or repeated without a cause.
+
+    `make sim` plays 10,000 seeds.
+    """
     failed = {seed: result.violations[0] for seed in range(SEEDS) if (result := run(seed)).violations}
     assert failed == {}
 
 
 @pytest.mark.parametrize("kind", ["kill", "freeze"])
 def test_every_await_of_a_delivery_may_be_the_last(kind: str) -> None:
-    """Whoever claimed first is killed, or sleeps past its verdict, at each of its next 80 steps in turn."""
+    """The actor that claims first is killed, or frozen until it is declared dead, at each of its next 80 steps in
+    turn. No run has a violation.
+    """
     for step in range(80):
         result = run(7, crash=(kind, step))
         assert result.crashed
@@ -68,7 +76,7 @@ def test_every_await_of_a_delivery_may_be_the_last(kind: str) -> None:
 
 
 def test_the_same_seed_is_the_same_run() -> None:
-    """Every word of the trace."""
+    """The same seed played twice gives the same trace, and other seeds give other traces."""
     for seed in range(10):
         one, two = list[str](), list[str]()
         assert run(seed, one.append).digest == run(seed, two.append).digest
@@ -77,7 +85,7 @@ def test_the_same_seed_is_the_same_run() -> None:
 
 
 def test_a_seed_is_the_same_in_another_process() -> None:
-    """Also where sets of words have another order."""
+    """A seed gives the same output in two processes with different hash seeds, in which sets have different orders."""
     digests = set()
     for hash_seed in ("1", "2"):
         done = subprocess.run(
@@ -93,7 +101,7 @@ def test_a_seed_is_the_same_in_another_process() -> None:
 
 
 def test_a_failure_says_how_to_repeat_it(capsys: pytest.CaptureFixture[str]) -> None:
-    """The seed and the command that shows its trace; the exit status tells it too."""
+    """A failed seed is printed with the command that shows its trace. Both commands then exit with 1."""
     with MUTATIONS["key_that_means_nothing"]():
         assert show_all(0, 20, jobs=1) == 1
         command = re.search(r"python -m tests.simulation --seed (\d+)\n", capsys.readouterr().out)
@@ -106,13 +114,13 @@ BEHIND_RENEWAL = ("claim_by_the_dead", "start_without_a_fence")
 
 
 def _trusting(self: StoreLink) -> None:
-    """Any answer of the store, however old, proves that this incarnation lives."""
+    """Count any answer of the store, however old, as proof that this incarnation is alive."""
     self.last_reply_s = self._clock.now_s()
 
 
 @pytest.mark.parametrize("name", sorted(MUTATIONS))
 def test_a_broken_promise_is_found(name: str) -> None:
-    """The simulation can fail: each part of the protection, taken away, makes it red."""
+    """With each mutation of the product, some seed has a violation, which shows that the simulation can fail."""
     # Who slept asks the store before it sends: a second line in front of these fences, taken away with them.
     trust = mock.patch.object(StoreLink, "replied", _trusting) if name in BEHIND_RENEWAL else contextlib.nullcontext()
     with MUTATIONS[name](), trust:

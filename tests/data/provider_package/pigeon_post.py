@@ -1,4 +1,7 @@
-"""A provider for the channel `push`, as somebody else would write it. The dispatcher has none for that channel."""
+"""An example of a provider that somebody else writes.
+
+Its channel is `push`, for which the dispatcher has no provider.
+"""
 
 from __future__ import annotations
 
