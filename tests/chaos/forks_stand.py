@@ -57,11 +57,11 @@ class ObjectID:
         cls.state = (cls.state or int.from_bytes(os.urandom(7), "big")) + 1
         return cls(cls.state.to_bytes(8, "big"))
 """
-"""Ray's generator of ids: it takes its seed when it is first used."""
+"""A stand-in for Ray's ids. Like Ray's generator, it takes its seed at the first use."""
 
 
 def until(condition: Callable[[], object], seconds: float = 60.0) -> Any:
-    """Wait until `condition` is true and return its value. Fails after `seconds`."""
+    """Wait until `condition` is true and return its value. Raises AssertionError after `seconds`."""
     end_s = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end_s, "the condition never held"

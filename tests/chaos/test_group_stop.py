@@ -16,7 +16,7 @@ from tests.leftovers import short_folder
 pytestmark = [pytest.mark.chaos, pytest.mark.long]
 
 STOP_S_MAX = 55.0
-"""It took 60 s and left the store. On an idle machine it takes 15 s, most of which Ray waits for its own processes."""
+"""The most seconds for the stop. An idle machine takes 15 s, most of which Ray waits for its own processes."""
 
 
 def test_a_signal_to_the_whole_group_ends_everything() -> None:

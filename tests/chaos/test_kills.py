@@ -31,7 +31,7 @@ from tests.chaos.running import RATE, kill, under_load, wait_for
 pytestmark = pytest.mark.chaos
 
 IN_FLIGHT = RATE * (CALL_S + SETTLE_S + BUSY_S)
-"""The most notifications of one channel in flight."""
+"""The most notifications of one channel that can be in flight or unsettled at the fault."""
 
 
 def test_without_a_fault_everything_arrives_once(service: Service) -> None:

@@ -30,9 +30,9 @@ pytestmark = [pytest.mark.chaos, pytest.mark.long]
 RATE = 40.0
 CALL_S = 0.4
 BUSY_S = 0.4
-"""Clocks, and turns, of a busy machine."""
+"""Additional seconds, for clocks that differ and a busy machine."""
 UNSETTLED_S = CALL_S + 0.1 + BUSY_S
-"""A call and the settle interval: what was delivered earlier had been settled."""
+"""The most seconds between a delivery and its settle: a call, the settle interval, and `BUSY_S`."""
 
 QUICK = {
     "RAY_health_check_initial_delay_ms": "1000",  # a killed raylet refuses connections: dead after four refusals;
@@ -44,7 +44,7 @@ SERVE_ON_THE_HEAD = (
     "import sys, ray; from ray import serve; ray.init(sys.argv[1]);"
     " serve.start(http_options={'host': '127.0.0.1', 'port': int(sys.argv[2])}, proxy_location='HeadOnly')"
 )
-"""The nodes share one address, so that a second haproxy would fight for the port."""
+"""Starts Serve with a proxy on the head only. The nodes share one address, so two proxies would need the same port."""
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ RATE = 60.0
 COUNT = 720
 BROKEN_S, DURING_S, MENDED_S = 1.0, 4.0, 6.0
 BACK_S = 4.0
-"""An open wait of two seconds at most, probes, and who was on his way."""
+"""The most seconds until the vendor is used again: an open wait of up to two seconds, probes, and calls still open."""
 PROBES_MAX = 4 * 5
-"""In the five seconds of the fault: four openings, for waits of half a second, then of one to two."""
+"""The most probes in the five seconds of the fault: four times five, after waits of 0.5 s, then of 1 to 2 s."""
 
 
 @pytest.mark.parametrize(("mode", "seen_s"), [("error", 0.0), pytest.param("hang", 1.0, marks=pytest.mark.long)])

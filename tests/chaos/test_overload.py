@@ -28,14 +28,14 @@ CAPACITY_PER_S = GROUP / TRIP_S
 RATE = 5 * CAPACITY_PER_S
 DEADLINE_S, LATE_S = 0.3, 1.0
 RSS_MIB_MORE, DESCRIPTORS_MAX = 32, 250
-"""Two MiB a minute, most of it the cache of numbers' regions, which has its bound; a socket for each who waits."""
+"""Intake may grow by two MiB a minute, mostly for the bounded cache of regions. Each waiting caller has a socket."""
 
 
 @pytest.mark.long
 def test_an_overload_is_refused_in_time_and_what_is_taken_arrives(
     make_bench: MakeBench, request: pytest.FixtureRequest
 ) -> None:
-    """As many triggers as the store can accept get a 202 in time.
+    """The store's capacity of triggers gets a 202 in time.
 
     All others get a 503 with Retry-After, and memory and descriptors do not grow.
     """

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.chaos
 
 RATE = 60.0
 IN_FLIGHT = round(RATE * (0.05 + 0.1 + 0.35))
-"""A call's 50 ms, the settle interval, and a busy machine's share."""
+"""The most messages in flight or unsettled: those of a 50 ms call, the settle interval, and a busy machine's 350 ms."""
 
 
 def test_a_bench_without_a_fault_delivers_once(bench: Bench) -> None:

@@ -52,7 +52,7 @@ def odd() -> None:
 
 
 def plain() -> None:
-    """Change nothing."""
+    """Leave the process as it is, in contrast to `odd`."""
 
 
 @pytest.mark.parametrize("prepare", [plain, odd])

@@ -1,7 +1,7 @@
-"""Publishes what the loss of machines costs: `python -m tests.cluster.bench` prints the committed runs as a table.
+"""Shows what the loss of machines costs: `python -m tests.cluster.bench` prints the committed runs as a table.
 
 With `--runs N` it measures first, which needs root. Each fault runs N times, each time on a cluster of its own. The
-rows are written to the results.
+rows are added to the committed results.
 """
 
 from __future__ import annotations

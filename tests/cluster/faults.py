@@ -69,7 +69,7 @@ def spread(rig: Rig) -> bool:
 def worker_off(rig: Rig, policy: str = "resend", load_s: float = 25.0, *, returns: bool = True) -> Measured:
     """Power off the worker with the first SMS vendor's actor, under load.
 
-    With `returns`, the worker is started again and gets its share of the replicas again.
+    With `returns`, switch the worker on again and wait until the replicas are spread over both workers again.
     """
     victim = leader(rig)
     run = load(rig, policy, load_s, (LEAD_S, "off", victim.power_off))
@@ -129,7 +129,10 @@ def split_brain(rig: Rig, policy: str = "hold", cut_s: float = 70.0) -> Measured
 
 
 def head_off(rig: Rig, policy: str = "resend", away_s: float = 60.0) -> Measured:
-    """Power off the head for `away_s` seconds. It comes back with the state that is in its Redis."""
+    """Power off the head for `away_s` seconds, under load.
+
+    It starts again with Ray's state, which its Redis has kept.
+    """
 
     def start() -> None:  # in this thread: a machine ends with the thread that started it
         rig.head.start()

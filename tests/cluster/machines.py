@@ -43,7 +43,7 @@ LIST_PROCESSES = r"""for p in /proc/[0-9]*; do printf "%s " ${p#/proc/}; tr "\0\
 def missing() -> str | None:
     """Return why no machine can be made here, or None if machines can be made.
 
-    For root a missing tool is a failure, because root could install it.
+    The tests skip without root. With root they fail, because root could install a missing tool.
     """
     if os.geteuid() != 0:
         return "machines of namespaces need root"
@@ -66,7 +66,7 @@ class Network:
         _checked(["nsenter", "-t", str(self.pid), "-n", "ip", *words])
 
     def attach(self, port: str, machine_pid: int) -> None:
-        """Connect the switch's `port` with the machine, where the connection is called eth0."""
+        """Connect the switch's `port` with the machine. On the machine, the connection is called eth0."""
         self.ip("link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", str(machine_pid))
         self.ip("link", "set", port, "master", "br0")
         self.ip("link", "set", port, "up")
@@ -93,7 +93,7 @@ class Machine:
         return self._outer is not None
 
     def start(self) -> None:
-        """Switch the machine on. Nothing runs on it yet."""
+        """Switch the machine on and connect its cable. Nothing runs on it yet."""
         assert self._outer is None, f"{self.name} runs"
         apart = ["--net", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc"]
         words = [*WITH_ME, "unshare", *apart, "sh", "-c", self._boot()]
@@ -122,7 +122,7 @@ class Machine:
     def run(
         self, *command: str, env: Mapping[str, str] | None = None, timeout_s: float = 150.0
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command on the machine to its end, with the machine's environment and `env`."""
+        """Run a command on the machine and wait for its end. `env` is added to the machine's environment."""
         return subprocess.run(
             self.words(command),
             env=self._environment(env),
@@ -161,7 +161,7 @@ class Machine:
     # ---- break
 
     def power_off(self) -> None:
-        """End every process of the machine at once. Its disk and its cable stay."""
+        """End every process of the machine at once. Its disk stays, and its cable goes until the next `start`."""
         assert self._outer is not None
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGKILL)
@@ -180,7 +180,7 @@ class Machine:
         self.network.ip("link", "set", self.name, "up")
 
     def cut_from(self, other: Machine) -> None:
-        """Drop everything that the other machine sends to this one."""
+        """Drop everything that this machine sends to the other one."""
         self.checked("ip", "route", "add", "blackhole", f"{other.address}/32")
 
     def mend_to(self, other: Machine) -> None:

@@ -5,7 +5,7 @@
     store    10.77.0.4    Redis of the notifications, 6379, and of Ray's GCS, 6380
     outside  10.77.0.5    callers, vendors; a laptop that is no Ray node
 
-Every node is prepared by `dispatcher node prepare`. It has a token, and its secrets are in its environment.
+`dispatcher node prepare` prepares every node. Each node has Ray's token, and its secrets are in its environment.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Run:
 
 
 class Rig:
-    """The machines and what runs on them."""
+    """The machines of one cluster, with the Redis servers, vendors and Ray processes that run on them."""
 
     def __init__(self, found: Mapping[str, Machine], folder: Path) -> None:
         self.machines, self.folder = found, folder
@@ -172,7 +172,10 @@ class Rig:
         machine.environment = {name: value for name, value in own.items() if value is not None}
 
     def start_ray(self, machine: Machine) -> None:
-        """Run `ray start` as the documents say. The head has no CPUs and keeps its state in a Redis outside."""
+        """Run `ray start` on the machine as the documents say.
+
+        The head has no CPUs and keeps its state in the Redis of the GCS.
+        """
         same = ["--object-store-memory=78643200", "--disable-usage-stats", f"--node-ip-address={machine.address}"]
         ray = [PYTHON, "-m", "ray.scripts.scripts", "start"]
         if machine is self.head:
@@ -194,7 +197,7 @@ class Rig:
     ) -> None:
         """Write the sandbox's configuration for these machines to /tmp/config.yaml on every machine.
 
-        `changes` replace sections, and `edit` changes the whole in place.
+        `changes` replace sections. Then `edit` is called with the configuration and changes it in place.
         """
         found = yaml.safe_load((resources.files("cluster") / "sandbox.yaml").read_text())
         found["vendors"]["sms-a"]["options"]["auth_token"] = "${SMS_SECRET}"
@@ -235,7 +238,10 @@ class Rig:
     # ---- look
 
     def ask(self, path: str, host: Machine | None = None, *, method: str = "GET", body: Any = None) -> tuple[int, str]:
-        """Send a request to the service from outside. Return the status and the body. Status 0 means no answer."""
+        """Send a request to the service from outside, by default to w1. Return the status and the body.
+
+        Status 0 means no answer.
+        """
         url = f"http://{(host or self.w1).address}:{PORT}{path}"
         return self._ask(method, url, "" if body is None else json.dumps(body), self.api_key)
 
@@ -254,7 +260,10 @@ class Rig:
         return list(yaml.safe_load(done.stdout)) if done.returncode == 0 else []
 
     def replicas(self) -> dict[str, list[str]]:
-        """Return for each application the machines on which its replicas run, by the processes there."""
+        """Return for each application the machines on which its replicas run.
+
+        The machines' process lists are read for that.
+        """
         found: dict[str, list[str]] = {}
         for name in NODES:
             if self.machines[name].on:

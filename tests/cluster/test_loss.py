@@ -11,7 +11,7 @@ from tests.cluster.rig import Rig
 pytestmark = pytest.mark.cluster
 
 SLOW = 2.0
-"""A busy machine takes so much longer than the bars allow; `make cluster-bench` holds the bars themselves."""
+"""How many times longer than the bars a busy machine may take. `make cluster-bench` uses the bars themselves."""
 
 
 def kept(found: Measured, repeats_max: int) -> None:

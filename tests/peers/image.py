@@ -74,7 +74,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Image:
-    """The result of a build: its last stage."""
+    """The result of a build, which is the last stage of the Dockerfile."""
 
     stage: Stage
 
@@ -97,7 +97,10 @@ for place in "" /usr /etc /var; do mount -o remount,ro,bind "$root$place"; done
 
 
 def build(folder: Path) -> Image:
-    """Carry out the Dockerfile in `folder`. Raises AssertionError for a step that fails, with its output."""
+    """Carry out the Dockerfile, with all files below `folder`.
+
+    If a step fails, raise AssertionError with its output.
+    """
     base = _base(folder / "base")
     stages = dict[str, Stage]()
     stage = None

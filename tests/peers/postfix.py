@@ -1,7 +1,9 @@
-"""Runs a postfix of our own on loopback ports, with its own queue. It is unpacked from Debian's package, not installed.
+"""Runs a postfix of our own on loopback ports, with its own queue.
 
-Only root can start it, because every postfix drops privileges. If a package cannot be downloaded, the test fails and
-names it.
+Debian's package is unpacked for it, not installed.
+
+Only root can start a postfix, because every postfix drops privileges. If a package cannot be downloaded, the test
+fails and names it.
 """
 
 from __future__ import annotations
@@ -135,7 +137,7 @@ class Postfix:
                 time.sleep(0.02)
 
     def stop(self) -> None:
-        """End the master process, with which its daemons end."""
+        """End the master process of postfix. Its daemons end with it."""
         if self._process is None:
             return
         self._process.terminate()

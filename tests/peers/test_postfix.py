@@ -157,7 +157,7 @@ async def test_a_mail_arrives_byte_for_byte(world: World, monkeypatch: pytest.Mo
 
 
 async def test_many_mails_use_few_connections(world: World) -> None:
-    """Of two hundred mails sent at once, each arrives once, over a few connections that are reused."""
+    """Two hundred mails are sent at once. Each arrives once, over a few connections that are reused."""
     vendor = build("smtp", "relay", "email", world.relay(world.plain))
     before = world.postfix.log.count("connect from")
     mails = [replace(EMAIL, notification_id=f"0-many.{number}", to="many@example.com") for number in range(200)]

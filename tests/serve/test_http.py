@@ -29,7 +29,7 @@ GOOD: dict[str, Any] = {
 
 VENDORS = ("sms-a", "sms-b", "email-a", "email-b")
 FINAL = {"twilio_21610", "vonage_7", "http_400", "smtp_550"}
-"""The sandbox's final refusals; each is a listed final word."""
+"""The reasons with which the sandbox's vendors refuse a message for good."""
 
 
 class Answer(NamedTuple):

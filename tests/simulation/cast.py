@@ -103,9 +103,7 @@ class Peer:
         return Outcome.unknown("timeout_read" if kind == "hang" else "http_500")
 
     async def listing(self, to: str) -> Listing | None:
-        """Return this vendor's messages to the recipient, whoever sent them. None means that the vendor does not
-        answer.
-        """
+        """Return this vendor's messages to the recipient, whoever sent them, or None if the vendor does not answer."""
         world, now_s = self.world, self.world.loop.time()
         await asyncio.sleep(self.duration_s)
         if self.mode in ("down", "hang") or world.dice.random() < 0.1:
@@ -138,7 +136,7 @@ class Peer:
 
 
 class VendorEnd:
-    """One process's client of a vendor. It is the port that couriers use."""
+    """One process's client of a simulated vendor, as couriers use it."""
 
     channel = "sms"
 
@@ -171,9 +169,7 @@ class Noted(Metrics):
 
 
 class NamedControl(MemoryControl):
-    """The control channel of one process. It notes the incarnations that the process was given and those that it
-    ended.
-    """
+    """The control channel of one process. It notes which incarnations the process got and which it stopped."""
 
     def __init__(self, world: World, names: set[str]) -> None:
         super().__init__(world.cell, world.tail)

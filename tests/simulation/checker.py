@@ -41,7 +41,7 @@ A claim whose reply was lost is found by an audit after 0.5 s.
 """
 
 PLAN_S_MAX = 4.0
-"""The most seconds until the supervisor's plan is in force: a time-out of the store, and the supervisor's next turn."""
+"""The most seconds until the supervisor's plan is in force: a time-out of the store and the supervisor's next step."""
 
 RECALL_S = 12.0
 """The time of one call and one drain, in seconds.
@@ -321,9 +321,10 @@ class Checker:
                 self.violate(f"{nid} was delivered by {earlier.vendor} and again by {later.vendor}, without a cause")
 
     def _judge_caps(self) -> None:
-        """Check that each recipient got at most the cap's number of notifications in any period of the cap's length.
+        """Check that a notification was suppressed if and only if its recipient's cap was used up.
 
-        A notification may be suppressed only if the recipient had got that many.
+        The cap is used up if `cap.max` notifications were stored and not suppressed in the `cap.per_s` seconds
+        before.
         """
         (cap,) = self.world.parsed.limits.recipient_caps
         per_ms = cap.per_s * 1000

@@ -42,7 +42,7 @@ _adopt_plan, _admit, _publish = Courier.adopt_plan, Courier.admit, Supervisor._p
 
 @mutation(MemoryStore, "_mine")
 def settle_fenced_by_the_entry_alone(self: MemoryStore, me: str, lane: Lane, entry_id: str) -> bool:
-    """Let any incarnation settle an entry that is claimed by any other, as XACK does."""
+    """Let any incarnation settle an entry that another one has claimed, as Redis's XACK does."""
     return entry_id in self._cell.lane(lane).pending
 
 
@@ -176,7 +176,7 @@ async def begun_amid_the_goodbye(self: Courier, me: str, got: Claims) -> None:
 
 @mutation(Supervisor, "_publish")
 async def plan_said_once(self: Supervisor) -> None:
-    """Do not repeat the publication of a plan that got no answer."""
+    """Leave a publication of a plan that got no answer unrepeated."""
     try:
         await _publish(self)
     finally:

@@ -1,7 +1,7 @@
 """The network between the processes and the one store. Requests are lost, late, answered late, or done in part.
 
-A request that was sent is carried out even if its sender has died. A script is atomic. So the store never does half of
-a script, unless the script itself fails, which can happen between any two of its steps.
+A request that was sent is carried out even if its sender has died. A script is atomic, so the store never does half
+of it. But a script may itself fail between any two of its steps.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ PIPELINED = frozenset(("accept", "apply", "promote"))
 
 
 class ScriptError(Exception):
-    """A script ended between two of its steps."""
+    """Raised to make a script fail between two of its steps."""
 
 
 class SimulatedStore(MemoryStore):
     """The memory store, with scripts that may fail between two steps.
 
-    It tells the checker which incarnation decided what about which entry.
+    It tells the checker each decision: who decided, who owns the entry, the claim, the decision and the reply.
     """
 
     def __init__(self, cell: Cell, network: Network) -> None:
@@ -251,7 +251,7 @@ class Link:
 
 
 class ControlLink(Link):
-    """One process's connection to the control channel. Its messages are pushed to the process."""
+    """One process's connection to the control channel, over which the process also receives pushed messages."""
 
     async def listen(self, kinds: Sequence[str]) -> AsyncGenerator[Message | None, None]:
         network, cell, since_s = self._network, self._network.cell, self._network.loop.time()

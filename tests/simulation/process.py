@@ -1,5 +1,6 @@
-"""Processes inside one event loop. Each step of a task belongs to a process, which can die or freeze between two
-steps.
+"""Simulated processes inside one event loop. Each step of a task belongs to a process.
+
+A process can die or freeze between any two steps.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ FOR_EVER = float("inf")
 
 
 class SimulatedLoop(VirtualLoop):
-    """A virtual loop that runs a step only if the step's process is alive and not frozen.
+    """A virtual event loop that runs a step only if the step's process is alive and not frozen.
 
-    A step without a process belongs to the world outside and always runs.
+    A step without a process belongs to the simulated surroundings and always runs.
     """
 
     def __init__(self) -> None:
@@ -52,7 +53,7 @@ class SimulatedLoop(VirtualLoop):
         self._kept.clear()
 
     def start_outside(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Start a task that belongs to the world outside, whichever process makes this call."""
+        """Start a task that belongs to no process, whichever process makes this call."""
         task: asyncio.Task[Any] = self.outside.copy().run(self.create_task, work)
         return task
 

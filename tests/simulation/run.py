@@ -1,4 +1,4 @@
-"""Runs a simulation: its surroundings, one seed from the first order until everything rests, and the result."""
+"""Runs a simulation: sets up its surroundings, plays one seed until everything is at rest, and returns the result."""
 
 from __future__ import annotations
 

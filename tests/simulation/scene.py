@@ -1,4 +1,4 @@
-"""The world of one seed, with its plot of orders and faults."""
+"""The world of one seed: its vendors, processes, orders, and the faults of its plot."""
 
 from __future__ import annotations
 
@@ -79,8 +79,9 @@ All this may happen twice.
 
 
 class Plot(enum.Enum):
-    """The kinds of plots. Most seeds have a little of everything. The others have one kind of fault only, but
-    much of it.
+    """The kinds of plots. Most seeds have the plot `MIXTURE`, a little of everything.
+
+    Each other plot has one kind of fault, often.
     """
 
     LOST_CLAIMS = "claims are lost while mailboxes change hands"
@@ -90,7 +91,7 @@ class Plot(enum.Enum):
 
 
 class World:
-    """Everything that belongs to one seed. It must be made inside its event loop."""
+    """Everything that belongs to one seed. It must be made inside the seed's event loop."""
 
     SETTINGS = SETTINGS
 
@@ -236,9 +237,9 @@ class World:
         return [dice.choice(acts) for _ in range(dice.choice((0, 1, 1, 2, 3)))]
 
     def _write_crash(self, kind: str, step: int) -> None:
-        """Make one single fault. The first actor that claims is killed or frozen, after `step` more of its steps.
+        """Arrange a single fault: the first actor that claims is killed or frozen, after `step` more of its steps.
 
-        It is frozen long enough to be declared dead.
+        A frozen actor stays frozen long enough to be declared dead.
         """
 
         def act(process: Process) -> None:

@@ -27,7 +27,7 @@ from tests.simulation.scene import SETTINGS, World
 
 RATE = 40.0
 BURST = 4 + 1
-"""A tenth of a second's worth over all actors, and one for a share that is less than a whole permit."""
+"""The calls that are allowed above the rate: 0.1 s of the rate, and one for a share of less than a whole call."""
 
 ORDERS, EACH = 40, 10
 SECONDS_MAX = 60.0

@@ -26,10 +26,10 @@ from tests.simulation.scene import SETTINGS, World
 
 SEEDS = 120
 SEEDS_MAX = 600
-"""Within so many seeds each mutation is found."""
+"""The number of seeds within which each mutation is found."""
 
 ENDED = {("settled", "skipped"), ("dead", "settled"), ("dead", "dead"), ("cancelled", "settled"), ("cancelled", "dead")}
-"""How a first notification and its fallback may end. `cancelled`: the fallback overtook it."""
+"""How a first notification and its fallback may end. A first one is `cancelled` if its fallback began instead."""
 
 
 class PairChecker(Checker):
@@ -176,7 +176,7 @@ MUTATIONS = {
 
 
 FOUND_BY = {"a claim is not seen": (172, 178), "a held one is not waited for": (23, 39, 52)}
-"""The first seeds that find a mutation, where they come late. They are tried before all others."""
+"""The first seeds that find a mutation, for mutations that only a late seed finds. They are tried before all others."""
 
 
 @pytest.mark.parametrize("name", MUTATIONS)

@@ -23,7 +23,7 @@ from tests.simulation.scene import Plot
 
 SEEDS = 200
 SEEDS_MAX = 1500
-"""Within so many seeds each mutation is found."""
+"""The number of seeds within which each mutation is found."""
 
 PLOTS = {
     # What only one hard plot brings out soon; the others are found within a little of everything.
@@ -43,7 +43,7 @@ FOUND_BY = {
     "swept_once": (307,),
     "twins_that_are_strangers": (48, 119, 279),
 }
-"""The first seeds that find a mutation, where they come late. They are tried before all others.
+"""The first seeds that find a mutation, for mutations that only a late seed finds. They are tried before all others.
 
 A change of the product may make them find nothing. The test then looks through all seeds, which takes up to a minute.
 """

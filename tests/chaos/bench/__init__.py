@@ -2,11 +2,10 @@
 
 | part | what it is |
 |---|---|
-| `worker` | the processes: intake, supervisor, one for each vendor; forked from a process that has imported everything
-|
+| `worker` | the processes: intake, supervisor, one for each vendor; forked from one that has imported everything |
 | `installation` | a private Redis and those processes, with all the ways to break them |
-| `foreign` | a Ray cluster of several nodes that somebody else started, without the parts above |
-| `link` | a proxy between a process and Redis that can cut, swallow and stall |
+| `foreign` | a Ray cluster of several nodes that was started without us; it has no part of the above |
+| `link` | a proxy between a process and Redis that can cut connections, lose answers and stall |
 | `disk` | tells which bytes of a file would survive a power cut, as the kernel says |
 | `checker` | judges a run by the clients' log, the vendors' log, and the final state of Redis |
 """

@@ -57,7 +57,7 @@ class ForeignCluster:
         }
 
     def start(self) -> None:
-        """Start Redis and the head."""
+        """Start the Redis of the notifications and Ray's head."""
         self.redis.start()
         self._ray("--head", f"--port={self.gcs}", "--include-dashboard=false", "--temp-dir", str(self.folder / "ray"))
 

@@ -121,9 +121,9 @@ class Worker:
 
 
 class Bench:
-    """One installation.
+    """One installation that a test can break.
 
-    With `keep`, a process that has ended is replaced, as Serve does it. Without `keep`, nothing is replaced.
+    If `start` is called with `keep`, each process that ends is replaced, as under Serve. Otherwise none is replaced.
     """
 
     def __init__(self, nursery: Nursery, sandbox: Sandbox, changes: dict[str, Any] | None = None) -> None:
@@ -266,7 +266,7 @@ class Bench:
     def metric(self, name: str) -> float:
         """Return the sum of a counter or gauge over all its label values.
 
-        Totals are added up once a second, so this waits until that has happened.
+        Intake adds up the totals once a second, so the sum may be a second old.
         """
         status, text = self.ask("/metrics")
         assert status == 200, status
@@ -316,7 +316,7 @@ class Bench:
     def until(self, condition: Callable[[], bool], seconds: float) -> float:
         """Wait until `condition` holds and return the seconds that it took.
 
-        Raises AssertionError with the end of the logs after `seconds`.
+        If `condition` does not hold within `seconds`, AssertionError is raised, with the end of the logs.
         """
         began = time.monotonic()
         while time.monotonic() - began < seconds:

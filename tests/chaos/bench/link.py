@@ -1,6 +1,6 @@
-"""A proxy that makes network faults: TCP in front, a Unix socket behind.
+"""A proxy that makes network faults. Processes connect to it by TCP, and it connects to Redis by a Unix socket.
 
-Between a process and Redis it can cut, swallow and stall. It runs in a thread of its own, so that a test can act while
+The proxy can cut connections, lose answers and stall. It runs in a thread of its own, so that a test can act while
 processes talk through it.
 """
 
@@ -30,7 +30,7 @@ class Swallow:
 
 
 class Link:
-    """One proxy in front of a server. `mode` may be changed at any time."""
+    """One proxy in front of Redis. A test may change `mode` at any time to pass, stall or refuse connections."""
 
     def __init__(self, behind: Path) -> None:
         self._behind = str(behind)
@@ -57,7 +57,7 @@ class Link:
         asyncio.run_coroutine_threadsafe(self._reset_all(), self._loop).result(5)
 
     def cut_amid_a_request(self, after: int) -> None:
-        """Let only the first `after` bytes of the next request through, then reset its connection."""
+        """Send only the first `after` bytes of the next request on to Redis, then reset the connection."""
         self._cut_after = after
 
     def mute_subscribers(self) -> int:

@@ -1,4 +1,7 @@
-"""From measured accept latencies follow the next rate to try, the highest rate within the bound, and the decoupling."""
+"""Accept latencies give three results: the next rate to try, the highest rate within the bound, and the decoupling.
+
+The decoupling is the p99 with hanging vendors divided by the p99 with healthy ones.
+"""
 
 from __future__ import annotations
 

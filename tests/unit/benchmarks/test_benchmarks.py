@@ -1,4 +1,7 @@
-"""How benchmarks are run, judged and written. A loss fails the run, and a brief run overwrites no committed results."""
+"""Benchmarks are run, judged and written as promised.
+
+A loss fails the run, and a brief run overwrites no committed results.
+"""
 
 from __future__ import annotations
 

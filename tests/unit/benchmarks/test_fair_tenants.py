@@ -1,4 +1,4 @@
-"""How the flood of one tenant is judged: by the median round, and only if the flood lasted to the end."""
+"""The flood of one tenant is judged by the median round, and only if the flood lasted until the round's end."""
 
 from __future__ import annotations
 

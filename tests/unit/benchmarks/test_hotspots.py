@@ -1,4 +1,4 @@
-"""How the samples of a profile are counted for the packages in which the time was spent."""
+"""The samples of a profile are counted for the packages in which the time was spent."""
 
 from __future__ import annotations
 

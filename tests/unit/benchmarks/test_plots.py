@@ -11,7 +11,7 @@ from benchmarks.__main__ import QUESTIONS
 from benchmarks.plots import CHARTS, FOLDER, can_draw, draw
 
 WITHOUT = {"replay_breaker", "profile", "model_check"}
-"""A yes or a no, and figures of the others."""
+"""Benchmarks without a chart: one only passes or fails, and two show figures of the others."""
 
 
 def test_every_benchmark_with_figures_has_a_chart() -> None:

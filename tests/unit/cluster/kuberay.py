@@ -35,7 +35,7 @@ def _validator(version: str) -> jsonschema.Draft7Validator:
 
 
 def _closed(schema: Any) -> Any:
-    """Return the table as a JSON Schema that refuses unknown fields."""
+    """Return KubeRay's field table as a JSON Schema in which unknown fields are errors."""
     if not isinstance(schema, dict):
         return [_closed(item) for item in schema] if isinstance(schema, list) else schema
     found = {name: _closed(value) for name, value in schema.items()}

@@ -32,14 +32,14 @@ KNOWN = {
     "place": {*PLACES, "dead"},
     "of": {"known", "needed", "synced"},
 }
-"""Values that labels may have; those of other labels are names of vendors, channels and reasons."""
+"""The values that a label may have. Other labels have names of vendors, channels and reasons."""
 
 WORDS = {
     "offset",
     *("absent", "and", "by", "count", "deriv", "histogram_quantile", "increase"),
     *("max", "min", "on", "or", "rate", "sum", "unless", "vector"),
 }
-"""Words that an expression may have besides metrics."""
+"""The words that an expression may have besides metrics' names."""
 
 
 class _Control(MemoryControl):

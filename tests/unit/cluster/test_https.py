@@ -1,4 +1,4 @@
-"""Where `up` listens with a certificate, and its warning about a network without one."""
+"""`up` listens for HTTPS if it has a certificate, and otherwise warns about a network."""
 
 from __future__ import annotations
 

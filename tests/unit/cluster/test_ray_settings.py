@@ -1,4 +1,4 @@
-"""How Ray is started: with the cores that this process may use, and with a limited number of old sessions."""
+"""Ray is started with the cores that this process may use, and a limited number of old sessions is kept."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def test_the_demos_own_order_numbers_are_found() -> None:
 
 
 def test_an_outage_is_read_from_the_sick_vendors_calls() -> None:
-    """From the vendor's calls follow the first failure, the last call of the burst, the number of probes, and the
+    """The vendor's call log shows the first failure, the last call of the burst, the number of probes, and the
     recovery.
     """
     calls = [(99.0, "accepted"), (100.0, "accepted"), (100.2, "http_500"), (100.4, "http_500"), (100.9, "http_500")]

@@ -1,5 +1,6 @@
-"""The documents: links lead somewhere, alerts have runbook entries, settings have descriptions, and pages load
-nothing from other hosts.
+"""The documents are complete: links, alerts, settings and decision records are checked.
+
+Pages of the site load nothing from other hosts.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def alerts() -> dict[str, dict[str, Any]]:
 
 
 def sections(text: str, level: int) -> dict[str, str]:
-    """Return each section of this level by its heading; a section ends at the next heading of its level or above."""
+    """Return each section of this level by its heading. A section ends at the next heading of its level or above."""
     parts = re.split(rf"^{'#' * level} (.+)$", text, flags=re.MULTILINE)[1:]
     end = re.compile(rf"^#{{1,{level}}} ", re.MULTILINE)
     return {heading: end.split(body)[0] for heading, body in zip(parts[::2], parts[1::2], strict=True)}

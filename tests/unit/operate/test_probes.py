@@ -1,4 +1,4 @@
-"""What an intake replica shows about waiting work, in /healthz, the vendor views and the metrics."""
+"""An intake replica shows waiting work, stalls and warnings in /healthz, the vendor views and the metrics."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def beginning(name: str, **values: Any) -> Report:
 
 
 class Replicas:
-    """The watches, probes and views of one replica, on a memory store."""
+    """One intake replica's watches, probes and vendor views, on a memory store."""
 
     def __init__(self) -> None:
         clock = VirtualClock()

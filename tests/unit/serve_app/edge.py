@@ -46,7 +46,10 @@ class Answer(NamedTuple):
 
 
 class Edge:
-    """One intake replica behind its HTTP application. It must be made inside a virtual run."""
+    """One intake replica behind its HTTP application.
+
+    It must be made in a test marked `@virtual`, because it needs that event loop.
+    """
 
     def __init__(self, keys: Path | None = None, **settings: Any) -> None:
         self.desk = Desk(**settings)
@@ -90,7 +93,8 @@ class Edge:
     ) -> Answer:
         """Send a request and return the answer.
 
-        A `body` that is not bytes is sent as JSON, with that content type unless `headers` names another.
+        A `body` that is not bytes is sent as JSON. The content type is JSON unless `headers` are given. `receive`
+        replaces the body with an ASGI receive function.
         """
         sent: list[dict[str, Any]] = []
         data = body if isinstance(body, bytes) else json.dumps(body).encode()

@@ -1,4 +1,4 @@
-"""Access control: hosts and origins of a keyless service, the scope of each route, and wrong keys."""
+"""Access control: the hosts and origins of a service without keys, the scope of each route, and wrong keys."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ async def test_a_late_loop_is_no_slow_client() -> None:
 
 
 async def test_stalls_while_a_body_drips_do_not_count() -> None:
-    """Of each stall of the loop, only a short slice counts towards the deadline.
+    """Only a short slice of each stall of the loop counts towards the deadline.
 
     So a body that comes between stalls is read.
     """

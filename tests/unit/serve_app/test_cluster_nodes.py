@@ -1,4 +1,4 @@
-"""Which machines of a cluster may run replicas. An old answer of Ray is not used."""
+"""Only living machines with CPUs may run replicas, and an old answer of Ray is not used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A dry run over HTTP."""
+"""A trigger with `dry_run`, posted over HTTP: its answer shows what would be sent, and nothing is stored."""
 
 from __future__ import annotations
 

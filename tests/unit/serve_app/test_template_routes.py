@@ -21,7 +21,7 @@ MEANT = {
 
 
 class Shops:
-    """Two tenants and an operator, each with a key. Make it inside a virtual run."""
+    """Two tenants and an operator, each with a key. It must be made in a test marked `@virtual`."""
 
     def __init__(self, folder: Path) -> None:
         keys = folder / "keys.json"
@@ -37,7 +37,7 @@ class Shops:
         return await self.ask(who, "PUT", f"/v1/templates/{name}{query}", {"text": text})
 
     async def text(self, who: str) -> str:
-        """Return the text that a trigger of this tenant gets with the template `paid`."""
+        """Return the text that a trigger of the tenant `who` would send with the template `paid`."""
         answer = await self.ask(who, "POST", "/v1/triggers", MEANT)
         assert answer.status == 200, answer.body
         found: str = answer.body["notifications"][0]["text"]

@@ -14,10 +14,10 @@ from tests.unit.sources import FILES, ROOT
 
 KINDS = {"count": "counter", "observe": "histogram"}
 BEFORE_LABELS = {"count": 1, "observe": 2}
-"""`count` takes the name before the labels, `observe` the name and the seconds."""
+"""The arguments before the labels: `count` has the name, `observe` has the name and the seconds."""
 RECEIVERS = ("metrics", "_metrics")
 DEFINITION = ROOT / "dispatcher" / "telemetry" / "metrics.py"
-"""It passes names on, and is tested by test_metrics.py."""
+"""The file that defines the calls. It is left out here, because it passes names on. test_metrics.py tests it."""
 
 
 def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
@@ -93,7 +93,10 @@ def test_every_call_names_a_metric_and_all_its_labels() -> None:
 
 
 def test_every_metric_is_counted_somewhere() -> None:
-    """A metric that nobody counts stays 0, and its alert never fires."""
+    """Every metric of the catalogue is counted by some call.
+
+    Otherwise it would stay 0, and its alert would never fire.
+    """
     counted = {_name(call) for _, tree in sources() for _, call in calls(tree)}
     assert counted == set(CATALOGUE)
 

@@ -1,4 +1,4 @@
-"""The text of /metrics: its names are a contract, its sums survive restarts, and it contains no customer's data."""
+"""The text of /metrics has agreed names, its sums survive restarts, and it contains no customer's data."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def wire(metrics: Metrics) -> dict[str, Any]:
 
 
 def samples() -> bytes:
-    """Return the counts of two processes, of which one has ended, and gauges that are read now."""
+    """Return the text of /metrics for the counts of three processes, one of which has ended, and two gauges."""
     intake, vendor, ended = Metrics(), Metrics(), Metrics()
     intake.count(ACCEPTS, "accepted", by=3)
     intake.count(ACCEPTS, "unavailable")
@@ -305,5 +305,5 @@ async def test_a_vendor_that_answers_with_an_address_does_not_bring_it_into_the_
 
 
 def _of_twilio() -> Outcome:
-    """Return the adapter's reading of an answer whose error code is a telephone number."""
+    """Return what the Twilio adapter reads from an answer whose error code is a telephone number."""
     return classify(Answer(400, {}, b'{"code": 4915112345678, "message": "+4915112345678 is wrong"}'))

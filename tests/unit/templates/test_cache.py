@@ -1,4 +1,4 @@
-"""The template stores and the cache: versions, what is remembered, and which errors are final."""
+"""The template stores keep versions, and the cache keeps compiled templates. Some of their errors are final."""
 
 from __future__ import annotations
 

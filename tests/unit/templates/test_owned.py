@@ -18,7 +18,7 @@ from dispatcher.templates.owned import (
 
 NOW_MS = 1_700_000_000_000
 KEPT_MS = NOW_MS + 31 * 86_400_000
-"""A text that is deleted now is kept until then, whatever uses it."""
+"""A text that is deleted at `NOW_MS` is kept until this time, even if no trigger uses it."""
 PIN = TemplatePin("shop/paid", 3, "d3")
 
 

@@ -1,4 +1,4 @@
-"""Templates: what they render, and what they may not do."""
+"""Templates render text, subject and HTML from their data, and can do nothing else."""
 
 from __future__ import annotations
 
@@ -305,7 +305,7 @@ def test_text_after_a_script_is_text_again() -> None:
 
 @given(st.text(max_size=60) | st.text("{}%# <>\"'=|.()[]anumeorfif~*\n", max_size=60))
 def test_any_source_renders_or_fails_as_a_template(source: str) -> None:
-    """No source raises anything but a `TemplateError`."""
+    """Any source renders or raises `TemplateError`, and never another error."""
     with suppress(TemplateError):
         compile_template(TemplateSource("t", source or "x", subject=source, html=source)).render(DATA)
 

@@ -1,4 +1,4 @@
-"""How values are printed in a message, and which values are refused."""
+"""Values are printed in a message in one fixed form, and some values are refused."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def test_ordinary_addresses_are_accepted(address: str) -> None:
     ],
 )
 def test_anything_more_than_one_address_is_refused(address: str) -> None:
-    """No list, display name, quote, comment, control character or SMTP parameter passes."""
+    """An address with a list, display name, quote, comment, control character or SMTP parameter is refused."""
     assert not is_email(address)
 
 

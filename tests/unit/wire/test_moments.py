@@ -1,4 +1,4 @@
-"""A moment is shown twice: for programs and for people."""
+"""A moment is shown in two forms: milliseconds for programs, and local time for people."""
 
 from __future__ import annotations
 

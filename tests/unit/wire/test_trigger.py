@@ -1,4 +1,4 @@
-"""The body of a trigger: what is accepted, which field an error names, and what an error never repeats."""
+"""The body of a trigger is checked field by field. An error names the field and the rule, and repeats no value."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ def test_an_instant_that_may_mean_two_things_is_refused(text: str) -> None:
 
 
 def test_send_at_is_an_instant() -> None:
-    """Two spellings of one instant give the same milliseconds and the same hash."""
+    """Two spellings of the same `send_at` instant give the same milliseconds and the same hash."""
     one, two = (
         parse_trigger(changed("send_at", text), NOW_MS)
         for text in ("2090-01-01T01:00:00.5+01:00", "2090-01-01T00:00:00.500Z")
