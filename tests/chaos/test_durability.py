@@ -90,7 +90,7 @@ def cut_the_power_under_load(server: RedisServer, file: Path) -> tuple[list[str]
 
 
 def test_a_power_cut_loses_nothing_that_was_acknowledged(server: RedisServer) -> None:
-    """Row 11: after a power cut only what was on disk is left. It contains every acknowledged trigger."""
+    """Row 11: a power cut leaves only what was on disk. Every acknowledged trigger is still there."""
     if not can_tell(server.folder):
         pytest.skip("this kernel or file system does not say which pages are on disk")
     acknowledged, _ = cut_the_power_under_load(server, append_only_file(server.folder))
@@ -154,7 +154,9 @@ def test_a_torn_tail_costs_the_last_commands_only(server: RedisServer, torn: int
 
 
 def test_damage_in_the_middle_is_refused_loudly(server: RedisServer) -> None:
-    """Row 12: a hole in the file. Redis does not start with a part of its data, and the error names its log.
+    """Row 12: the file has a hole.
+
+    Redis does not start with a part of its data, and the error names Redis's log file.
 
     The hole is longer than any value, because the file has no checksums: a hole inside of a value would not be seen.
     Which error Redis finds depends on where the hole begins: a command without a name, or bytes that are no command.

@@ -1,4 +1,4 @@
-"""A stop signal to the whole process group, as `kill -- -PGID`, service managers and some containers send it."""
+"""A service manager or container may send the stop signal to the whole process group, as `kill -- -PGID` does."""
 
 from __future__ import annotations
 

@@ -35,11 +35,12 @@ CALLS_MAX = 64
 )
 @policies
 def test_without_file_descriptors_it_refuses_and_comes_back(bench: Bench, name: str, policy: str) -> None:
-    """Row 39: a process can open no connection for 2 s, while it needs some.
+    """Row 39: for 2 s a process can open no connection, although it needs new ones.
 
-    It stays alive, and everything is delivered afterwards.
+    It stays alive, and everything is delivered.
 
-    It needs connections because Redis restarts or, for a vendor actor, because its vendor becomes slow.
+    Intake and supervisor need connections because Redis restarts. The vendor actor needs them because its vendor is
+    slow.
     """
     pid = bench.workers[name].pid
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
@@ -66,12 +67,11 @@ def test_without_file_descriptors_it_refuses_and_comes_back(bench: Bench, name: 
 @pytest.mark.long
 @pytest.mark.parametrize(("name", "policy"), [("intake", "resend"), ("sms-a", "resend"), ("sms-a", "hold")])
 def test_without_memory_it_refuses_or_ends_and_all_is_well(bench: Bench, name: str, policy: str) -> None:
-    """Row 39: a process gets no more memory for 2 s, while it needs much.
+    """Row 39: for 2 s a process gets no more memory, although it needs some.
 
-    It refuses what it cannot do, or ends and is replaced.
+    It refuses requests, or ends and is replaced.
 
-    Nothing acknowledged is lost. Only what was in flight may be repeated. Under `hold` nothing is repeated, and such
-    messages are held.
+    Nothing acknowledged is lost. Only what was in flight may be repeated, and under `hold` it is held instead.
     """
     pid = bench.workers[name].pid
     before = resource.prlimit(pid, resource.RLIMIT_AS)

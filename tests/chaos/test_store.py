@@ -217,9 +217,9 @@ def test_syncs_that_take_long_cost_nobody_his_claims(bench: Bench, policy: str) 
 
 @policies
 def test_a_destroyed_group_is_made_again(bench: Bench, policy: str) -> None:
-    """XGROUP DESTROY removes the consumer groups. They are made again from 0, so nothing is lost.
+    """XGROUP DESTROY removes the mailboxes' consumer groups. The actors make them again, from the first entry on.
 
-    Claimed messages may be repeated or held.
+    So nothing is lost, but messages that were claimed may be repeated or held.
     """
     store = bench.store()
 

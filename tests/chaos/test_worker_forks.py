@@ -162,10 +162,10 @@ def test_without_a_server_a_worker_starts_in_the_ordinary_way(stand: Stand) -> N
     ],
 )
 def test_what_a_fork_cannot_give_is_refused(first: str, then: str, env: dict[str, str], why: str) -> None:
-    """The server refuses to fork after a module started a thread, drew Ray ids or is missing, or if a variable
-    changed that is read at import.
+    """The server refuses to fork if one of its modules is missing, has started a thread or has drawn Ray ids.
 
-    The launcher then becomes the worker itself, and its line has the reason.
+    It also refuses if a variable has changed that is read at import. The launcher then becomes the worker itself,
+    and prints one line with the reason.
     """
     stand = Stand(short_folder(), first, then or "ray._private.worker")
     try:
@@ -180,9 +180,9 @@ def test_what_a_fork_cannot_give_is_refused(first: str, then: str, env: dict[str
 
 
 def test_a_worker_waits_until_its_launcher_has_heard_of_it(stand: Stand) -> None:
-    """A forked worker ends if its launcher leaves before it has acknowledged the fork.
+    """A forked worker ends if its launcher closes the connection without an acknowledgement.
 
-    Otherwise a launcher that gave up would become a worker itself, and there would be two workers of one name.
+    Such a launcher has given up and becomes a worker itself. There would be two workers of one name.
     """
     base = stand.folder / "unheard"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as launcher:

@@ -186,7 +186,7 @@ def load(rig: Rig, policy: str, seconds: float, *steps: tuple[float, str, Callab
 
 
 def measured(fault: str, run: Run, hosts: list[Machine], since_s: float) -> Measured:
-    """Judge a run. Only triggers that were first sent to `hosts` count for the first try."""
+    """Judge a run. The share of accepted first tries counts only triggers that were first sent to `hosts`."""
     addresses = [host.address for host in hosts]
     aimed = [row for row in run.rows if row.first_host in addresses]
     found = run.findings
@@ -205,7 +205,7 @@ def measured(fault: str, run: Run, hosts: list[Machine], since_s: float) -> Meas
 
 
 def _first_statuses(rows: list[Row], since_s: float) -> dict[str, list[int]]:
-    """Return, by the status of failed first tries, the whole seconds since the fault at which they were due, sorted.
+    """Return when first tries failed, by status, in whole seconds since the fault.
 
     Status 0 means that no answer came.
     """

@@ -161,7 +161,7 @@ class Machine:
     # ---- break
 
     def power_off(self) -> None:
-        """End every process of the machine at once. Its disk stays, and its cable goes until the next `start`."""
+        """End every process of the machine at once. Its disk stays. Its cable is removed until the next `start`."""
         assert self._outer is not None
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGKILL)

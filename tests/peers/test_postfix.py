@@ -179,8 +179,9 @@ async def test_implicit_tls(world: World) -> None:
 
 
 async def test_a_relay_that_nobody_vouches_for_is_not_used(world: World) -> None:
-    """A relay whose certificate the machine's authorities do not know gets no mail, and the outcome is failed with
-    the reason `tls`.
+    """A relay whose certificate the machine's authorities do not know gets no mail.
+
+    The outcome is `failed` with the reason `tls`.
     """
     options = {**world.relay(world.plain), "ca_file": None}
     outcome = await send(build("smtp", "relay", "email", options), EMAIL, 20.0)

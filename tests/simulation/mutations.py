@@ -176,7 +176,7 @@ async def begun_amid_the_goodbye(self: Courier, me: str, got: Claims) -> None:
 
 @mutation(Supervisor, "_publish")
 async def plan_said_once(self: Supervisor) -> None:
-    """Leave a publication of a plan that got no answer unrepeated."""
+    """Publish a plan only once, even if no answer came."""
     try:
         await _publish(self)
     finally:

@@ -129,9 +129,11 @@ class Steady(World):
         self.judged_s = self.loop.time()
 
     async def _kill_one(self) -> None:
-        """Kill one actor and check the calls until it is declared dead: the others use their own shares and no more.
+        """Kill one actor and count the calls until it is declared dead.
 
-        A tenth less is allowed, for the case that the successor begins before. Shares then shrink before they grow.
+        The others must use their own shares and no more.
+
+        A tenth less is allowed, because the successor may begin before that. Shares then shrink before they grow.
         """
         slot, killed_s = self.dice.choice(self.slots), self.loop.time()
         names, others = set(slot.actor.names), len(self.slots) - 1
@@ -146,11 +148,10 @@ class Steady(World):
             self.checker.violate(f"{sent} calls in {duration_s:.2f} s until the verdict, not {wanted:.0f}")
 
     def _judge(self, until_s: float) -> None:
-        """Check the calls since the last event.
+        """Count the calls since the last event, in each ten seconds that begin at least a second after it.
 
-        In each ten seconds that begin a second after it, they must be within 2 %.
-
-        In ten seconds that begin at any call, there must not be more than 2 % above the contract.
+        The count must be within 2 % of the contract. In ten seconds that begin at any call, it must not be more than
+        2 % above.
         """
         times = sorted(sent.at_s for sent in self.sent)
         from_s = self.judged_s + SETTLING_S

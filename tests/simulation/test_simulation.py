@@ -101,7 +101,10 @@ def test_a_seed_is_the_same_in_another_process() -> None:
 
 
 def test_a_failure_says_how_to_repeat_it(capsys: pytest.CaptureFixture[str]) -> None:
-    """A failed seed is printed with the command that shows its trace. Both commands then exit with 1."""
+    """A failed seed is printed with the command that shows its trace.
+
+    The run of all seeds exits with 1, and so does that command.
+    """
     with MUTATIONS["key_that_means_nothing"]():
         assert show_all(0, 20, jobs=1) == 1
         command = re.search(r"python -m tests.simulation --seed (\d+)\n", capsys.readouterr().out)

@@ -177,7 +177,7 @@ class Bench:
         return self._fork(name, order)
 
     def second(self, name: str) -> Worker:
-        """Start one more actor beside a vendor's first, and return it when it has begun."""
+        """Start one more actor of a vendor beside the first. Return it when the vendor shows both."""
         worker = self._fork(f"{name} 2", {**self.workers[name].order, "log": str(self.folder / f"{name}-2.log")})
         self.until(lambda: any(v["name"] == name and len(v["breaker"]) == 2 for v in self.vendors()), READY_S)
         return worker
@@ -332,7 +332,10 @@ MakeBench = Callable[..., Bench]
 
 
 def append_only_file(folder: Path) -> Path:
-    """Return the file that Redis appends to. It is the only one up to Redis 6.2, and the newest increment from 7 on."""
+    """Return the file to which Redis appends now. Up to Redis 6.2 there is only one such file.
+
+    From Redis 7 on there are several, and this is the newest increment.
+    """
     found = sorted(folder.glob("**/appendonly.aof*"), key=lambda path: path.stat().st_mtime)
     return [path for path in found if path.suffix == ".aof" and ".base." not in path.name][-1]
 

@@ -14,7 +14,7 @@ from tests.virtual import virtual
 
 
 async def asked_at(chance: Callable[[], float], until_s: float) -> list[float]:
-    """Return the times at which a store was asked that does not answer before `until_s`, in seconds since the first."""
+    """Wait for a store that answers only from second `until_s` on. Return the seconds at which the store was asked."""
     clock = asyncio.get_running_loop().time
     began_s, asked = clock(), []
 
@@ -31,7 +31,7 @@ async def asked_at(chance: Callable[[], float], until_s: float) -> list[float]:
 @pytest.mark.parametrize(("chance", "factor"), [(0.0, 0.5), (0.5, 1.0), (0.999, 1.499)])
 @virtual
 async def test_waits_grow_to_a_second_each_as_long_as_chance_has_it(chance: float, factor: float) -> None:
-    """The waits between tries double up to one second, each times a random factor.
+    """The waits between tries double up to one second, and each is multiplied by a random factor.
 
     So actors that began together do not all ask a returning Redis at the same moment.
     """

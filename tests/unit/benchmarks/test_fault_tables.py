@@ -1,4 +1,4 @@
-"""The tables of what is lost, repeated and refused when a version or a Redis server is replaced."""
+"""Tables show what is lost, repeated and refused when a version or a Redis server is replaced."""
 
 from __future__ import annotations
 

@@ -135,7 +135,9 @@ def test_a_rate_that_was_not_measured_is_missed() -> None:
 
 
 def test_the_whole_services_dispatch_is_a_notifications_at_the_highest_rate() -> None:
-    """The cost of a dispatch is half of a trigger's, which has two notifications, at the highest sustained rate.
+    """A trigger has two notifications, so a dispatch costs half of a trigger's CPU.
+
+    The highest sustained rate is judged.
 
     At lower rates the idle time of the actors counts for more.
     """

@@ -23,7 +23,7 @@ def said(key: str, at_s: float = 101.0, text: str = "Your order {} is paid.") ->
 
 
 def ledger(**changes: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Return the vendors' deliveries, by vendor. By default both orders were received once on both channels.
+    """Return the vendors' deliveries, by vendor. By default FIRST and SECOND were received once on both channels.
 
     A list in `changes` replaces the list of its vendor.
     """

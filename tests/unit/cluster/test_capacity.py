@@ -57,9 +57,7 @@ def answer(load: Load, profile: Profile = PROFILE) -> dict[str, float]:
 
 
 def test_ten_million_a_day_by_hand() -> None:
-    """For a mean of 100 triggers/s, each line equals the arithmetic in the comments: cost times rate, divided by the
-    planned use of a core.
-    """
+    """For a mean of 100 triggers/s, each figure is its cost times its rate, divided by the planned use of a core."""
     found = answer(Load(DAY_S * 100, BOTH))
     assert found["triggers, mean"] == 100
     assert found["triggers, peak"] == 1000
@@ -124,9 +122,9 @@ def test_a_slow_vendor_needs_actors_not_cores() -> None:
     ids=["one thread is not enough", "one memory is not enough"],
 )
 def test_more_than_one_redis_is_said(load: Load, profile: Profile) -> None:
-    """A load that needs more than one Redis thread or memory needs several cells.
+    """A load that is too much for one thread or the memory of one Redis needs several cells.
 
-    The answer says that these are separate installations.
+    The reason says that cells are separate installations.
     """
     (cells,) = [need for need in needs(load, profile) if need.what == "cells"]
     assert cells.value > 1
@@ -134,8 +132,9 @@ def test_more_than_one_redis_is_said(load: Load, profile: Profile) -> None:
 
 
 def test_each_cell_has_its_own_floors() -> None:
-    """Each of five cells, needed for the memory of ten years of records, has at least two intake replicas and one
-    actor per channel.
+    """Ten years of records need the memory of five cells.
+
+    Each cell has at least two intake replicas and one actor per channel.
     """
     found = answer(Load(DAY_S, BOTH, retention_s=3600 * DAY_S))
     assert found["cells"] == 5  # 3,600 days × 86,400 × 2 × 400 B, of which 80 % may be used, 64 GiB each
@@ -157,7 +156,10 @@ def test_the_pools_are_those_that_the_supervisor_would_keep(per_s: int) -> None:
 
 
 def test_an_outage_is_queued_at_the_mean_rate() -> None:
-    """The memory is estimated for an outage at the mean rate, as the line says. A higher peak does not change it."""
+    """The memory for an outage is estimated at the mean rate, and the reason says so.
+
+    A higher peak does not change the memory.
+    """
     low, high = (needs(Load(DAY_S * 100, BOTH, peak_factor=factor), CHEAP) for factor in (1.0, 2.0))
     (memory,), (same,) = ([need for need in each if need.what == "Redis memory"] for each in (low, high))
     assert memory.value == same.value

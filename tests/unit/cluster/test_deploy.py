@@ -62,7 +62,7 @@ def test_a_redis_that_can_lose_is_refused_unless_told() -> None:
     ],
 )
 def test_what_goes_on_with_a_word(found: list[Node], word: str) -> None:
-    """These differences between nodes cause a warning, and no error."""
+    """A head without an outside store, different API keys or another time-out cause a warning, and no error."""
     (warning,) = warnings_about(found, unsafe_redis=False)
     assert word in warning
 

@@ -33,9 +33,9 @@ def plan(at_s: float, **takes_new: bool) -> dict[str, Any]:
     ],
 )
 def test_switches_are_counted_in_the_worst_minute(switches_s: list[float], most: int) -> None:
-    """Counted are the most changes of one vendor's `takes_new` within any minute.
+    """The figure is the largest number of changes of one vendor's `takes_new` within a minute.
 
-    A plan that changes nothing about it does not count.
+    Plans without such a change do not count.
     """
     history, takes = [plan(0, a=True, b=True)], True
     for at_s in switches_s:
@@ -47,7 +47,7 @@ def test_switches_are_counted_in_the_worst_minute(switches_s: list[float], most:
 def fault(began_s: float, *repeats: str, wakes: bool = False) -> Window:
     """Return a fault that took 0.1 s to start and lasted for 5 s.
 
-    Its kills explain repeats of the vendors `repeats`.
+    It may explain repeats of messages that the vendors `repeats` received.
     """
     return Window(
         Drill("x", "", 5, lambda service: None, repeats=repeats, wakes=wakes), began_s, began_s + 0.1, began_s + 5
@@ -83,7 +83,7 @@ KILL, NODE, FREEZE = fault(100, "a"), fault(100, "a", "b"), fault(100, "a", wake
 def test_a_repeat_is_explained_by_a_fault_that_covered_it(
     copies: list[tuple[float, str]], windows: list[Window], unexplained: int
 ) -> None:
-    """A fault explains a repeat only if a vendor that it hit had received a copy at the time of the fault."""
+    """A fault explains a repeat only if a vendor that the fault hit had received a copy at the time of the fault."""
     verdict = Verdict(copies={"N1/sms": copies})
     assert Run([], windows, verdict).unexplained() == ["N1/sms"] * unexplained
 
@@ -107,7 +107,7 @@ def test_a_fault_explains_no_more_than_was_in_flight(windows: list[Window], sent
 def test_of_those_on_waking_one_is_explained() -> None:
     """When a frozen actor continues, one repeat is explained.
 
-    More would mean that it sent without checking its claims.
+    More repeats mean that the actor did not check its claims.
     """
     copies = {f"N{n}/sms": [(102.5, "b"), (105.05, "a")] for n in range(3)}
     assert len(Run([], [FREEZE], Verdict(copies=copies)).unexplained()) == 2
@@ -158,9 +158,9 @@ def test_kept_up_is_the_worst_five_seconds_of_the_fault(late_s: dict[int, float]
 
 
 def test_what_was_begun_before_a_fault_is_done_when_its_last_is() -> None:
-    """The figure is the time from the fault to the last delivery of a trigger from before it.
+    """The figure is the time from the fault to the last delivery of an earlier trigger.
 
-    Without such triggers it is None.
+    Without earlier triggers it is None.
     """
     run = run_of([1.0, 2.0, 11.0], [1.1, 12.5, 30.0], fault(10.0))
     assert begun_before_s(run) == 2.5
@@ -206,7 +206,9 @@ def test_what_is_held_is_not_lost_and_hold_knows_no_excuse(changes: dict[str, An
     ],
 )
 def test_an_open_breaker_lets_so_many_probes_through(seconds: float, answers_s: float, most: int) -> None:
-    """With the sandbox's breaker settings, at most so many probes reach a vendor within this time."""
+    """`probes_most` returns how many probes can reach a failing vendor in this time, with the sandbox's breaker
+    settings.
+    """
     assert probes_most(seconds, answers_s) == most
 
 

@@ -6,7 +6,7 @@ from cluster.local.error_line import one_line
 
 
 def test_the_cause_of_what_failed_in_an_actor_of_ray_is_told() -> None:
-    """The line has the [ALERT] of HAProxy, although the error's own text begins with the place in Ray's actor."""
+    """The line has HAProxy's [ALERT] as its cause, although the error's own text begins with lines of Ray."""
     error = RuntimeError("ray::HAProxyManager.ready() (pid=1)\n  File base.py, line 456, in result")
     error.cause = RuntimeError(
         "HAProxy crashed: [NOTICE] version 2.8\n[NOTICE] path\n[ALERT] cannot bind to 0.0.0.0:80\n"

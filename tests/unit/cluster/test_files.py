@@ -121,7 +121,7 @@ def test_an_entry_overrides_nothing(entries: dict[str, Any]) -> None:
 
 
 def test_replicas_ask_for_cores_that_make_ray_add_a_machine(pools: dict[str, Any]) -> None:
-    """Each replica asks for a real part of a core.
+    """Each intake replica asks for at least 0.5 of a core, and each other replica for 0.25.
 
     With 0.01 of a core, Ray would put 200 replicas on a machine with two cores.
     """

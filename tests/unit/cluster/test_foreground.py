@@ -38,8 +38,9 @@ class Events:
 def test_a_foreground_that_nobody_reads_ends_nothing(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If stdout and stderr are broken, showing events and warnings, a reload and `say` raise nothing, so that the
-    service continues.
+    """With broken stdout and stderr, nothing raises: neither events and warnings, nor a reload or `say`.
+
+    So the service continues.
     """
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, Gone(number))

@@ -1,4 +1,4 @@
-"""When the HAProxy wrapper reads the certificate's files, and what it then gives to HAProxy."""
+"""The HAProxy wrapper watches the files of certificate and key, and gives a new pair to HAProxy."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Admin:
 
 
 class Checked:
-    """Stands in for the check process that the wrapper starts. It checks the pair in this process."""
+    """Stands in for the check process that the wrapper starts. Certificate and key are checked in this process."""
 
     def __init__(self, command: list[str], **_: object) -> None:
         assert command[1:4] == ["-I", "-m", "cluster.local.certificate_check"]
@@ -101,9 +101,9 @@ def test_files_that_stay_are_only_looked_at(rig: Rig) -> None:
 
 
 def test_a_new_pair_is_handed_over_once(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
-    """A new pair is sent to HAProxy once, under the known name.
+    """A new certificate with its key is sent to HAProxy once.
 
-    It is also written as the copy for HAProxy's next start.
+    It also replaces the copy that HAProxy reads at its next start.
     """
     rig.renew(SECOND)
     rig.looks(10)
@@ -119,9 +119,9 @@ def test_a_new_pair_is_handed_over_once(rig: Rig, capsys: pytest.CaptureFixture[
 
 
 def test_files_that_still_change_are_not_judged(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
-    """While the files still change, they are not checked.
+    """Files that still change are not checked.
 
-    A renewal writes one file after the other, and between them they do not fit.
+    A renewal writes one after the other, and meanwhile certificate and key do not fit.
     """
     for _ in range(5):
         rig.renew(SECOND, FIRST)
@@ -132,9 +132,9 @@ def test_files_that_still_change_are_not_judged(rig: Rig, capsys: pytest.Capture
 
 
 def test_what_does_not_fit_is_told_once_and_tried_again(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
-    """A pair that does not fit is logged once and checked again every `AGAIN_S` seconds.
+    """A certificate that does not fit its key is logged once and checked again every `AGAIN_S` seconds.
 
-    Meanwhile the old certificate stays in use.
+    The old one stays in use.
     """
     rig.renew(SECOND, FIRST)
     rig.looks(int(3 * AGAIN_S))
@@ -149,7 +149,7 @@ def test_what_does_not_fit_is_told_once_and_tried_again(rig: Rig, capsys: pytest
 
 
 def test_what_haproxy_refuses_does_not_become_the_copy(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
-    """A pair that HAProxy refuses is not written as the copy, because HAProxy would not start with it."""
+    """A certificate that HAProxy refuses does not replace the copy, because HAProxy could not start with it."""
     rig.admin.commit = b"Can't commit!\n"
     rig.renew(SECOND)
     rig.looks(5)
@@ -160,7 +160,7 @@ def test_what_haproxy_refuses_does_not_become_the_copy(rig: Rig, capsys: pytest.
 
 
 def test_a_haproxy_that_is_being_started_again_gets_it_later(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
-    """If HAProxy does not answer, the new pair is sent again later, and no certificate counts as refused."""
+    """If HAProxy does not answer, the new certificate is sent again later, and does not count as refused."""
     rig.admin.away = True
     rig.renew(SECOND)
     rig.looks(10)
@@ -172,7 +172,7 @@ def test_a_haproxy_that_is_being_started_again_gets_it_later(rig: Rig, capsys: p
 
 
 def test_what_intake_is_told_is_said_again_until_it_is_heard(rig: Rig) -> None:
-    """The certificate's state for intake is sent again until HAProxy accepts it."""
+    """HAProxy tells intake the certificate's state. If HAProxy does not answer, the wrapper sends the state again."""
     rig.admin.deaf = True
     rig.renew(SECOND)
     rig.looks(10)
@@ -184,7 +184,7 @@ def test_what_intake_is_told_is_said_again_until_it_is_heard(rig: Rig) -> None:
 
 @pytest.mark.parametrize("mode", [0o620, 0o640, 0o602])
 def test_a_copy_that_others_could_read_or_write_is_not_used(rig: Rig, mode: int) -> None:
-    """If the files do not fit, our own earlier copy is used, unless other users could read or write it."""
+    """If certificate and key do not fit, the earlier copy is used, unless other users could read or write that copy."""
     write(rig.folder / "c.pem", b"")
     assert rig.another().prepare() is None
     os.chmod(rig.edge.copy, mode)
@@ -197,7 +197,7 @@ def test_a_copy_that_others_could_read_or_write_is_not_used(rig: Rig, mode: int)
     [("0.0.0.0", "*:8443"), ("::", ":::8443 v4v6"), ("192.0.2.7", "192.0.2.7:8443"), ("::1", "::1:8443")],
 )
 def test_https_listens_where_others_reach_it(rig: Rig, host: str, place: str) -> None:
-    """The configuration line listens for HTTPS at the given host, and has the minimal TLS version and HTTP/1.1."""
+    """The configuration line listens for HTTPS at the given host, and names the lowest TLS version and HTTP/1.1."""
     line = rig.edge.listener(host)
     assert line.startswith(f"    bind {place} ssl crt {rig.edge.copy} alpn http/1.1 ssl-min-ver TLSv1.2 ciphers ")
 

@@ -1,4 +1,4 @@
-"""`up` listens for HTTPS if it has a certificate, and otherwise warns about a network."""
+"""`up` listens for HTTPS if it has a certificate. Otherwise it warns if it listens on a network."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def test_a_deployment_waits_for_what_it_changed(
 ) -> None:
     """A deployment waits until the changed applications run.
 
-    One that Serve gave up is started again, up to three times in all.
+    An application that Serve gave up is started again, three times in all.
     """
     monkeypatch.setattr(on_cluster.time, "sleep", lambda seconds: None)
     begun: list[set[str]] = []

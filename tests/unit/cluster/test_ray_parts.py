@@ -41,7 +41,7 @@ def test_a_step_that_ray_has_no_more_is_passed_over(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_pinned_ray_gives_the_raylet_both_agents() -> None:
-    """Ray still passes the options in `AGENTS` to the raylet, and the ports in `PORTS` are all that it waits for."""
+    """Ray still passes the options in `AGENTS` to the raylet, and the raylet waits for exactly the ports in `PORTS`."""
     services = pytest.importorskip("ray._private.services")
     source = inspect.getsource(services.start_raylet)
     for option in AGENTS:

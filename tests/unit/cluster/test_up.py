@@ -336,9 +336,9 @@ def test_a_stop_is_said_before_nothing_more_is_accepted(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """After SIGTERM, HAProxy first reports that the service leaves, and is closed after the notice time.
+    """After SIGTERM, HAProxy is told that the service leaves, and after the notice time to refuse all requests.
 
-    Ctrl-C or a second signal closes it at once.
+    After Ctrl-C or a second signal, it is told to refuse at once.
     """
     passed_s = 0.0
 

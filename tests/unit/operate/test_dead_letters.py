@@ -1,4 +1,7 @@
-"""Redriving in bulk: to which vendor, how fast, and when it is refused. Calls are bounded and continue at a cursor."""
+"""A bulk redrive chooses the vendor and the pace, and refuses letters whose vendors are down.
+
+Each call is bounded, and the next one continues at its cursor.
+"""
 
 from __future__ import annotations
 

@@ -119,8 +119,7 @@ CASES = [
 async def test_what_a_receipt_refuses_goes_on_unless_the_word_is_final(
     provider: str, fields: dict[str, str], becomes: str
 ) -> None:
-    """A refusal by a receipt sends the message to the second vendor at once, unless the word is final or proves no
-    refusal.
+    """A refusing receipt sends the message to the second vendor at once, unless its word is final or proves nothing.
 
     A word about our account or a country is also kept as evidence and logged for operators.
     """
@@ -177,9 +176,9 @@ async def test_an_operators_rule_decides_about_a_receipt_too() -> None:
 
 @virtual
 async def test_a_held_message_that_was_refused_for_certain_goes_on() -> None:
-    """A held message goes to the second vendor only after `failed`, which says that nothing was sent.
+    """A held message goes to the second vendor after a receipt with `failed`, which says that nothing was sent.
 
-    After `undelivered` it becomes a dead letter.
+    After `undelivered` it stays held until its deadline, and then becomes a dead letter.
     """
     for fields, state, sent in (
         ({"MessageStatus": "failed", "ErrorCode": "30999"}, "settled", 1),

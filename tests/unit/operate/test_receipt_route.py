@@ -110,8 +110,9 @@ async def test_a_receipt_needs_no_api_key_and_everything_else_does() -> None:
 async def test_what_is_not_to_be_believed_changes_nothing(
     path: str, query_of: str | None, body: bytes, status: int
 ) -> None:
-    """A receipt that is forged, without a token, too large, or of an unknown or receipt-less vendor is refused and
-    changes nothing.
+    """A receipt is refused and changes nothing if it is forged, has no token or is too large.
+
+    The same holds if its vendor is unknown or sends no receipts.
     """
     stage = Stage()
     assert (await stage.call(path, query() if query_of is None else query_of, body))[0] == status

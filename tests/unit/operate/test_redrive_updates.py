@@ -104,7 +104,7 @@ async def test_what_could_not_be_accepted_today_stays_dead(text: str, later: dic
 
 @virtual
 async def test_a_vendor_that_cannot_carry_todays_text_is_left_out() -> None:
-    """A text of three segments leaves out the vendor whose limit is two, as at accept."""
+    """If today's text has three segments, the vendor with a limit of two is left out, as at accept."""
     vendors = {**SETTINGS["vendors"], "a": {"adapter": "twilio", "channel": "sms", "segments_max": 2}}
     world = World(vendors=vendors)
     letter = await world.letter()
@@ -123,9 +123,9 @@ async def test_a_mail_has_no_limit_of_segments() -> None:
 
 @virtual
 async def test_todays_template_is_the_tenants_own_if_there_is_one_now() -> None:
-    """A letter with the common template takes the tenant's own one if it exists now.
+    """A letter accepted with the common template gets the tenant's own template, if there is one now.
 
-    When that is deleted, the common one is used again.
+    When the tenant's template is deleted, the common one is used again.
     """
     world = World()
     letter = await world.letter()
@@ -142,7 +142,7 @@ async def test_todays_template_is_the_tenants_own_if_there_is_one_now() -> None:
 async def test_an_accepted_text_that_the_store_lost_is_not_replaced_unasked() -> None:
     """If the store lost the accepted text and its version number now has another text, the redrive is refused.
 
-    It succeeds only if today's template is asked for.
+    The redrive succeeds only if it asks for today's template.
     """
     world = World()
     letter = await world.letter()

@@ -109,9 +109,9 @@ def test_with_keys_any_host_is_answered(path: Path) -> None:
 
 @pytest.mark.parametrize(("mark", "status"), [("0123456789abcdef", 202), ("fedcba9876543210", 503), ("", 503)])
 def test_what_another_installations_proxy_brings_is_refused(mark: str, status: int) -> None:
-    """A request with another installation's mark gets a 503 and is not stored.
+    """A request from another installation's proxy gets a 503 and is not stored.
 
-    Its proxy may still use a port that is now ours.
+    The port may have belonged to that installation.
     """
 
     @virtual

@@ -120,7 +120,9 @@ def test_json_may_name_its_charset_and_no_other(media: str, status: int) -> None
 
 @pytest.mark.parametrize("name", ["content-type", "content-encoding", "idempotency-key"])
 def test_a_header_that_decides_is_given_once(name: str) -> None:
-    """A request that repeats one of these headers gets a 400, because a proxy may have read the other value."""
+    """A repeated Content-Type, Content-Encoding or Idempotency-Key gets a 400, because a proxy may have read the
+    other value.
+    """
 
     @virtual
     async def ask() -> None:
@@ -277,7 +279,7 @@ def test_a_malformed_quoted_key_is_refused(key: str) -> None:
 
 @virtual
 async def test_another_body_under_a_key_has_its_own_problem_type() -> None:
-    """A known key with another body gets a 409. Its problem type tells a program exactly this."""
+    """A used key with another body gets a 409 with a problem type of its own, by which a program can recognise it."""
     edge, headers = Edge(), {**JSON, "idempotency-key": "k"}
     assert (await edge.call("POST", "/v1/triggers", body(0), headers)).status == 202
     answer = await edge.call("POST", "/v1/triggers", body(1), headers)

@@ -232,7 +232,7 @@ def test_no_history_of_reports_makes_a_total_fall_or_overcount(steps: list[tuple
 
 
 def test_labels_are_of_a_closed_set() -> None:
-    """Metrics have only these label names, all with a limited set of values. None is an id or a recipient."""
+    """The names of all labels are in a fixed list. None of these labels holds an id or a recipient."""
     names = {label for _, _, labels in CATALOGUE.values() for label in labels}
     assert names == {"answer", "channel", "outcome", "reason", "tenant", "to", "vendor"}
 

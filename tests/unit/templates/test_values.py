@@ -64,7 +64,7 @@ def test_a_value_is_printed_plainly(template: str, value: Any, text: str | None)
     ],
 )
 def test_money_and_dates_follow_the_locale(template: str, locale: str | None, text: str) -> None:
-    """Money and dates are printed as the locale has them. An unknown locale gets an unambiguous form."""
+    """Money and dates are printed in the form of the locale. An unknown locale gets a form that nobody misreads."""
     assert text_of(template, {"v": 1234.5, "d": "2030-01-31T09:00:00+01:00"}, locale) == text
 
 
@@ -127,8 +127,9 @@ def test_what_cannot_be_printed_is_named(template: str, data: Any, says: str) ->
     ],
 )
 def test_the_digits_that_were_written_count(template: str, value: Any, text: str) -> None:
-    """Numbers are printed as they were written: a 64-bit id in full, a fraction without binary noise, and halves
-    rounded up in size.
+    """Numbers keep the digits that were written: a 64-bit id is whole, and a fraction has no binary noise.
+
+    A half is rounded up.
     """
     assert text_of(template, {"v": value}) == text
 

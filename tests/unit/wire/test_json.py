@@ -97,7 +97,7 @@ def test_no_body_exhausts_the_parser(body: bytes) -> None:
     ],
 )
 def test_what_python_would_accept_but_we_refuse(body: bytes, rule: str) -> None:
-    """Each of these bodies is refused with status 400 and a sentence that tells the rule."""
+    """A body that breaks one of our JSON rules is refused with status 400, and the error tells the rule."""
     with pytest.raises(CallerError, match=rule) as caught:
         parse_json(body, 16)
     assert caught.value.status == 400

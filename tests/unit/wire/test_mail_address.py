@@ -14,7 +14,7 @@ from dispatcher.wire.mail_address import is_email, with_ascii_domain
     ["ada@example.com", "a.b+c@x.test", "o'brien@mail.example.co.uk", "x@xn--bcher-kva.example", "A_1@EXAMPLE.COM"],
 )
 def test_ordinary_addresses_are_accepted(address: str) -> None:
-    """Addresses made of dot-atoms are accepted."""
+    """An ordinary address is accepted: dot-separated words, an @, and a domain."""
     assert is_email(address)
 
 
@@ -133,6 +133,6 @@ def test_an_international_domain_is_sent_in_a_labels(address: str, sent: str) ->
 def test_what_is_no_international_domain_is_refused(address: str) -> None:
     """An invalid domain is refused, and so is a spelling that would turn into another plain ASCII domain.
 
-    A shop that compares addresses itself would hold those two for different.
+    A shop that compares addresses itself would treat these two spellings as different.
     """
     assert with_ascii_domain(address) is None

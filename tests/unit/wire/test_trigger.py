@@ -150,7 +150,7 @@ def test_a_request_shown_hides_its_addresses() -> None:
 
 
 def test_two_spellings_of_a_domain_are_one_address() -> None:
-    """The request stores the domain in A-labels. So a repeat with the other spelling has the same hash."""
+    """The request stores the domain in A-labels (ASCII form). So a repeat with the other spelling has the same hash."""
     spellings = ("ada@Bücher.example", "ada@xn--bcher-kva.example")
     first, second = (parse_trigger(changed("recipient/email", address), NOW_MS) for address in spellings)
     assert first.recipient is not None
