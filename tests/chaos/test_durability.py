@@ -125,10 +125,10 @@ def test_a_power_cut_amid_deliveries_leaves_what_was_sent_marked(bench: Bench, p
 
 
 def test_the_power_cut_is_one(server: RedisServer) -> None:
-    """With `appendfsync everysec` a power cut loses acknowledged triggers, which shows that the tests above can
+    """With `appendfsync everysec` a power cut loses acknowledged triggers, which shows that the other tests can
     fail.
 
-    A cut just after a sync loses nothing. So one of several cuts has to lose something.
+    A cut just after a sync loses nothing. So the test makes several cuts, and one of them must lose triggers.
     """
     if not can_tell(server.folder):
         pytest.skip("this kernel or file system does not say which pages are on disk")

@@ -227,7 +227,7 @@ class Rig:
     )
 
     def deploy(self, *more: str) -> str:
-        """Deploy as the documents say, and wait until everything works."""
+        """Deploy as the documents say, and wait until every vendor has an actor. Return what `deploy` printed."""
         self.write_config()
         self.make_key()
         done = self.dispatcher(*self.DEPLOY, *more)

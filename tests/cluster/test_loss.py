@@ -23,9 +23,9 @@ def kept(found: Measured, repeats_max: int) -> None:
 
 @pytest.mark.parametrize("policy", ["resend", "hold"])
 def test_a_worker_powered_off(cluster: Rig, policy: str) -> None:
-    """A worker is powered off.
+    """One of the two workers is powered off.
 
-    The other one continues within seconds, and the first gets replicas again after its restart.
+    The other continues within seconds, and the first gets replicas again after its restart.
     """
     cluster.until(lambda: faults.spread(cluster), 90, "spread at the start")
     found = faults.worker_off(cluster, policy)

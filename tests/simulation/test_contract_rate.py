@@ -129,11 +129,12 @@ class Steady(World):
         self.judged_s = self.loop.time()
 
     async def _kill_one(self) -> None:
-        """Kill one actor and count the calls until it is declared dead.
+        """Kill one actor, and count the calls until it is declared dead.
 
-        The others must use their own shares and no more.
+        Until then, the other actors may use only their own shares.
 
-        A tenth less is allowed, because the successor may begin before that. Shares then shrink before they grow.
+        The count may be a tenth lower, because the successor may begin in this time. Then shares shrink before they
+        grow.
         """
         slot, killed_s = self.dice.choice(self.slots), self.loop.time()
         names, others = set(slot.actor.names), len(self.slots) - 1

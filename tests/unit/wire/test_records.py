@@ -1,4 +1,4 @@
-"""The stored forms of values that are encoded before they are stored."""
+"""Some values are encoded before they are stored in a record. The tests check these encoded forms."""
 
 from __future__ import annotations
 
