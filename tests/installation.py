@@ -1,4 +1,4 @@
-"""One running installation that the serve and chaos tests share. Each test leaves it whole."""
+"""One running service that the serve and chaos tests share. Each test leaves it in working order."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Installation:
             self._service = Service(short_folder("nd-test-") / "state")
             try:
                 self._service.start()
-            except DispatcherError:  # the next test that asks tries again, and fails by itself alone
+            except DispatcherError:  # the next test that needs a service tries again
                 self._service.stop()
                 self._service.clean_up()
                 shutil.rmtree(self._service.state.path.parent, ignore_errors=True)
@@ -32,8 +32,9 @@ class Installation:
         return self._service
 
     def end(self) -> None:
-        """Stop the service and check that it left no process. The next test that asks for a service starts a new
-        one.
+        """Stop the service and check that it left no process.
+
+        The next test that asks for a service starts a new one.
         """
         found, self._service = self._service, None
         if found is None:

@@ -28,7 +28,7 @@ Key: TypeAlias = "ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | x25519.X25519
 
 @dataclass(frozen=True)
 class KeyPair:
-    """A certificate, its key, and the certificate in PEM."""
+    """A certificate and its key, with their PEM forms."""
 
     certificate: x509.Certificate
     key: Key
@@ -59,9 +59,9 @@ def issue(
     hosts: tuple[str, ...] = ("localhost",),
     key: Key | None = None,
 ) -> KeyPair:
-    """Make a certificate that is valid from `days[0]` to `days[1]`, counted from now.
+    """Make a certificate that is valid from `days[0]` to `days[1]`, in days from now.
 
-    Without `issuer` it signs itself.
+    `issuer` signs it. Without `issuer` the certificate is signed by its own key.
     """
     key = key or ec.generate_private_key(ec.SECP256R1())
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -92,7 +92,10 @@ def issue(
 
 
 def write(path: Path, *parts: bytes) -> Path:
-    """Write a file that only its owner may read, in one step, as a renewing program does."""
+    """Write a file that only its owner may read.
+
+    The file appears in one step, as a program that renews certificates does it.
+    """
     draft = path.with_name(path.name + ".draft")
     draft.write_bytes(b"".join(parts))
     draft.chmod(0o600)

@@ -1,8 +1,8 @@
 """Ends everything that a test run started, even if a worker of the run died and could not clean up.
 
-The first process of a run makes a folder for the run. Every process that a test starts carries the folder's path in its
-environment. Redis overwrites its own environment. So it is found by its working directory, which a test makes with
-`short_folder`.
+The first process of a run makes a folder for the run. Every process that a test starts carries the folder's path in
+its environment. A Redis server overwrites its environment, so it is found by its working directory instead. A test
+makes that directory with `short_folder`.
 """
 
 from __future__ import annotations

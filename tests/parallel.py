@@ -1,8 +1,9 @@
-"""`make test` runs in several pytest workers: which tests share one, and in which order tests are given out.
+"""Decides which pytest workers of `make test` run which tests, and in which order.
 
-Tests whose assertions hold times come first. Those that only compute use what the others leave of the cores: the last
-worker runs them from the beginning, and the other workers when nothing else is left. A worker that has come to them
-never returns to the first kind, for it stays at a low priority.
+Tests that check durations come first. Tests that only compute use the cores that are left: the last worker runs them
+from the beginning, and the other workers run them when nothing else is left. A worker that has begun with them runs
+no
+other tests any more, because it stays at a low priority.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ ON_THE_SERVICE = {
     "tests/serve/test_http.py": "lives",
     "tests/serve/test_procedures.py": "lives",
 }
-"""File: group. A group runs in one worker on one service: starting Ray takes longer than most tests on it."""
+"""The group of each file. A group runs in one worker on one service, because starting Ray takes long."""
 COMPUTE = ("unit", "simulation")
-"""The last worker begins at the end of the order: with the simulation, whose tests are the longest."""
+"""The folders whose tests only compute. The last worker begins with the simulation, whose tests are the longest."""
 ORDER = ("contract", "processes", "chaos", "", *COMPUTE)
-"""Chaos waits until Ray has started, which takes both cores. The empty name stands for every other folder."""
+"""The order of the folders. Chaos tests come late, because Ray's start uses both cores. "" is every other folder."""
 NICENESS = 10
 SESSION_NICENESS = 5
-"""Each worker that computes has a third of a session's ordinary weight, so that it starves on no busy machine."""
+"""A computing worker has a third of a session's ordinary weight. So it still gets CPU time on a busy machine."""
 
 MIXED = pytest.StashKey[bool]()
-"""True in the workers of a run that has both kinds: only there does anybody have to give way."""
+"""True in the workers of a run that has both kinds of tests. Only there a computing test lowers its priority."""
 
 
 def file(nodeid: str) -> str:
@@ -44,12 +45,16 @@ def folder(nodeid: str) -> str:
 
 
 def computes(name: str) -> bool:
-    """Return True for the id of a test that only computes; the name of a group is no such id."""
+    """Return True if `name` is the id of a test that only computes. The name of a group is not such an id."""
     return "/" in name and folder(name) in COMPUTE
 
 
 def rank(item: pytest.Item) -> tuple[bool, int, bool]:
-    """The service first, since its groups take longest; within a folder the other Ray after what is short."""
+    """Return the sort key of a test.
+
+    Tests on the shared service come first, since they take longest, and test_deploy.py comes last in its
+    folder.
+    """
     name = file(item.nodeid)
     place = folder(name) if folder(name) in ORDER else ""
     return name not in ON_THE_SERVICE, ORDER.index(place), name.endswith("test_deploy.py")
@@ -57,7 +62,7 @@ def rank(item: pytest.Item) -> tuple[bool, int, bool]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """Give out single tests and the groups above.
+    """Return a scheduler that gives out single tests and the groups of `ON_THE_SERVICE`.
 
     xdist's own `loadgroup` puts a group's name into the test's id, which pytest 9.2 ignores (pytest-xdist #1386).
     """
@@ -66,7 +71,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     class Groups(LoadScopeScheduling):
         def __init__(self, config: pytest.Config, log: Any) -> None:
             super().__init__(config, log)
-            self._low: set[Any] = set()  # the workers that have come to what computes
+            self._low: set[Any] = set()  # the workers that have begun with the computing tests
 
         def _split_scope(self, nodeid: str) -> str:
             return ON_THE_SERVICE.get(file(nodeid), nodeid)
@@ -87,7 +92,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
             super()._reschedule(node)
 
         def mark_test_complete(self, node: Any, item_index: int, duration: float = 0) -> None:
-            """Forget what is done: xdist counts all that a worker was ever given after each of its tests."""
+            """Note that a test is done, and forget a group whose tests are all done. xdist would count through all
+            of them after each test.
+            """
             nodeid = self.registered_collections[node][item_index]
             scope, given = self._split_scope(nodeid), self.assigned_work[node]
             given[scope][nodeid] = True
@@ -113,7 +120,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def give_way() -> None:
-    """Lower this process for good. Linux may weigh sessions before processes, so that it gets one of its own."""
+    """Lower the priority of this process for good.
+
+    It gets a session of its own, because Linux may weigh sessions before processes.
+    """
     with contextlib.suppress(OSError):
         os.setsid()
         Path("/proc/self/autogroup").write_text(str(SESSION_NICENESS))

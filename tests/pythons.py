@@ -2,7 +2,7 @@
 
     python -m tests.pythons [FILE OR FOLDER OF TESTS ...]
 
-The promise is the list of versions in pyproject.toml. The version that runs this module is left out, because `make
+The promised versions are the list in pyproject.toml. The version that runs this module is left out, because `make
 test` uses it. A version of `UNPROMISED` is run if it is found, and its failures are shown without failing the run.
 Interpreters are looked for on PATH, in pyenv's folders and in uv's. Only the packages of requirements-dev.lock are
 downloaded.
@@ -27,12 +27,12 @@ FOLDER = ROOT / "build" / "pythons"
 UNPROMISED = ("3.14",)
 QUERY = "import platform, sys; print(platform.python_implementation(), '%d.%d' % sys.version_info[:2])"
 RUN_S_MAX = 3600.0
-"""In CI they run beside all the rest, at a low priority."""
+"""The most seconds for the tests of one version. In CI they run beside everything else, at a low priority."""
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How the tests of one version ended. Exit code 0 means success. `words` is the text for the reader."""
+    """The result of one version's tests. Exit code 0 means success. `words` is the text for the reader."""
 
     version: str
     code: int
@@ -45,7 +45,9 @@ def promised(pyproject: str) -> list[str]:
 
 
 def places(version: str, home: Path) -> Iterator[Path]:
-    """Yield every file that may be this version's interpreter, the most explicit place first."""
+    """Yield every file that may be this version's interpreter: first on PATH, then in pyenv's folders, then in
+    uv's.
+    """
     on_path = shutil.which(f"python{version}")
     if on_path:
         yield Path(on_path)
@@ -71,8 +73,9 @@ def first_that_runs(version: str, candidates: Iterable[Path]) -> Path | None:
 
 
 def ready(version: str, interpreter: Path) -> Path:
-    """Return the interpreter of an environment with the locked packages. Raises CalledProcessError if it cannot
-    be made.
+    """Make an environment with the locked packages, and return its interpreter.
+
+    Raises CalledProcessError if the environment cannot be made.
     """
     environment = FOLDER / version
     python, mark = environment / "bin" / "python", environment / ".ready"

@@ -1,4 +1,7 @@
-"""Redis servers with replicas and sentinels for a test. Each is a process of its own, ended by its id."""
+"""Redis servers with replicas and sentinels for a test.
+
+Each is a process of its own, and the test ends it by its id.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ def until(condition: Callable[[], object], what: str = "") -> None:
 
 
 class Process:
-    """A server or a sentinel in a folder of its own."""
+    """A Redis server or a sentinel as a process in a folder of its own."""
 
     def __init__(self, folder: Path, words: list[str], options: dict[str, Any], port: int) -> None:
         self.folder, self._words, self._options = folder, words, options
@@ -75,7 +78,7 @@ class Process:
         shutil.rmtree(self.folder)
 
     def follow(self, primary: Process) -> None:
-        """Start it again, with an empty disk if it lost its own, as a replica of `primary`."""
+        """Start the process again as a replica of `primary`. Its disk is empty if `lose_disk` was called before."""
         self._words += ["--replicaof", "127.0.0.1", str(primary.port)]
         self.start()
 
@@ -170,7 +173,7 @@ class Fleet:
         return f"redis+sentinel://{self.hosts}/{SERVICE}"
 
     def primary(self) -> Process:
-        """Return the server that the first sentinel names and that takes writes."""
+        """Return the server that the first sentinel names as the primary."""
         port = int(self.sentinels[0].ask.sentinel_master(SERVICE)["port"])
         (found,) = [server for server in self.servers if server.port == port]
         return found

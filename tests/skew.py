@@ -11,7 +11,7 @@ import redis.asyncio
 from dispatcher.adapters.redis.script_calls import Script
 
 SKEW = "{nd:0}:skew"
-"""The key of the number of seconds by which the store's clock is wrong, for processes that are skewed."""
+"""The Redis key with the number of seconds by which skewed processes see the store's clock wrong."""
 
 _PROLOGUE = (
     "local function store_time() local t = redis.call('TIME')"
@@ -20,7 +20,7 @@ _PROLOGUE = (
 
 
 def skewed(honest: Callable[[str], Script]) -> Callable[[str], Script]:
-    """Return a function that loads scripts like `honest`. Its scripts read the store's time with the skew."""
+    """Return a function that loads scripts as `honest` does. The scripts read the store's time with the skew added."""
 
     def script(name: str) -> Script:
         body = _PROLOGUE + honest(name).body.replace("redis.call('TIME')", "store_time()")

@@ -1,4 +1,4 @@
-"""The Redis user with the fewest rights, as cluster/files/redis.acl defines it."""
+"""The Redis user with the fewest rights that the dispatcher works with, as cluster/files/redis.acl defines it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ An older server refuses rules for commands that it does not know. Durability on 
 
 
 class SmallestUser:
-    """The user that the one line of the file defines."""
+    """The Redis user that the single line of cluster/files/redis.acl defines."""
 
     def __init__(self) -> None:
         word, self.name, *self._rules = (resources.files("cluster") / "files" / "redis.acl").read_text().split()
         assert word == "user"
 
     def rules(self, password: str, server_version: str) -> list[str]:
-        """Return the rules that a server of this version of Redis knows."""
+        """Return the user's rules that a server of this version of Redis knows, with `password` filled in."""
         older = tuple(int(part) for part in server_version.split(".")[:2]) < (7, 2)
         return [rule.replace("PASSWORD", password) for rule in self._rules if not (older and rule in SINCE_7_2)]
 

@@ -2,8 +2,8 @@
 
     python -m tests.version_before COMMIT
 
-makes the archive again from another commit. It holds that commit's code, and `tests/contract/peer.py` as it is now.
-tests/data/version_before.md explains more.
+This command makes the archive again from another commit. The archive has that commit's code, and
+`tests/contract/peer.py` as it is now. tests/data/version_before.md explains more.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PEER = "tests/contract/peer.py"
 
 
 def unpack(folder: Path) -> Path:
-    """Unpack the archive below `folder`. Return the folder of its code, for PYTHONPATH."""
+    """Unpack the archive into `folder`. Return the folder of its code, for use in PYTHONPATH."""
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(folder, filter="data") if hasattr(tarfile, "data_filter") else archive.extractall(folder)
     return folder / "version_before"

@@ -1,4 +1,4 @@
-"""Virtual time: an event loop in which an hour takes no time, and the same program always runs in the same way."""
+"""Virtual time: an event loop in which an hour takes no time, and each run of a program takes the same steps."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
     python -m tests.wheel
 
 The environment gets requirements.lock and the wheel, and nothing else: no development tool and no file of this
-repository. Every command is asked for its `--help`, and the demo runs once. Needs the package index.
+repository. Every command is asked for its `--help`, and the demo runs once. The run needs the package index.
 """
 
 from __future__ import annotations
@@ -68,17 +68,13 @@ def normal(name: str) -> str:
 
 
 def commands(shown: str) -> list[str]:
-    """Return the commands that the text of a `--help` lists. Return none for a command that has no commands below
-    it.
-    """
+    """Return the commands that the text of a `--help` lists. The list is empty for a command without subcommands."""
     _, _, listed = shown.partition("\nCommands:\n")
     return re.findall(r"^  (\S+)", listed, re.MULTILINE)
 
 
 def installed(folder: Path, wheel: Path) -> Path:
-    """Make an environment with the runtime's locked packages and the wheel. Return the path of its program
-    `dispatcher`.
-    """
+    """Make an environment with the locked packages and the wheel. Return the path of its program `dispatcher`."""
     environment = folder / "environment"
     python = environment / "bin" / "python"
     _run([sys.executable, "-m", "venv", "--without-pip", environment], folder)
@@ -99,8 +95,9 @@ def helps(python: Path, folder: Path) -> list[str]:
 
 
 def _run(words: list[object], folder: Path) -> str:
-    """Run a command in `folder` without access to this checkout. Raises CalledProcessError for an exit code other
-    than 0.
+    """Run a command in `folder` without access to this checkout.
+
+    Raises CalledProcessError for an exit code other than 0.
     """
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""An intake with its loop running, on a slow store."""
+"""An intake with its loop running, on a slow store, for the tests of the accept path."""
 
 from __future__ import annotations
 
@@ -36,8 +36,10 @@ def body(n: int = 0, **changes: Any) -> dict[str, Any]:
 
 
 class SlowStore(MemoryStore):
-    """A slow store. It notes the size of each round trip (triggers, notifications), and the order of what it was
-    given.
+    """A memory store that takes `duration_s` for each accept.
+
+    It records how many triggers (`trips`) and notifications (`sizes`) each round trip had, and the ids in their order
+    (`stored`).
     """
 
     duration_s = 0.01
@@ -60,7 +62,7 @@ class SlowStore(MemoryStore):
 
 
 class Desk:
-    """An intake with its loop running."""
+    """An intake with its loop running on a SlowStore, and a way to post triggers to it."""
 
     def __init__(self, **settings: Any) -> None:
         self.stage = Stage()

@@ -1,4 +1,4 @@
-"""Makes one notification, whose fields a test may change."""
+"""Makes one notification for the unit tests. A test may change any field."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ BREAKER = BreakerConfig(window_size=10, min_calls=5, consecutive_failures=5, ope
 
 
 class Actor:
-    """Runs what a vendor actor runs: courier, maintenance, beats, reports, and each new plan."""
+    """Runs what a vendor actor runs: courier, maintenance, beats, reports and following the plan."""
 
     def __init__(self, play: Play, vendor: ScriptedVendor) -> None:
         self.play, self.vendor = play, vendor
@@ -43,7 +43,7 @@ class Actor:
         return self
 
     def kill(self) -> None:
-        """Die like a process that gets SIGKILL. Nothing is finished, settled or published after that."""
+        """Cancel everything, as SIGKILL ends a process. Nothing is finished, settled or published after that."""
         for task in (*self.tasks, *self.courier._calls):
             task.cancel()
 
@@ -96,7 +96,7 @@ class Play:
         return ids
 
     def accepted_by(self) -> Counter[str]:
-        """Return how often each notification was accepted by a vendor, by the attempts in its history."""
+        """Return how many accepted attempts each notification has in its history."""
         records = self.stage.cell.records.values()
         return Counter(
             f"{record.trigger.id}.{i}"
@@ -111,7 +111,7 @@ class Play:
 
 
 async def outage() -> None:
-    """Post fifty triggers while the first vendor fails and then recovers."""
+    """Post triggers while vendor a fails and then recovers. Check that each is accepted by a vendor exactly once."""
     play = Play()
     await play.start()
     ids = await play.post(10)
@@ -123,7 +123,7 @@ async def outage() -> None:
     assert play.supervisor.plan.vendors["b"].drains == ("b", "a")
     play.a.then = None
     count = 50
-    while play.supervisor.plan.vendors["a"].state != "closed":  # its probes are messages like any other
+    while play.supervisor.plan.vendors["a"].state != "closed":  # its probes are ordinary messages
         count += 10
         assert count < 2000, "it never closed"
         await play.post(count)

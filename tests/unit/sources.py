@@ -14,7 +14,7 @@ FILES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py")
 
 @functools.cache
 def imports(path: Path) -> tuple[str, ...]:
-    """Return every module a file imports, also inside functions, by its full name. Each file is parsed once."""
+    """Return the full name of every module that a file imports, also inside functions. Each file is parsed once."""
     return tuple(_imports(path))
 
 

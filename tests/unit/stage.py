@@ -1,4 +1,4 @@
-"""Objects for the unit tests: scripted vendors, a store that can be away, whole couriers."""
+"""Objects for the unit tests: scripted vendors, a store that can fail, and whole couriers."""
 
 from __future__ import annotations
 
@@ -32,8 +32,10 @@ from tests.virtual import VirtualClock
 
 
 class ScriptedVendor:
-    """Answers each call with the next of the given outcomes, and after the last with `then`. It notes what it was
-    sent.
+    """A vendor that answers each call with the next of the given outcomes, and after the last with `then` or an
+    acceptance.
+
+    It records each message and the time of each call. An outcome that is an exception is raised.
     """
 
     channel = "sms"
@@ -92,7 +94,7 @@ class FaultyStore:
 
 
 class Stage:
-    """A cell with couriers on it. It must be made inside a virtual run."""
+    """A memory cell with couriers on it. It must be created inside a virtual event loop."""
 
     def __init__(self) -> None:
         self.clock = VirtualClock()
@@ -178,7 +180,9 @@ class Stage:
 def plan_of(epoch: int = 1, **states: str) -> Plan:
     """Return a plan with these states of the vendors.
 
-    Each healthy vendor drains its own mailbox, and the first healthy vendor also drains those of all others.
+    Each healthy or recovering vendor drains its own mailbox. The first healthy vendor also drains the mailboxes of
+    all
+    vendors that are not healthy.
     """
     healthy = [name for name, state in states.items() if state == "closed"]
     drains = {name: [name] if state != "open" else [] for name, state in states.items()}

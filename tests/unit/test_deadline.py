@@ -1,4 +1,6 @@
-"""A deadline that passed is told from a TimeoutError of somebody else, on every CPython that we promise."""
+"""A passed deadline can be distinguished from a TimeoutError that the code inside raised, on every promised
+CPython.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from tests.virtual import virtual
 
 @virtual
 async def test_a_block_that_outlasts_its_deadline_is_ended() -> None:
-    """The block ends with asyncio's TimeoutError at the deadline, which has expired."""
+    """A block that runs longer than its deadline ends with asyncio's TimeoutError, and `expired` returns True."""
     began_s = asyncio.get_running_loop().time()
     deadline = timeout(2.0)
     with pytest.raises(asyncio.TimeoutError):
@@ -24,7 +26,7 @@ async def test_a_block_that_outlasts_its_deadline_is_ended() -> None:
 
 @pytest.mark.parametrize("error", [TimeoutError, asyncio.TimeoutError, ValueError])
 def test_an_error_of_the_block_is_not_its_deadline(error: type[Exception]) -> None:
-    """Whatever the block raises in time comes out of it as it is, and the deadline has not expired."""
+    """An error that a block raises before its deadline comes out unchanged, and `expired` returns False."""
 
     @virtual
     async def scene() -> None:
@@ -40,7 +42,7 @@ def test_an_error_of_the_block_is_not_its_deadline(error: type[Exception]) -> No
 
 @virtual
 async def test_a_block_that_ends_in_time_leaves_nothing_behind() -> None:
-    """After the block its deadline passes without a trace."""
+    """If a block ends in time, nothing happens when its deadline passes later."""
     async with timeout(2.0) as deadline:
         await asyncio.sleep(1.0)
     await asyncio.sleep(5.0)

@@ -1,7 +1,7 @@
-"""One word has one meaning: a name may hold a word of the glossary only where the code means what the glossary says.
+"""A name in the code may contain a word of the glossary only where the code means what the glossary says.
 
-Seven words had up to seven meanings each, and a newcomer could not know which was meant. Prose is not checked here:
-a sentence tells by itself which sense it uses, a name does not.
+Seven words had up to seven meanings each, and a newcomer could not know which was meant. Prose is not checked here,
+because a sentence shows which meaning it uses and a name does not.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ WHERE: Mapping[str, tuple[str, ...]] = {
         "dispatcher/ports/store.py",
     ),
 }
-"""The files and folders whose names mean the glossary's word. Another meaning there is a reader's to find."""
+"""The files and folders in which a name may contain the word. Inside them only a reader can find another meaning."""
 
 EXEMPT = {
     ("dispatcher/core/life/notification.py", "took_ms"): "a field of the stored attempt and of the interface",
@@ -83,7 +83,9 @@ EXEMPT = {
 
 
 def _strangers(name: str, source: str) -> Iterator[str]:
-    """Yield the names of a file that hold a word of the glossary where it has another meaning."""
+    """Yield the names in a file that contain a word of the glossary although the file is not listed in `WHERE` for
+    it.
+    """
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type != tokenize.NAME or (name, token.string) in EXEMPT:
             continue
@@ -102,20 +104,20 @@ def _glossary() -> dict[str, tuple[str, str]]:
 
 @pytest.mark.parametrize("tree", TREES)
 def test_a_word_of_the_glossary_has_its_meaning_only(tree: str) -> None:
-    """A duration is no take, a mailbox without a drainer is not held, and a permit that ends is not settled."""
+    """In each source tree, words of the glossary occur in names only in the files that `WHERE` lists for them."""
     files = sorted((ROOT / tree).rglob("*.py"))
     assert [line for f in files for line in _strangers(str(f.relative_to(ROOT)), f.read_text())] == []
 
 
 def test_one_class_is_called_state() -> None:
-    """`State` is where a notification is in its life. A directory or a parser says what it is the state of."""
+    """Exactly one class is called `State`: where a notification is in its life. Any other class has a longer name."""
     files = [f for tree in TREES for f in sorted((ROOT / tree).rglob("*.py"))]
     found = [str(f.relative_to(ROOT)) for f in files if re.search(r"^class State\b", f.read_text(), re.MULTILINE)]
     assert found == ["dispatcher/core/life/notification.py"]
 
 
 def test_the_glossary_names_each_of_them_and_where_it_lives() -> None:
-    """A word that the code may use in one sense only is explained, and its file exists."""
+    """Every word that this file checks is in the glossary, and each file that the glossary names exists."""
     glossary = _glossary()
     assert {*FORMS, "state"} <= set(glossary)
     assert [where for _, where in glossary.values() if not (ROOT / where).is_file()] == []
@@ -134,12 +136,14 @@ def test_the_glossary_names_each_of_them_and_where_it_lives() -> None:
     ],
 )
 def test_the_check_reads_names(source: str, found: int) -> None:
-    """A word inside another, in a text or in a comment is no name."""
+    """The check finds words in names, and not inside longer words, texts or comments."""
     assert len(list(_strangers("cluster/deploy.py", source + "\n"))) == found
 
 
 def test_each_place_and_each_exemption_is_needed() -> None:
-    """A place that no name needs any more would hide the next one with another meaning."""
+    """Each place in `WHERE` and each exemption is still used, so that an unused entry cannot hide a later wrong
+    name.
+    """
     for word, places in WHERE.items():
         for place in places:
             path = ROOT / place

@@ -1,4 +1,4 @@
-"""Imports point one way: cluster → serve_app → actors → dispatcher, and inside it adapters → ports → core."""
+"""Imports point one way: cluster → serve_app → actors → dispatcher, and inside dispatcher adapters → ports → core."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ def file(request: pytest.FixtureRequest) -> Path:
 
 
 def test_no_layer_imports_one_above(file: Path) -> None:
-    """No layer imports one above it, so a change in the command line cannot break the core."""
+    """No layer imports a layer above it, so a change in the command line cannot break the core."""
     layer = LAYERS.index(file.relative_to(ROOT).parts[0])
     above = [name for name in imports(file) if below(name, *LAYERS[layer + 1 :], "benchmarks", "tests")]
     assert above == []
 
 
 def test_only_serve_app_and_cluster_know_ray(file: Path) -> None:
-    """Everything else runs and is tested without it."""
+    """Only `serve_app` and `cluster` import Ray. Everything else runs and is tested without it."""
     if file.relative_to(ROOT).parts[0] not in ("serve_app", "cluster"):
         assert [name for name in imports(file) if below(name, "ray")] == []
 
 
 def test_the_core_is_pure(file: Path) -> None:
-    """It imports the standard library, itself and the errors; no clock, no dice, no IO."""
+    """The core imports the standard library, itself and the errors, and no module for clocks, randomness or IO."""
     if not below(module(file), "dispatcher.core"):
         return
     for name in imports(file):
@@ -43,7 +43,9 @@ def test_the_core_is_pure(file: Path) -> None:
 
 
 def test_ports_know_no_adapter(file: Path) -> None:
-    """adapters → ports → core; the loops know ports, never Redis. Settings read the providers' records, alone."""
+    """Outside the adapters, no module of `dispatcher` imports an adapter or redis, except that settings read the
+    providers' records. Ports import only the core, errors and ports.
+    """
     name = module(file)
     if below(name, "dispatcher") and not below(name, "dispatcher.adapters", "dispatcher.core"):
         known = [found for found in imports(file) if below(found, "dispatcher.adapters", "redis")]
@@ -57,7 +59,9 @@ def test_ports_know_no_adapter(file: Path) -> None:
 
 
 def test_adapters_know_no_loop(file: Path) -> None:
-    """An adapter carries out; it imports values, ports, wire formats and errors, and no other kind of adapter."""
+    """An adapter imports values, ports, wire formats, templates and errors, but no loop and no other kind of
+    adapter.
+    """
     name = module(file)
     if not below(name, "dispatcher.adapters"):
         return

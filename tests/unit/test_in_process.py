@@ -1,4 +1,7 @@
-"""The whole dispatcher in one process, on memory, in virtual time: through outages and deaths, nothing is lost."""
+"""The whole dispatcher in one process, on the memory store and in virtual time.
+
+Nothing is lost through outages and deaths.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,13 @@ from tests.virtual import run_virtual, until, virtual
 
 
 def test_an_outage_loses_nothing() -> None:
-    """Each trigger is delivered once: by the fallback while its vendor fails, by the vendor once it is back."""
+    """Each trigger is delivered once, by vendor b while vendor a fails and by vendor a after it recovered."""
     run_virtual(outage())
 
 
 @virtual
 async def test_a_killed_actors_work_is_done_by_the_next() -> None:
-    """Declared dead after its silence, its claims are taken by its vendor's new actor and sent."""
+    """When an actor is killed and declared dead, the vendor's new actor takes its 20 claims and sends them."""
     play = Play()
     await play.start()
     play.a.duration_s = 30.0
@@ -38,7 +41,9 @@ async def test_a_killed_actors_work_is_done_by_the_next() -> None:
 
 @virtual
 async def test_a_vendor_whose_only_actor_died_is_covered_by_its_fallback() -> None:
-    """Nobody restarts it, and within 4 s what it had claimed and what comes now goes through the other."""
+    """If the only actor of a vendor dies and is not restarted, the other vendor sends its claims within 4 s, and
+    new work too.
+    """
     play = Play()
     await play.start()
     play.a.duration_s = 30.0
@@ -54,7 +59,7 @@ async def test_a_vendor_whose_only_actor_died_is_covered_by_its_fallback() -> No
 
 @virtual
 async def test_a_killed_actors_started_holds_are_not_repeated() -> None:
-    """Under `hold`, what had begun is held, never sent a second time."""
+    """Under `hold`, messages whose calls had begun when their actor was killed are held and never sent again."""
     play = Play()
     await play.start()
     play.a.duration_s = 30.0
@@ -69,7 +74,9 @@ async def test_a_killed_actors_started_holds_are_not_repeated() -> None:
 
 @virtual
 async def test_a_hiccup_while_the_fallback_is_down_is_soon_over() -> None:
-    """A message that failed once on the healthy vendor does not wait for the return of the one that is down."""
+    """A message that failed once at the healthy vendor is sent within 20 s, and does not wait for the vendor that
+    is down.
+    """
     play = Play()
     await play.start()
     play.b.then = Outcome.failed("http_503")
@@ -82,7 +89,10 @@ async def test_a_hiccup_while_the_fallback_is_down_is_soon_over() -> None:
 
 @virtual
 async def test_both_down_holds_and_then_delivers() -> None:
-    """With no vendor left everything waits, in bounded tries, and goes out when one is back."""
+    """While both vendors are down, messages wait.
+
+    When one is back, most are delivered once, and the rest are dead letters with used-up attempts.
+    """
     play = Play()
     await play.start()
     play.a.then = play.b.then = Outcome.failed("http_503")
@@ -101,7 +111,10 @@ async def test_both_down_holds_and_then_delivers() -> None:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_random_faults_lose_nothing(seed: int) -> None:
-    """Failures, unknowns, kills: every accepted trigger ends, and a repeat follows only an unknown or a kill."""
+    """Under random failures, unknown outcomes and kills, every accepted trigger ends.
+
+    A message is repeated only after an unknown outcome or a kill.
+    """
 
     async def scene() -> None:
         dice, play = random.Random(seed), Play()

@@ -1,4 +1,4 @@
-"""The guard of this folder: what is no unit test fails here."""
+"""The guard of the folder `tests/unit`: a test that starts a process or a server, or opens Redis, fails."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ import redis
     ],
 )
 def test_a_unit_test_reaches_nothing_outside(step: Callable[[], object]) -> None:
-    """The error says that such a test belongs elsewhere."""
+    """Each way to start a process or a server or to open Redis raises AssertionError with the text "a unit test
+    may not".
+    """
     with pytest.raises(AssertionError, match="a unit test may not"):
         step()
 

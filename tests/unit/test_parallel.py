@@ -1,4 +1,4 @@
-"""The workers of `make test`: who gets which test, and in which order."""
+"""The workers of `make test`: which worker gets which test, and in which order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIMULATES = [f"tests/simulation/test_b.py::test_{n}" for n in range(4)]
 
 
 class Worker:
-    """Runs what it was given, one test after the other."""
+    """A fake pytest worker that runs its tests one after the other."""
 
     def __init__(self, tests: list[str]) -> None:
         self.tests, self.given, self.ran = tests, list[int](), list[str]()
@@ -32,7 +32,7 @@ class Worker:
 
 
 def play(workers: int, tests: list[str]) -> list[list[str]]:
-    """Return the tests that each worker ran when every test takes the same time."""
+    """Return the tests that each worker runs if every test takes the same time."""
     config: Any = SimpleNamespace(
         option=SimpleNamespace(loadscopereorder=True, debug=False), getvalue=lambda name: ["popen"] * workers
     )
@@ -53,7 +53,10 @@ def play(workers: int, tests: list[str]) -> list[list[str]]:
 
 
 def test_the_last_worker_computes_from_the_beginning() -> None:
-    """It begins with the simulation; the others come to what computes when nothing else is left."""
+    """The last worker runs only computing tests and begins with the simulation.
+
+    The other workers run computing tests only when nothing else is left.
+    """
     ran = play(4, KILLS + LIVES + WAITS + COMPUTES + SIMULATES)
     assert sorted(chain.from_iterable(ran)) == sorted(KILLS + LIVES + WAITS + COMPUTES + SIMULATES)
     assert ran[3][:4] == SIMULATES[::-1]
@@ -64,14 +67,17 @@ def test_the_last_worker_computes_from_the_beginning() -> None:
 
 
 def test_a_group_stays_in_one_worker() -> None:
-    """A service is started for each worker that asks for it."""
+    """All tests of a group run in one worker, because each worker that needs a service would start one."""
     ran = play(4, KILLS + LIVES + WAITS + COMPUTES)
     assert next(one for one in ran if set(one) & set(KILLS))[:3] == KILLS
     assert sum(bool(set(one) & set(LIVES)) for one in ran) == 1
 
 
 def test_without_what_computes_the_last_worker_is_one_like_the_others() -> None:
-    """A worker that has computed all there is ends, for nothing else may wait for one of low priority."""
+    """Without computing tests all workers share the tests evenly.
+
+    A worker that has run all computing tests ends, because it has a low priority.
+    """
     assert all(len(one) == 5 for one in play(4, WAITS))
     ran = play(4, WAITS + SIMULATES)
     assert ran[3] == SIMULATES[::-1]
@@ -79,5 +85,5 @@ def test_without_what_computes_the_last_worker_is_one_like_the_others() -> None:
 
 
 def test_one_worker_does_all() -> None:
-    """It comes to what computes at the end."""
+    """A single worker runs the computing tests last."""
     assert play(1, WAITS + COMPUTES) == [WAITS + COMPUTES[::-1]]

@@ -1,4 +1,4 @@
-"""Docstrings are statements in common words: none begins without a subject, and retired phrases stay away."""
+"""Docstrings are statements in common words: none begins without a subject, and none has a retired phrase."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ RETIRED = re.compile(r"\b(for[ ]ever|ane[w]|ami[d])\b", re.IGNORECASE)  # in bra
 
 
 def _room(path: Path) -> str:
-    """Return the folder that a file counts for: a room below `dispatcher`, a room of `core`, else the whole tree."""
+    """Return the room of a file: the folder below `dispatcher`, the folder below `dispatcher/core`, or else the
+    whole tree.
+    """
     parts = path.relative_to(ROOT).parts
     depth = 1 if parts[0] != "dispatcher" else 3 if parts[1] == "core" else 2
     return "/".join(parts[:-1][:depth])
@@ -29,7 +31,7 @@ for _path in sorted(path for tree in TREES for path in (ROOT / tree).rglob("*.py
 
 
 def _docstrings(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield line and text of each docstring, including those that follow a constant or a field."""
+    """Yield the line and the text of each docstring of a file, including those after a constant or a field."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             yield node.lineno, node.value.value.lstrip()
@@ -37,7 +39,7 @@ def _docstrings(path: Path) -> Iterator[tuple[int, str]]:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_no_docstring_begins_without_a_subject(room: str) -> None:
-    """A first line says what is true or done, so that it needs no second reading."""
+    """No docstring of a room begins with a word such as "Of", "Who" or "What" that leaves out subject or verb."""
     found = [
         f"{path.relative_to(ROOT)}:{line}: {text.splitlines()[0]}"
         for path in ROOMS[room]
@@ -49,7 +51,7 @@ def test_no_docstring_begins_without_a_subject(room: str) -> None:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_retired_phrases_stay_away(room: str) -> None:
-    """The common word stands in place of the rare one: forever, again, during."""
+    """No file of a room contains a rare phrase for which the house style has a common word."""
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
         for path in ROOMS[room]

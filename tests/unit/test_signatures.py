@@ -1,4 +1,4 @@
-"""Functions that are read at once: at most four positional parameters, and at most 40 lines."""
+"""Functions that can be read at once: at most four positional parameters and at most 40 lines."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _long(name: str, source: str) -> Iterator[str]:
 
 
 def _wide(name: str, source: str) -> Iterator[str]:
-    """Yield the functions and lambdas of a file that take too many values by position."""
+    """Yield the functions and lambdas of a file that have too many positional parameters."""
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             continue
@@ -49,7 +49,9 @@ def _wide(name: str, source: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("tree", TREES)
 def test_nothing_takes_more_than_four_values_by_position(tree: str) -> None:
-    """A reader of a call with nine values cannot see which is which."""
+    """No function has more than four positional parameters, because a reader of a call with nine cannot see which
+    is which.
+    """
     files = sorted((ROOT / tree).rglob("*.py"))
     assert [line for f in files for line in _wide(str(f.relative_to(ROOT)), f.read_text())] == []
 
@@ -65,27 +67,32 @@ def test_nothing_takes_more_than_four_values_by_position(tree: str) -> None:
     ],
 )
 def test_the_check_counts_what_is_given_by_position(source: str, found: int) -> None:
-    """A named parameter costs nothing, nor does `self`."""
+    """The check counts positional parameters, and neither keyword-only parameters nor `self`."""
     assert len(list(_wide("f.py", source))) == found
 
 
 @pytest.mark.parametrize("tree", TREES)
 def test_no_function_has_more_than_forty_lines(tree: str) -> None:
-    """A function that does not fit on a screen does several things, and each of them has a name."""
+    """No function has more than 40 lines, because a longer function does several things that deserve names of
+    their own.
+    """
     files = sorted((ROOT / tree).rglob("*.py"))
     assert [line for f in files for line in _long(str(f.relative_to(ROOT)), f.read_text())] == []
 
 
 @pytest.mark.parametrize(("lines", "found"), [(39, 0), (40, 1)])
 def test_the_check_counts_the_lines_of_a_function(lines: int, found: int) -> None:
-    """The line with `def` counts too; a method and a nested function are functions."""
+    """The check counts all lines of a function with its `def`, also of methods and nested functions."""
     body = "    x = 1\n" * lines
     assert len(list(_long("f.py", f"async def f():\n{body}"))) == found
     assert len(list(_long("f.py", "class C:\n  def f(self):\n" + body))) == found
 
 
 def test_a_long_function_is_still_there_and_still_long() -> None:
-    """An exemption that is not needed any more would hide the next long function of that name."""
+    """Each function in `LONG` exists and is still too long.
+
+    An exemption without need would hide the next long function of that name.
+    """
     for (name, own), reason in LONG.items():
         nodes = ast.walk(ast.parse((ROOT / name).read_text()))
         found = [n for n in nodes if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef)) and n.name == own]
@@ -94,6 +101,6 @@ def test_a_long_function_is_still_there_and_still_long() -> None:
 
 
 def test_an_exemption_is_needed() -> None:
-    """An exemption of a function that is gone would hide the next one of that name."""
+    """Each function in `EXEMPT` exists. An exemption of a missing function would hide the next one of that name."""
     for name, own in EXEMPT:
         assert f"def {own}(" in (ROOT / name).read_text()

@@ -1,4 +1,4 @@
-"""Waiting for the end of tasks, with a library that swallows a cancellation."""
+"""Waiting for the end of tasks, even if a library swallows a cancellation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from tests.virtual import virtual
 
 
 async def swallow_one() -> None:
-    """`wait_for` before Python 3.12 does this when the cancellation comes together with its result."""
+    """Swallow one cancellation.
+
+    `wait_for` before Python 3.12 does this if the cancellation comes together with its result.
+    """
     with contextlib.suppress(asyncio.CancelledError):
         await asyncio.sleep(3600)
 
@@ -44,7 +47,7 @@ async def test_the_loops_of_an_actor_stop_all_the_same() -> None:
 
 
 class Swallowing:
-    """A control channel that swallows the first cancellation of a beat."""
+    """A control channel whose first `beat` swallows one cancellation."""
 
     def __init__(self, control: object) -> None:
         self._control, self._swallows = control, True
@@ -61,7 +64,9 @@ class Swallowing:
 
 @virtual
 async def test_a_supervisor_that_is_out_of_office_ends_all_the_same() -> None:
-    """The store refuses its publication; a beat of its own is on its way just then."""
+    """If the store refuses a supervisor's publication while its beat swallows the cancellation, the supervisor
+    still ends with StaleTermError.
+    """
     stage = Stage()
     stage.cell.actors = {"a/1": "live", "b/1": "live"}
     supervisor = Supervisor(Swallowing(stage.control), stage.clock, CONFIG)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Vendor actors on a stage: a single one, and two of which one fails."""
+"""Vendor actors on a Stage: a single actor, and two vendors of which one fails."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.virtual import until
 
 
 class OneActor(VendorActor):
-    """One vendor actor on a stage."""
+    """The only actor of the only vendor, with the stage's memory store and virtual clock in place of Redis."""
 
     def __init__(self, stage: Stage, vendor: ScriptedVendor) -> None:
         one = {"adapter": "twilio", "channel": "sms", "breaker": {"consecutive_failures": 3, "open_wait_jitter": 0.0}}
@@ -59,7 +59,7 @@ SETTINGS = settings(5.0)
 
 
 class OneOfTwo(OneActor):
-    """The only actor of one of two vendors."""
+    """The only actor of one vendor, where two vendors share a chain."""
 
     def __init__(self, stage: Stage, vendor: ScriptedVendor, open_wait_s: float = 5.0) -> None:
         with mock.patch("actors.vendor.build", lambda *_: vendor):
@@ -68,9 +68,9 @@ class OneOfTwo(OneActor):
 
 
 class Outage:
-    """A scene in which vendor a fails every message and vendor b works.
+    """Two vendors with one actor each and a supervisor. Vendor a fails every message and vendor b works.
 
-    20 messages a second go to the vendor that the plan names.
+    `post` sends 20 messages a second to vendor a if the plan calls it usable, and otherwise to vendor b.
     """
 
     def __init__(self, open_wait_s: float = 5.0) -> None:

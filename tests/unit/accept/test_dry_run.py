@@ -1,4 +1,4 @@
-"""A dry run: what a trigger would become, with nothing stored and nothing used up."""
+"""A dry run answers what a trigger would become. It stores nothing and uses nothing up."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def dry(**changes: Any) -> dict[str, Any]:
 
 @virtual
 async def test_it_tells_route_time_and_text() -> None:
-    """The chain, the mailbox by today's plan, the text as rendered, and what the text costs."""
+    """A dry run's answer has the chain, the mailbox by the current plan, the rendered text and its count of
+    segments.
+    """
     desk = await desk_with_template()
     desk.intake.plan = plan_of(a="open", b="closed")
     prepared = await desk.intake.dry_run("shop", dry(recipient={"phone": "+4915112345000", "locale": "de-DE"}))
@@ -42,7 +44,10 @@ async def test_it_tells_route_time_and_text() -> None:
 
 @virtual
 async def test_it_stores_and_uses_nothing() -> None:
-    """The store is not asked at all; the key is free and the cap has room afterwards."""
+    """Three dry runs call no method of the store.
+
+    Afterwards the idempotency key is free and the recipient cap has room.
+    """
     cap = {"recipient_caps": [{"channel": "sms", "max": 1, "per_s": 60}]}
     desk = await desk_with_template(limits=cap)
     for _ in range(3):
@@ -55,7 +60,7 @@ async def test_it_stores_and_uses_nothing() -> None:
 
 @virtual
 async def test_it_is_answered_while_a_mailbox_is_full() -> None:
-    """It needs no room."""
+    """A dry run is answered while the mailbox that its message would enter is full."""
     desk = await desk_with_template()
     desk.intake.headroom = Headroom(0.99, frozenset([Lane("a", "normal")]))
     assert (await desk.intake.dry_run("shop", dry())).texts
@@ -63,7 +68,9 @@ async def test_it_is_answered_while_a_mailbox_is_full() -> None:
 
 @virtual
 async def test_quiet_hours_put_its_time_off() -> None:
-    """The time told is the end of the quiet hours, and the time to live counts from there."""
+    """In quiet hours a dry run names the end of the quiet hours as its time, and the time to live counts from
+    there.
+    """
     quiet = {"begin": "00:00", "end": "23:59", "time_zone": "UTC"}
     event = {"notifications": [{"channel": "sms", "template": "paid"}], "quiet_hours": quiet, "expires_in_s": 60}
     desk = await desk_with_template(events={"e": event}, templates={"paid": {"text": "Hi"}})
@@ -90,7 +97,7 @@ FAULTS = [
 @virtual
 @pytest.mark.parametrize("fault", FAULTS, ids=[next(iter(fault)) for fault in FAULTS])
 async def test_bad_input_is_answered_as_without_it(fault: dict[str, Any]) -> None:
-    """The same field, rule and status, and nothing is stored either way."""
+    """A dry run refuses bad input with the same field, rule and status as an accept, and neither stores anything."""
     desk = await desk_with_template()
     said = []
     for ask, word in ((desk.intake.dry_run, True), (desk.intake.accept, False)):
@@ -103,7 +110,7 @@ async def test_bad_input_is_answered_as_without_it(fault: dict[str, Any]) -> Non
 
 @virtual
 async def test_a_dry_run_is_never_accepted() -> None:
-    """Whoever calls the wrong method stores nothing."""
+    """`accept` raises InvariantError for a body with `dry_run: true`."""
     desk = await desk_with_template()
     with pytest.raises(InvariantError):
         await desk.intake.accept("shop", dry())
@@ -111,14 +118,14 @@ async def test_a_dry_run_is_never_accepted() -> None:
 
 @virtual
 async def test_the_word_itself_is_judged() -> None:
-    """A text is no true or false."""
+    """A `dry_run` that is a text is refused, because only true and false are allowed."""
     with pytest.raises(CallerError, match="dry_run: must be true or false"):
         await Desk().intake.accept("shop", body(dry_run="yes"))
 
 
 @virtual
 async def test_it_is_no_part_of_what_the_body_means() -> None:
-    """A body that says `dry_run: false` is the same under its key as one that says nothing."""
+    """Under one idempotency key, a body with `dry_run: false` repeats a body without `dry_run`."""
     desk = await desk_with_template()
     first = await desk.post(key="k")
     again = await desk.post(key="k", dry_run=False)

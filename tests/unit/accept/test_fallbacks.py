@@ -1,4 +1,4 @@
-"""Fallbacks as they are asked for: by a request or by an event's definition."""
+"""Fallbacks that a request or an event's definition asks for: stored with the first notification, or refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ def wanted(fallback: dict[str, Any] | None = None, **changes: Any) -> dict[str, 
 
 @virtual
 async def test_it_is_stored_with_the_first_and_stands_by() -> None:
-    """The answer names both, and which is for which; its repeat says the same."""
+    """A fallback is stored beside its first notification in the state `standby`.
+
+    The answer and its repeat name both notifications, and say which is the fallback of which.
+    """
     desk = Desk()
     for replayed in (False, True):
         accepted = await desk.intake.accept("shop", wanted({"after_s": 60}, expires_in_s=300), "k")
@@ -37,12 +40,15 @@ async def test_it_is_stored_with_the_first_and_stands_by() -> None:
     trigger = desk.stage.cell.records[accepted.id].trigger
     assert trigger.notifications[1].follows == Follows(0, "accepted", trigger.accepted_ms + 60_000, 300_000)
     counted = [desk.stage.counted("dispatcher_accepted_notifications", channel) for channel in ("sms", "email")]
-    assert counted == [2, 0]  # one of which was replayed
+    assert counted == [2, 0]  # one of the two answers was replayed
 
 
 @virtual
 async def test_without_a_time_it_is_looked_at_when_the_first_must_have_ended() -> None:
-    """Its own time to live begins when it does."""
+    """A fallback without `after_s` is looked at one second after the first notification's time to live ends.
+
+    Its own time to live counts from its own beginning.
+    """
     desk = Desk()
     accepted = await desk.intake.accept("shop", wanted(expires_in_s=300))
     trigger = desk.stage.cell.records[accepted.id].trigger
@@ -52,7 +58,7 @@ async def test_without_a_time_it_is_looked_at_when_the_first_must_have_ended() -
 
 @virtual
 async def test_its_time_counts_from_the_time_of_the_first() -> None:
-    """A trigger that is sent tonight falls back tonight."""
+    """With `send_at`, the fallback's `after_s` counts from `send_at` and not from the accept."""
     desk = Desk()
     at_ms = desk.stage.clock.wall_ms() + 3_600_000
     at = datetime.fromtimestamp(at_ms / 1000, timezone.utc).isoformat()
@@ -64,7 +70,11 @@ async def test_its_time_counts_from_the_time_of_the_first() -> None:
 
 @virtual
 async def test_an_event_may_have_one() -> None:
-    """Its template is pinned and rendered at accept, as the first one's is."""
+    """An event's definition may have a fallback.
+
+    Its template is rendered at accept, so data that does not fit it is refused, and each of several recipients
+    gets a fallback.
+    """
     fallback = {"channel": "email", "template": "mail", "after_s": 30}
     event = {"notifications": [{"channel": "sms", "template": "text", "fallback": fallback}]}
     templates = {"text": {"text": "Hi"}, "mail": {"subject": "S", "text": "Hi {{ name }}"}}
@@ -110,7 +120,7 @@ BAD: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
 @virtual
 @pytest.mark.parametrize(("fallback", "changes", "field", "rule"), BAD, ids=[f"{f}: {r}" for _, _, f, r in BAD])
 async def test_a_wrong_one_is_refused(fallback: dict[str, Any], changes: dict[str, Any], field: str, rule: str) -> None:
-    """The answer names the field, and nothing is stored, not even the first."""
+    """For a wrong fallback the answer names its field, and nothing is stored, not even the first notification."""
     desk = Desk()
     with pytest.raises(CallerError) as caught:
         await desk.intake.accept("shop", {**wanted(fallback), **changes})
@@ -120,7 +130,10 @@ async def test_a_wrong_one_is_refused(fallback: dict[str, Any], changes: dict[st
 
 @virtual
 async def test_a_delivery_that_no_vendor_tells_is_not_waited_for() -> None:
-    """Every message would fall back: the mail server of the first tells nothing of what became of a mail."""
+    """A fallback that waits for delivery is refused if the first notification's vendor sends no receipts.
+
+    Without receipts every message would fall back.
+    """
     desk = Desk(receipts=RECEIPTS)
     sms = {"channel": "sms", "content": {"text": "T"}, "wait_for": "delivered", "after_s": 9}
     mail_first = body(recipient=ADA, notifications=[{**MAIL, "fallback": sms}])
@@ -132,7 +145,9 @@ async def test_a_delivery_that_no_vendor_tells_is_not_waited_for() -> None:
 
 @virtual
 async def test_a_full_mailbox_of_the_fallback_refuses_nobody() -> None:
-    """It needs no room unless it begins; the mailbox of the first does."""
+    """A trigger is accepted while the mailbox of its fallback is full, because only the first notification needs
+    room.
+    """
     desk = Desk()
     desk.intake.headroom = Headroom(0.0, frozenset([Lane("mail", "normal")]))
     await desk.intake.accept("shop", wanted())

@@ -1,4 +1,4 @@
-"""The accept path: one round trip for many, an answer only for what is stored, and nobody waits for another."""
+"""The accept path: many requests share one round trip, and only what is stored is answered with success."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.virtual import virtual
 
 @virtual
 async def test_what_is_answered_is_stored() -> None:
-    """The answer names each notification and the mailbox it is in."""
+    """An accepted trigger is queued, and its answer names each notification and the mailbox where it is."""
     desk = Desk()
     accepted = await desk.post()
     assert accepted.notifications == ((f"{accepted.id}.0", "sms", "a"),)
@@ -31,7 +31,7 @@ async def test_what_is_answered_is_stored() -> None:
 
 @virtual
 async def test_concurrent_requests_share_a_round_trip() -> None:
-    """Requests that arrive during a round trip go with the next one, all together and bounded."""
+    """Requests that arrive during a round trip go together with the next round trip, at most 64 at once."""
     desk = Desk()
     first = desk.post(0)
     await asyncio.sleep(0.005)
@@ -43,7 +43,7 @@ async def test_concurrent_requests_share_a_round_trip() -> None:
 
 @virtual
 async def test_a_cancelled_client_does_not_stall_the_others() -> None:
-    """A request may leave before or during the round trip: its neighbours get their answers."""
+    """Clients may disconnect before or during a round trip. The other requests of that round trip are answered."""
     desk = Desk()
     posts = [desk.post(n) for n in range(5)]
     await asyncio.sleep(0.005)
@@ -59,7 +59,10 @@ async def test_a_cancelled_client_does_not_stall_the_others() -> None:
 
 @virtual
 async def test_a_slow_store_is_unavailable() -> None:
-    """The deadline passes: the answer is "later", never a yes that is not on disk; and the next one works."""
+    """If the store does not answer within the accept deadline, the request ends as unavailable at the deadline.
+
+    The next request works.
+    """
     desk = Desk()
     desk.store.duration_s = 60.0
     began_s = desk.stage.clock.now_s()
@@ -74,7 +77,7 @@ async def test_a_slow_store_is_unavailable() -> None:
 
 @virtual
 async def test_a_store_that_is_away_is_unavailable_for_each() -> None:
-    """Everyone of the round trip is told, and nothing is stored."""
+    """If the store is away, each request of the round trip ends as unavailable, and nothing is stored."""
     desk = Desk()
     desk.store.away = True
     answers = await asyncio.gather(*(desk.post(n) for n in range(3)), return_exceptions=True)
@@ -84,7 +87,7 @@ async def test_a_store_that_is_away_is_unavailable_for_each() -> None:
 
 @virtual
 async def test_a_full_store_is_unavailable() -> None:
-    """It says so, and asks to come back later."""
+    """If the store says that it is full, the answer says so and asks the caller to come back after five seconds."""
     desk = Desk()
     desk.stage.cell.full = True
     with pytest.raises(UnavailableError, match="full") as caught:
@@ -94,7 +97,10 @@ async def test_a_full_store_is_unavailable() -> None:
 
 @virtual
 async def test_new_work_goes_to_the_first_usable_vendor() -> None:
-    """By the plan in force; with none usable the first one's mailbox keeps it."""
+    """Under a plan with one open breaker, new work goes to the next vendor of the chain.
+
+    If all breakers are open, it goes to the first vendor's mailbox.
+    """
     desk = Desk()
     desk.intake.plan = plan_of(a="open", b="closed")
     assert (await desk.post(1)).notifications[0][2] == "b"
@@ -104,7 +110,10 @@ async def test_new_work_goes_to_the_first_usable_vendor() -> None:
 
 @virtual
 async def test_head_room_is_kept_per_vendor_and_for_all() -> None:
-    """A full mailbox refuses only triggers that need it; a nearly full store refuses all."""
+    """A full lane of a mailbox refuses only triggers that need that lane.
+
+    A nearly full store refuses every trigger.
+    """
     desk = Desk()
     desk.intake.headroom.full = frozenset({Lane("mail", "normal")})
     assert (await desk.post()).notifications
@@ -120,7 +129,7 @@ async def test_head_room_is_kept_per_vendor_and_for_all() -> None:
 
 @virtual
 async def test_countries_can_be_bounded() -> None:
-    """A number of a country that is not listed is refused before anything is stored."""
+    """A phone number of a country outside `sms_countries` is refused before anything is stored."""
     desk = Desk(limits={"sms_countries": ["AT"]})
     with pytest.raises(CallerError, match="is of DE"):
         await desk.post()
@@ -129,7 +138,10 @@ async def test_countries_can_be_bounded() -> None:
 
 @virtual
 async def test_stopping_answers_whoever_waits() -> None:
-    """A round trip that is cut off is maybe stored, and its clients are told to ask again; the loop ends."""
+    """If the loop is cancelled during a round trip, its requests end as unavailable, since they may be stored.
+
+    The loop ends.
+    """
     desk = Desk()
     posts = [desk.post(n) for n in range(3)]
     await asyncio.sleep(0.005)
@@ -141,7 +153,7 @@ async def test_stopping_answers_whoever_waits() -> None:
 
 @virtual
 async def test_a_stop_amid_the_answer_is_not_swallowed() -> None:
-    """Cancelled in the very turn in which the store answers, the loop ends all the same."""
+    """The loop also ends if it is cancelled in the same turn in which the store answers."""
     desk = Desk()
     gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -173,7 +185,10 @@ HOUR_MS = 3_600_000
 )
 @virtual
 async def test_nobody_is_woken(changes: dict[str, Any], later_ms: int) -> None:
-    """Within the event's quiet hours it is stored for their end, and its time to live counts from there."""
+    """A trigger inside the event's quiet hours is stored for their end, and its time to live counts from there.
+
+    High priority, another event or daytime at the recipient's place causes no wait.
+    """
     wall = datetime.fromtimestamp(Desk().stage.clock.wall_ms() / 1000, timezone.utc)
     quiet = {name: f"{wall + timedelta(hours=h):%H:%M}" for name, h in (("begin", -1), ("end", 1))}
     meant = {"notifications": [{"channel": "sms", "template": "t"}], "quiet_hours": quiet}
@@ -188,7 +203,7 @@ async def test_nobody_is_woken(changes: dict[str, Any], later_ms: int) -> None:
 
 @virtual
 async def test_an_unknown_time_zone_is_named() -> None:
-    """Also of an event without quiet hours: else it is found out on the day they are configured."""
+    """An unknown time zone of a recipient is refused by its field, also if the event has no quiet hours."""
     with pytest.raises(CallerError, match=r"recipient\.time_zone"):
         await Desk().post(recipient={"phone": "+4915112345000", "time_zone": "Europe/Berlim"})
 
@@ -198,7 +213,10 @@ CAPS = {"accept_deadline_s": 1.0, "recipient_caps": [{"channel": "sms", "max": 2
 
 @virtual
 async def test_a_capped_recipient_gets_the_rest_of_the_trigger() -> None:
-    """The SMS is suppressed and said to be, the e-mail goes out; both are counted for what they are."""
+    """If the recipient's SMS cap is reached, the SMS is suppressed, the answer says so, and the e-mail is sent.
+
+    The metrics count suppressed and accepted notifications apart.
+    """
     desk = Desk(limits=CAPS)
     listed = [{"channel": c, "content": {"text": "Hi", "subject": "Hi"}} for c in ("sms", "email")]
     both = {"recipient": {"phone": "+4915112345000", "email": "ada@example.com"}, "notifications": listed}
@@ -225,7 +243,10 @@ async def test_caps_belong_to_a_tenant() -> None:
 
 @virtual
 async def test_times_are_the_stores() -> None:
-    """A host whose clock is a minute behind: a code that lives for 60 s would be dead on arrival."""
+    """Accept and expiry times use the store's clock, even if this host's clock is a minute behind.
+
+    By the host's clock a code that lives for 60 s would have expired already.
+    """
     desk = Desk()
     store_ms = desk.stage.clock.wall_ms() + 60_000
     desk.intake.time.sync(store_ms)
@@ -247,7 +268,10 @@ async def test_times_are_the_stores() -> None:
     ],
 )
 async def test_a_text_that_no_sms_can_have_is_refused(text: str, rule: str) -> None:
-    """The caller is told before anything is stored; the same text is right in a mail."""
+    """A text with too many segments or with control characters is refused for an SMS before anything is stored.
+
+    The same text is allowed in an e-mail.
+    """
     desk = Desk()
     listed = [{"channel": c, "content": {"text": t, "subject": "S"}} for c, t in (("email", text), ("sms", text))]
     both = {"phone": "+4915112345000", "email": "ada@example.com"}

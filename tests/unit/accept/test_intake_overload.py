@@ -1,4 +1,6 @@
-"""More accepts than the store carries: as many as it carries are answered in time, for as long as it lasts."""
+"""More triggers than the store can accept: the store keeps working at its capacity, and the rest are refused in
+time.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,10 @@ CAPACITY_PER_S = GROUP / TRIP_S
 
 
 async def overload(desk: Desk, times: float, seconds: float) -> tuple[list[float], list[float]]:
-    """Post `times` what the store carries; how long those waited who were accepted, and those who were refused."""
+    """Post triggers at `times` the store's capacity for some seconds.
+
+    Return how long each accepted request waited and how long each refused request waited, in seconds.
+    """
     accepted: list[float] = []
     refused: list[float] = []
     clock = desk.stage.clock
@@ -40,7 +45,11 @@ async def overload(desk: Desk, times: float, seconds: float) -> tuple[list[float
 @pytest.mark.parametrize("times", [1.5, 5.0, 50.0])
 @virtual
 async def test_an_overload_leaves_the_store_its_capacity(times: float) -> None:
-    """First come, first served would answer nobody: each would be stored, just after its client was told no."""
+    """In an overload, as many requests are accepted as the store can carry, and refused requests end at the deadline.
+
+    Hardly any refused trigger is stored. With first come, first served, each trigger would be stored just after
+    its client was refused.
+    """
     desk = Desk(intake={"group_commit_max": GROUP})
     desk.store.duration_s = TRIP_S
     accepted, refused = await overload(desk, times, 20.0)
@@ -52,7 +61,7 @@ async def test_an_overload_leaves_the_store_its_capacity(times: float) -> None:
 
 @virtual
 async def test_those_who_gave_up_make_no_queue() -> None:
-    """However long it lasts, as many wait as came within one deadline."""
+    """In a long overload, the queue holds no more requests than arrive within one deadline and one round trip."""
     desk = Desk(intake={"group_commit_max": GROUP})
     desk.store.duration_s = TRIP_S
     most = 0
@@ -71,7 +80,9 @@ async def test_those_who_gave_up_make_no_queue() -> None:
 
 @virtual
 async def test_a_queue_that_one_round_trip_holds_keeps_its_order() -> None:
-    """A stall refuses nobody who could be served after it: all that waited go together, as they came."""
+    """After a stall of the store, all waiting requests that fit into one round trip go together, in the order of
+    arrival.
+    """
     desk = Desk(intake={"group_commit_max": 64})
     desk.store.duration_s = 0.7
     first = desk.post(0)
@@ -86,7 +97,10 @@ async def test_a_queue_that_one_round_trip_holds_keeps_its_order() -> None:
 
 @virtual
 async def test_beyond_the_bound_the_oldest_goes() -> None:
-    """No round trip would reach it, but the latest in its place. Where the oldest has left, nobody is refused."""
+    """When too many requests wait, a new request pushes out the oldest, which is refused.
+
+    If the oldest was cancelled by its client, only its place is freed.
+    """
     desk = Desk(intake={"group_commit_max": GROUP})
     desk.store.duration_s = TRIP_S
     with mock.patch("dispatcher.accept.intake.WAITING_MAX", 4):

@@ -1,4 +1,4 @@
-"""Routes and splits at the front door: what a trigger names decides its vendor, and a repeat changes nothing."""
+"""Routes and splits at accept: the trigger decides its vendor, and a repeated trigger keeps it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SPLIT = {"channel": "sms", "chain": ["a", "b"], "split": {"a": 70, "b": 30}}
 
 @virtual
 async def test_a_route_of_the_event_is_used() -> None:
-    """It wins over one for everything that stands before it."""
+    """A route that matches the event wins over a general route that stands before it in the file."""
     desk = Desk(
         routes=[
             {"channel": "sms", "chain": ["a", "b"]},
@@ -26,7 +26,10 @@ async def test_a_route_of_the_event_is_used() -> None:
 
 @virtual
 async def test_a_split_shares_new_work_and_leaves_out_who_is_open() -> None:
-    """Both vendors get their part; while one is open, the other gets all."""
+    """Both vendors of a split get about their part of new work.
+
+    While one vendor's breaker is open, the other gets all.
+    """
     desk = Desk(routes=[SPLIT])
     both = Counter([(await desk.post(n % 1000, f"k{n}")).notifications[0][2] for n in range(300)])
     assert set(both) == {"a", "b"} and both["a"] > both["b"] > 50
@@ -36,7 +39,9 @@ async def test_a_split_shares_new_work_and_leaves_out_who_is_open() -> None:
 
 @virtual
 async def test_a_repeated_key_keeps_its_vendor() -> None:
-    """The order is drawn from the id, and the id from the key: whatever the plan says by then."""
+    """A repeated idempotency key gets the vendor of its first answer, even if the plan says by then that this
+    vendor is open.
+    """
     desk = Desk(routes=[SPLIT])
     first = [await desk.post(n, f"k{n}") for n in range(30)]
     desk.intake.adopt(plan_of(a="open", b="closed"), None)

@@ -1,4 +1,4 @@
-"""Data that does not fit its template is refused at accept."""
+"""A trigger whose data or template cannot make a message is refused at accept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from tests.virtual import virtual
 )
 @virtual
 async def test_data_that_does_not_fit_its_template_is_refused(data: dict[str, Any], says: str) -> None:
-    """The caller learns which variable, and nothing is stored: the same data would be a dead letter."""
+    """If the data does not fit the template, the answer names the variable with 422, and nothing is stored.
+
+    Otherwise the notification would become a dead letter.
+    """
     desk = Desk()
     await desk.intake._templates.put(TemplateSource("paid", "Hi {{ name }}"))
     wanted = [{"channel": "sms", "template": "paid"}]
@@ -31,7 +34,10 @@ async def test_data_that_does_not_fit_its_template_is_refused(data: dict[str, An
 
 @virtual
 async def test_a_template_that_the_store_has_lost_is_no_final_no() -> None:
-    """The store was emptied, and the file's template is on its way back: 503, so that the caller comes again."""
+    """If the store lost a template that the configuration file has, the answer is 503, so that the caller tries again.
+
+    A template that the file does not have is refused with 422.
+    """
     desk = Desk()
     desk.intake._templates.promised = {"paid"}
     with pytest.raises(UnavailableError, match="the template paid is being stored"):
@@ -60,7 +66,10 @@ async def test_a_template_that_the_store_has_lost_is_no_final_no() -> None:
 )
 @virtual
 async def test_a_message_that_says_nothing_is_refused(wanted: dict[str, Any], field: str, says: str) -> None:
-    """It was a 202, and then every vendor refused it until its time to live (twilio-php 255, check-api 1487)."""
+    """A text or subject without a visible character is refused at accept, by its field.
+
+    Vendors refuse such messages (twilio-php 255, check-api 1487).
+    """
     desk = Desk()
     for source in (
         TemplateSource("blank", "{% if name %}Hi {{ name }}{% endif %}", "S"),
@@ -76,7 +85,7 @@ async def test_a_message_that_says_nothing_is_refused(wanted: dict[str, Any], fi
 
 @virtual
 async def test_a_template_without_a_subject_is_good_for_an_sms() -> None:
-    """Only an e-mail has one."""
+    """An SMS with a template that has no subject is accepted, because only an e-mail needs a subject."""
     desk = Desk()
     await desk.intake._templates.put(TemplateSource("bare", "Hi"))
     await desk.post(notifications=[{"channel": "sms", "template": "bare"}], data={})
@@ -86,7 +95,11 @@ async def test_a_template_without_a_subject_is_good_for_an_sms() -> None:
 @pytest.mark.parametrize("since", [None, "Bye"], ids=["not put back yet", "numbered again"])
 @virtual
 async def test_a_store_that_was_emptied_accepts_no_text_of_before(since: str | None) -> None:
-    """A replica that has not noticed yet names a version that is gone, or another text now: 503, and nothing stored."""
+    """After the store was emptied, a replica that has not noticed it still names an old template version.
+
+    The store refuses that version with 503, whether it is missing or has another text by now, and stores
+    nothing.
+    """
     desk = Desk()
     cache, wanted = desk.intake._templates, [{"channel": "sms", "template": "paid"}]
     await cache.put(TemplateSource("paid", "Hi"))

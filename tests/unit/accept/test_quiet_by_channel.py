@@ -1,4 +1,4 @@
-"""Quiet hours of a channel stand in place of the event's."""
+"""Quiet hours of a channel replace the quiet hours of the event."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HOUR_MS = 3_600_000
 
 
 Hours: TypeAlias = "tuple[int, int] | None"
-"""Quiet hours that begin and end so many hours from now."""
+"""Quiet hours as two numbers: they begin and end so many hours from now. None means no quiet hours."""
 
 
 def quiet(hours: Hours) -> dict[str, str] | None:
@@ -27,7 +27,7 @@ def quiet(hours: Hours) -> dict[str, str] | None:
 
 
 async def waits_of(by_channel: dict[str, Hours], event_quiet: Hours, **changes: Any) -> dict[str, tuple[int, int]]:
-    """Return of each channel the wait, and the life after the wait, in ms."""
+    """Return for each channel how long its notification waits, and its time to live after the wait, both in ms."""
     event = {
         "notifications": [{"channel": "sms", "template": "t"}],
         "quiet_hours": quiet(event_quiet),
@@ -64,7 +64,7 @@ async def waits_of(by_channel: dict[str, Hours], event_quiet: Hours, **changes: 
 async def test_a_channel_has_its_own_night(
     by_channel: dict[str, Hours], event_quiet: Hours, sms_h: int, email_h: int
 ) -> None:
-    """Each notification waits for the end of its own channel's quiet, and its time to live counts from there."""
+    """Each notification waits for the end of its own channel's quiet hours, and its time to live counts from there."""
     found = await waits_of(by_channel, event_quiet)
     for channel, hours in (("sms", sms_h), ("email", email_h)):
         wait_ms, life_ms = found[channel]
@@ -74,6 +74,6 @@ async def test_a_channel_has_its_own_night(
 
 @virtual
 async def test_high_priority_is_never_quiet() -> None:
-    """Somebody waits for it, whatever a channel says."""
+    """A notification with high priority is sent at once, even in its channel's quiet hours."""
     found = await waits_of({"sms": (-1, 3)}, None, priority="high")
     assert found["sms"][0] == found["email"][0] == 0

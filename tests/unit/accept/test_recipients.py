@@ -1,4 +1,4 @@
-"""Several recipients in one trigger: a notification of its own for each, stored together or not at all."""
+"""Several recipients in one trigger: each gets a notification, and all are stored together or none is."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ def several(count: int = 3, **changes: Any) -> dict[str, Any]:
 
 @virtual
 async def test_each_gets_a_notification_of_its_own() -> None:
-    """One answer names them all, and each has its own id, address and state."""
+    """A trigger for a hundred recipients is stored in one round trip.
+
+    Each recipient's notification has its own id, address and state.
+    """
     desk = Desk()
     accepted = await desk.intake.accept("shop", several(100), "k")
     assert [nid for nid, _, _ in accepted.notifications] == [f"{accepted.id}.{n}" for n in range(100)]
@@ -39,7 +42,9 @@ async def test_each_gets_a_notification_of_its_own() -> None:
 
 @virtual
 async def test_all_channels_of_one_follow_each_other() -> None:
-    """The order is by recipient, then as listed."""
+    """The notifications of several recipients are ordered by recipient, and for one recipient as the request lists
+    them.
+    """
     desk = Desk()
     mail = {"channel": "email", "content": {"subject": "S", "text": "T"}}
     accepted = await desk.intake.accept("shop", several(2, notifications=[*body()["notifications"], mail]))
@@ -50,7 +55,10 @@ async def test_all_channels_of_one_follow_each_other() -> None:
 
 @virtual
 async def test_one_key_stands_for_all() -> None:
-    """A repeat gives the first answer; another list of recipients under the key is a conflict."""
+    """A repeated key with the same recipients gets the first answer.
+
+    The same key with another list of recipients is a conflict.
+    """
     desk = Desk()
     first = await desk.intake.accept("shop", several(), "k")
     again = await desk.intake.accept("shop", several(), "k")
@@ -81,7 +89,7 @@ BAD = [
 @virtual
 @pytest.mark.parametrize(("changes", "field", "rule"), BAD, ids=[f"{field}: {rule}" for _, field, rule in BAD])
 async def test_one_bad_recipient_refuses_all(changes: dict[str, Any], field: str, rule: str) -> None:
-    """The answer names the recipient by its place, and nothing is stored."""
+    """If one recipient is wrong, the answer names its place in the list, and nothing is stored for anyone."""
     desk = Desk()
     with pytest.raises(CallerError) as caught:
         await desk.intake.accept("shop", several(**changes))
@@ -92,7 +100,9 @@ async def test_one_bad_recipient_refuses_all(changes: dict[str, Any], field: str
 
 @virtual
 async def test_a_country_that_is_not_allowed_names_whose_it_is() -> None:
-    """The error is the same as for a missing route."""
+    """If one recipient's country is not allowed or has no route, the error names that recipient's place in the
+    list.
+    """
     desk = Desk(limits={"sms_countries": ["DE"]})
     with pytest.raises(CallerError) as caught:
         await desk.intake.accept("shop", several(recipients=[*people(2), {"phone": "+33612345678"}]))
@@ -105,7 +115,10 @@ async def test_a_country_that_is_not_allowed_names_whose_it_is() -> None:
 
 @virtual
 async def test_an_address_that_no_channel_uses_may_be_shared() -> None:
-    """A family has one mailbox and a phone each; an address that differs only in case is one."""
+    """Two recipients may share an e-mail address if no e-mail is sent.
+
+    If one is sent, addresses that differ only in case count as the same and are refused.
+    """
     desk = Desk()
     shared = [{**who, "email": "family@example.com"} for who in people(2)]
     await desk.intake.accept("shop", several(recipients=shared))
@@ -118,7 +131,7 @@ async def test_an_address_that_no_channel_uses_may_be_shared() -> None:
 
 @virtual
 async def test_more_notifications_than_one_script_may_store_are_refused() -> None:
-    """A hundred recipients with six notifications each."""
+    """A trigger with 600 notifications, six for each of a hundred recipients, is refused. At most 500 are allowed."""
     six = [{"channel": "sms", "content": {"text": str(n)}} for n in range(6)]
     with pytest.raises(CallerError, match="at most 500 notifications") as caught:
         await Desk().intake.accept("shop", several(100, notifications=six))
@@ -127,7 +140,10 @@ async def test_more_notifications_than_one_script_may_store_are_refused() -> Non
 
 @virtual
 async def test_each_has_its_own_language_and_night() -> None:
-    """The locale is the recipient's, and so are the quiet hours: one waits, the other does not."""
+    """Each recipient's text uses that recipient's locale, and quiet hours use its time zone.
+
+    Of two recipients half a day apart, exactly one has to wait.
+    """
     quiet = {"begin": "00:00", "end": "12:00", "time_zone": "UTC"}
     event = {"notifications": [{"channel": "sms", "template": "t"}], "quiet_hours": quiet, "expires_in_s": 60}
     desk = Desk(events={"e": event}, templates={"t": {"text": "Hi"}})
@@ -150,7 +166,9 @@ async def test_each_has_its_own_language_and_night() -> None:
 
 @virtual
 async def test_the_caps_are_of_each_recipient() -> None:
-    """One has got enough; the others get theirs."""
+    """A recipient who has reached the cap gets nothing more, and the other recipient of the same trigger gets the
+    message.
+    """
     desk = Desk(limits={"recipient_caps": [{"channel": "sms", "max": 1, "per_s": 60}]})
     await desk.intake.accept("shop", several(1))
     accepted = await desk.intake.accept("shop", several(2))
@@ -159,7 +177,7 @@ async def test_the_caps_are_of_each_recipient() -> None:
 
 @virtual
 async def test_large_triggers_do_not_share_a_round_trip_with_many() -> None:
-    """The others of a round trip wait for it: 500 notifications are enough, whatever the number of triggers."""
+    """One round trip carries at most 500 notifications, so that small triggers do not wait for many large ones."""
     desk = Desk()
     posts = [asyncio.ensure_future(desk.intake.accept("shop", several(100))) for _ in range(12)]
     small = [desk.post(n) for n in range(20)]

@@ -1,4 +1,4 @@
-"""An idempotency key: where it is given, and that a repeat gets the first answer whatever has changed since."""
+"""Idempotency keys: where a key is given, and that its repeat gets the first answer whatever has changed since."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ CAPS = {"accept_deadline_s": 1.0, "recipient_caps": [{"channel": "sms", "max": 2
 
 @virtual
 async def test_a_repeated_key_gives_the_first_answer() -> None:
-    """Same tenant, key and body: one trigger, the same ids, marked as replayed."""
+    """The same tenant, key and body a second time give the same ids, marked as replayed, and only one trigger is
+    stored.
+    """
     desk = Desk()
     first, second = await desk.post(key="order-1"), await desk.post(key="order-1")
     assert (second.id, second.notifications, second.replayed) == (first.id, first.notifications, True)
@@ -31,7 +33,9 @@ async def test_a_repeated_key_gives_the_first_answer() -> None:
 
 @virtual
 async def test_a_key_with_another_body_is_a_conflict() -> None:
-    """The caller's mistake, by its field, with 409; nothing is stored."""
+    """The same key with another body is refused with 409 by the field `idempotency_key`, and the second body is
+    not stored.
+    """
     desk = Desk()
     await desk.post(0, key="order-1")
     with pytest.raises(CallerError) as caught:
@@ -57,7 +61,10 @@ async def test_a_key_with_another_body_is_a_conflict() -> None:
 async def test_the_key_of_the_header_and_that_of_the_body(
     header: str | None, in_body: str | None, expected: str
 ) -> None:
-    """Either gives the trigger its id; two different ones are the caller's mistake."""
+    """A key in the header or in the body decides the trigger's id.
+
+    Two different keys and an invalid header are refused by their field.
+    """
     desk = Desk()
     changes = {} if in_body is None else {"idempotency_key": in_body}
     if expected == "k1":
@@ -69,7 +76,10 @@ async def test_the_key_of_the_header_and_that_of_the_body(
 
 
 def test_ids_are_of_the_tenant_and_its_key() -> None:
-    """Another tenant's key is another trigger; without a key no two are alike."""
+    """The same tenant and key always give the same id, and another tenant's key gives another.
+
+    Without a key every id is new.
+    """
     assert trigger_id("shop", "k") == trigger_id("shop", "k")
     assert trigger_id("shop", "k") != trigger_id("pos", "k")
     assert trigger_id("shop", None) != trigger_id("shop", None)
@@ -78,7 +88,10 @@ def test_ids_are_of_the_tenant_and_its_key() -> None:
 
 @virtual
 async def test_a_repeat_tells_again_what_was_suppressed() -> None:
-    """A repeat gets the first answer, even if the cap has room by now, and the metric counts once."""
+    """A repeat of a suppressed trigger says again that it was suppressed, even if the cap has room by now.
+
+    The metric counts it once.
+    """
     desk = Desk(limits=CAPS)
     first = [await desk.post(key=f"order-{n}") for n in range(3)][2]
     await asyncio.sleep(61)
@@ -91,7 +104,10 @@ async def test_a_repeat_tells_again_what_was_suppressed() -> None:
 
 @virtual
 async def test_the_first_answer_is_given_again_after_its_time_has_passed() -> None:
-    """`send_at` lay ahead when the first was sent. Its repeat is the first answer, whatever the time is now."""
+    """A repeat whose `send_at` has passed since gets the first answer.
+
+    A new key with the same `send_at` is refused.
+    """
     desk = Desk()
     at = instant(desk, 2.0)
     first = await desk.post(0, "k", send_at=at)
@@ -108,7 +124,9 @@ async def test_the_first_answer_is_given_again_after_its_time_has_passed() -> No
 
 @virtual
 async def test_a_repeated_key_is_no_surer_than_its_first_try() -> None:
-    """The first may have ended with "maybe stored": the repeat waits until it is as durable as an accept."""
+    """A repeat waits until the stored trigger is as durable as an accept requires, because the first try may have
+    ended as "maybe stored". If this cannot be reached, the repeat ends as unavailable.
+    """
     desk = Desk()
     await desk.post(0, "k")
     desk.intake.headroom = Headroom(memory_ratio=1.0)
@@ -120,7 +138,7 @@ async def test_a_repeated_key_is_no_surer_than_its_first_try() -> None:
 
 @virtual
 async def test_the_first_answer_is_given_again_while_there_is_no_room() -> None:
-    """A full mailbox and a full store refuse new triggers only."""
+    """While a mailbox or the store is full, a repeat gets the first answer, and a new trigger is refused."""
     desk = Desk()
     first = await desk.post(0, "k")
     for headroom in (Headroom(full=frozenset({Lane("a", "normal")})), Headroom(memory_ratio=1.0)):
@@ -132,7 +150,7 @@ async def test_the_first_answer_is_given_again_while_there_is_no_room() -> None:
 
 @virtual
 async def test_the_first_answer_is_given_again_under_another_configuration() -> None:
-    """The event, the template or the country may be gone since: what is stored was promised."""
+    """A repeat gets the first answer, even if its event, template or country is no longer in the configuration."""
     desk = Desk(events={"e": {"notifications": [{"channel": "sms", "template": "t"}]}}, templates={"t": {"text": "Hi"}})
     desk.intake._templates = TemplateCache(desk.stage.template_store)
     await desk.intake._templates.put(TemplateSource("t", "Hi"))
@@ -147,7 +165,10 @@ async def test_the_first_answer_is_given_again_under_another_configuration() -> 
 
 @virtual
 async def test_a_repeat_that_cannot_be_looked_up_is_no_refusal() -> None:
-    """The store is away: nobody knows whether this is a repeat, so the answer is "later", never 422."""
+    """If the store is away, nobody can tell whether a request is a repeat.
+
+    The request ends as unavailable and is not refused with 422.
+    """
     desk = Desk()
     at = instant(desk, 2.0)
     await desk.post(0, "k", send_at=at)

@@ -1,4 +1,4 @@
-"""The segments of an SMS at accept: counted, kept, and limited by event and vendor."""
+"""The segments of an SMS at accept: they are counted, stored, and limited by event and vendor."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def desk_with_template(**settings: Any) -> Desk:
 
 @virtual
 async def test_the_size_of_the_rendered_text_is_kept() -> None:
-    """Segments are counted of a rendered template and of content; a mail has none."""
+    """The stored notification has the count of segments of its rendered text. An e-mail has no such count."""
     desk = await desk_with_template()
     mail = {"channel": "email", "content": {"subject": "S", "text": "T"}}
     both = {"phone": "+4915112345000", "email": "ada@example.com"}
@@ -39,7 +39,9 @@ async def test_the_size_of_the_rendered_text_is_kept() -> None:
 
 @virtual
 async def test_a_vendor_with_a_lower_limit_is_left_out() -> None:
-    """The message goes to the one that may carry it, instead of dying at the first."""
+    """A vendor whose `segments_max` is too low for a message is left out of its chain, and the message goes to the
+    next vendor.
+    """
     desk = await desk_with_template(vendors=VENDORS)
     short = await desk.post(0, notifications=SMS, data={"name": "a" * 160})
     long = await desk.post(1, notifications=SMS, data={"name": "a" * 161})
@@ -64,7 +66,9 @@ async def test_a_vendor_with_a_lower_limit_is_left_out() -> None:
     ids=["of all vendors", "of the event", "of the event, with content"],
 )
 async def test_a_text_beyond_the_limit_is_refused(event: str, changes: dict[str, Any], field: str, says: str) -> None:
-    """The answer names the limit, and nothing is stored."""
+    """If the text has more segments than the event's limit or every vendor's limit, the answer names the limit,
+    and nothing is stored.
+    """
     events = {"short": {"notifications": [{"channel": "sms", "template": "greet"}], "segments_max": 2}}
     desk = await desk_with_template(vendors=VENDORS, events=events, templates={"greet": {"text": "Hi"}})
     with pytest.raises(CallerError, match=says) as caught:
@@ -74,7 +78,9 @@ async def test_a_text_beyond_the_limit_is_refused(event: str, changes: dict[str,
 
 @virtual
 async def test_a_rendered_text_that_shows_another_is_refused() -> None:
-    """An override that came with the data, not with the template."""
+    """A control character for the direction of writing is refused, also if it comes with the data and not with the
+    template.
+    """
     desk = await desk_with_template()
     with pytest.raises(CallerError, match="must not contain control characters") as caught:
         await desk.post(notifications=SMS, data={"name": "a\u202eb"})

@@ -1,4 +1,4 @@
-"""An intake replica learns the store's time and room, and tells of what the store has lost."""
+"""An intake replica reads the store's time and room, and reports what the store has lost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from tests.virtual import VirtualClock, virtual
 
 
 class Store:
-    """A primary whose clock is a minute ahead of this host's, or the replica that took its place."""
+    """A fake store: a primary whose clock is a minute ahead of this host's clock, or the replica that took its
+    place.
+    """
 
     def __init__(self) -> None:
         self.says: Lineage | None = Lineage("a", 1000, replicas=1)
@@ -63,7 +65,7 @@ class Store:
 
 
 class Watched:
-    """The watch of one replica over a store."""
+    """A StoreWatch with fakes around it. `given` counts how often the file's templates were stored again."""
 
     def __init__(self, store: Any) -> None:
         clock = VirtualClock()
@@ -79,7 +81,10 @@ class Watched:
 
 @virtual
 async def test_a_replica_knows_the_stores_clock_and_what_is_full() -> None:
-    """Within a second of its start, and before it says that it is ready. A long bulk run is in nobody's way."""
+    """Within half a second a replica has read the store's clock, memory and full lanes, and calls itself ready.
+
+    A tenant that filled the bulk lane is refused there, and other tenants and lanes are not.
+    """
     it, clock = Watched(Store()), VirtualClock()
     assert not it.watch.answers
     watching = asyncio.ensure_future(it.watch.run())
@@ -97,7 +102,10 @@ async def test_a_replica_knows_the_stores_clock_and_what_is_full() -> None:
 
 @virtual
 async def test_a_store_that_is_silent_for_three_seconds_is_away() -> None:
-    """A replica behind it is not ready, and is again as soon as the store answers."""
+    """A replica is not ready after its store was silent for three seconds.
+
+    It is ready again as soon as the store answers.
+    """
     store = Store()
     it = Watched(store)
     watching = asyncio.ensure_future(it.watch.run())
@@ -115,7 +123,9 @@ async def test_a_store_that_is_silent_for_three_seconds_is_away() -> None:
 
 @virtual
 async def test_a_store_that_went_back_is_told_once() -> None:
-    """In the log, the metric and a warning; and the file's templates are given again."""
+    """If the store went back to an older copy, one log event and one warning say so, and the file's templates are
+    stored again.
+    """
     store = Store()
     store.has = Mark("x", 2)
     it = Watched(store)
@@ -132,7 +142,7 @@ async def test_a_store_that_went_back_is_told_once() -> None:
 
 @virtual
 async def test_the_last_five_breaks_are_shown() -> None:
-    """A store that is restored again and again must not fill the memory of those who tell of it."""
+    """Only the last five breaks of the store are kept as warnings, so that many breaks do not fill the memory."""
     it = Watched(Store())
     for n in range(8):
         it.breaks.tell(Break("went_back", Mark("x", n + 1), Mark("x", 0)))
@@ -141,7 +151,10 @@ async def test_the_last_five_breaks_are_shown() -> None:
 
 @virtual
 async def test_a_replica_tells_of_writes_that_a_fail_over_lost() -> None:
-    """Once: in the log, in the metric and in /healthz; whoever answers nothing meanwhile, or is no primary."""
+    """Writes that a fail-over lost are reported once, in the log, the metric and the warnings.
+
+    The readings in between, when the store was away or had no primary, do not hide the loss.
+    """
     store = Store()
     it = Watched(store)
     with capture_logs() as logs:
@@ -164,7 +177,9 @@ async def test_a_replica_tells_of_writes_that_a_fail_over_lost() -> None:
 
 @virtual
 async def test_a_store_with_replicas_is_asked_often() -> None:
-    """A fail-over loses unnoticed what was written since the last reading; an idle store is read each second."""
+    """The lineage of a store with replicas is read every `LINEAGE_S`, because a fail-over hides the loss of what
+    was written after the last reading. A store without replicas is read about once a second.
+    """
     store = Store()
     watching = asyncio.ensure_future(Watched(store).watch.follow_lineage())
     await asyncio.sleep(10.0)

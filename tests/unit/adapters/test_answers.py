@@ -1,4 +1,4 @@
-"""Answers that are not in the words of a provider's description: what each proves, and what it does not."""
+"""Answers that a provider's description does not list: what each of them proves, and what it does not prove."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def answered(provider: str, status: int, body: Any = b"", **headers: str) -> Out
 def test_a_stranger_who_refuses_one_text_is_no_evidence_against_the_provider(
     provider: str, body: bytes, status: int
 ) -> None:
-    """A firewall reads a message and refuses it: the next vendor has it, and no breaker opens for everybody."""
+    """A 4xx answer without the provider's own form, such as a firewall's, has the scope UNLISTED: the next vendor
+    gets the message, and no breaker opens.
+    """
     outcome = answered(provider, status, body)
     assert (outcome.kind, outcome.scope) == (OutcomeKind.FAILED, Scope.UNLISTED)
     assert outcome.answered, "operators' rules can say what it means"
@@ -56,7 +58,10 @@ STRANGERS: list[Any] = [
 
 @pytest.mark.parametrize("provider", CLASSIFY)
 def test_403_is_the_accounts_only_in_the_providers_own_form(provider: str) -> None:
-    """A gateway answers JSON too, because of one text: that must not cut off the account for everybody."""
+    """A 403 concerns the whole account only if its body has the provider's own form.
+
+    A gateway's 403 concerns one message only.
+    """
     assert answered(provider, 403, OWN[provider]).scope is Scope.ACCOUNT
     assert answered(provider, 401, b"<html>log in</html>").scope is Scope.ACCOUNT
     for stranger in STRANGERS:
@@ -65,18 +70,18 @@ def test_403_is_the_accounts_only_in_the_providers_own_form(provider: str) -> No
 
 @pytest.mark.parametrize("status", [None, True, "", "zero", "0x0", "-0", [], {}, 0.5, "99999"])
 def test_a_status_that_is_no_number_refuses_nothing(status: Any) -> None:
-    """The message may be on its way, and another vendor would send it again (a 2xx, and an id beside it)."""
+    """A message status that is not a number gives the outcome unknown, because the vendor may have the message."""
     assert answered("vonage", 200, {"messages": [{"status": status, "message-id": "m"}]}).kind is OutcomeKind.UNKNOWN
 
 
 @pytest.mark.parametrize("status", ["0", 0, 0.0, "00", " 0\n"])
 def test_a_status_is_read_however_it_is_written(status: Any) -> None:
-    """A library on the way may make a number of it."""
+    """Vonage's status 0 means accepted, whether it is written as text, as a number or with spaces."""
     assert answered("vonage", 200, {"messages": [{"status": status, "message-id": "m"}]}).vendor_message_id == "m"
 
 
 def test_a_rate_never_ends_a_message() -> None:
-    """Whatever code stands beside a 429, it was not processed."""
+    """A 429 never rejects a message for good, whatever code is in its body."""
     assert answered("twilio", 429, {"code": 21211}).kind is OutcomeKind.THROTTLED
     assert answered("twilio", 429, {"code": 63038}).scope is Scope.ACCOUNT
 
@@ -89,7 +94,10 @@ def test_a_rate_never_ends_a_message() -> None:
     ],
 )
 def test_a_wait_is_read_however_it_is_written(wait: str, seconds: float | None) -> None:
-    """Two headers that a proxy joined, a unit, a date that is over."""
+    """`Retry-After` is read in seconds from two joined headers, with a unit, and from a past date.
+
+    Other text gives None.
+    """
     assert answered("twilio", 429, {"code": 20429}, Retry_After=wait).retry_after_s == seconds
 
 
@@ -132,7 +140,7 @@ def test_nothing_that_a_server_answers_raises(body: bytes) -> None:
     ],
 )
 def test_a_code_counts_however_it_is_written(body: bytes) -> None:
-    """With a byte order mark, as text, or beside a byte that is no UTF-8."""
+    """A Twilio error code counts behind a byte order mark, as text, and beside bytes that are not UTF-8."""
     assert answered("twilio", 400, body) == Outcome.rejected("twilio_21211", Scope.RECIPIENT)
 
 
@@ -143,7 +151,10 @@ def test_what_is_no_code_is_none(code: Any) -> None:
 
 @pytest.mark.parametrize("status", ["failed", "undelivered", "canceled"])
 def test_a_message_that_is_created_and_refused_at_once_goes_by_its_code(status: str) -> None:
-    """`Created` with the status `failed` has its code beside it: a country that is not allowed is no unknown."""
+    """If Twilio answers 201 with the status `failed`, the outcome follows from the error code.
+
+    Without a code the outcome is unknown.
+    """
     refused = {"sid": SID, "status": status, "error_code": 21408, "error_message": "no permission"}
     assert answered("twilio", 201, refused) == Outcome.failed("twilio_21408", scope=Scope.ROUTE)
     assert answered("twilio", 201, {**refused, "error_code": None}) == Outcome.unknown("no_message_id")
@@ -161,7 +172,7 @@ def test_parts_that_are_all_refused_end_a_message_only_together() -> None:
 
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Pacific/Auckland"])
 def test_a_date_without_a_zone_is_utc(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The old form of C's asctime, and `-0000`, name no zone. The machine's own is never meant."""
+    """A date in `Retry-After` that names no time zone is read as UTC, whatever the time zone of this machine is."""
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:
@@ -193,7 +204,10 @@ def test_a_date_without_a_zone_is_utc(zone: str, monkeypatch: pytest.MonkeyPatch
 def test_the_code_at_the_beginning_of_a_reply_counts_and_no_other(
     code: int, text: str, means: Meaning, named: bool
 ) -> None:
-    """Addresses of hosts and versions look like codes; a code of another class than the reply's proves nothing."""
+    """Only a status code at the beginning of an SMTP reply counts, since IP addresses and versions look like codes.
+
+    A code of another class than the reply proves nothing.
+    """
     assert smtp_words.meaning_of(code, text, mailed=True, named=named).means is (
         Meaning.VENDOR if named and text == "5.1.1 not now" else means
     )

@@ -1,4 +1,7 @@
-"""API keys: shown once, kept as digests, compared in constant time; the open network needs one."""
+"""API keys are shown once, kept as digests and compared in constant time.
+
+An address that is open to the network needs a key.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time that decides when the file is looked at again; its one element may be changed."""
+    """Yield a list with one element: the monotonic time in seconds by which the key file is read again.
+
+    Tests change it.
+    """
     now_s = [1000.0]
     monkeypatch.setattr(auth, "time", SimpleNamespace(monotonic=lambda: now_s[0], time_ns=time.time_ns))
     return now_s
@@ -39,14 +45,19 @@ def bearer(key: str) -> str:
 
 
 def test_a_key_has_its_prefix_and_256_random_bits(path: Path) -> None:
-    """`nd_<8 hex>_<43>`, another one each time; 43 characters of base64 are 32 bytes."""
+    """Each new key has the form `nd_<8 hex>_<43 base64>` and differs from the others. 43 characters of base64 hold
+    256 bits.
+    """
     keys = {new_key(path, "shop") for _ in range(50)}
     assert len(keys) == 50
     assert all(re.fullmatch(r"nd_[0-9a-f]{8}_[A-Za-z0-9_-]{43}", key) for key in keys)
 
 
 def test_only_the_digest_is_stored(path: Path) -> None:
-    """The file holds SHA-256 of the key, its public prefix and the tenant, for its owner only; the secret nowhere."""
+    """The file holds the key's SHA-256 digest, its public prefix and its tenant, but not the secret.
+
+    Only its owner may read it.
+    """
     key = new_key(path, "shop")
     (row,) = json.loads(path.read_text())["keys"]
     assert row.keys() == {"prefix", "digest", "tenant", "created_ms", "scopes"}
@@ -57,7 +68,7 @@ def test_only_the_digest_is_stored(path: Path) -> None:
 
 
 def test_a_key_opens_its_tenant(path: Path) -> None:
-    """Each key its own; the scheme's case does not matter."""
+    """Each key gives its own tenant, whatever the case of `Bearer` and the number of spaces after it."""
     keys = {tenant: new_key(path, tenant) for tenant in ("shop", "bank")}
     found = ApiKeys.load(path)
     assert found.required
@@ -87,7 +98,7 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_key_opens_nothing(path: Path, name: str) -> None:
-    """None instead of a tenant, whatever was sent."""
+    """`verify` returns None for a missing, damaged or unknown key."""
     key = new_key(path, "shop")
     assert ApiKeys.load(path).verify(WRONG[name](key)) is None
 
@@ -96,7 +107,10 @@ def test_a_wrong_key_opens_nothing(path: Path, name: str) -> None:
 def test_every_answer_costs_one_comparison_in_constant_time(
     path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two digests through hmac.compare_digest, exactly once, also for an unknown prefix: time tells nothing."""
+    """Each `verify` compares two digests exactly once with `hmac.compare_digest`, also for an unknown prefix.
+
+    So its duration tells an attacker nothing.
+    """
     key = new_key(path, "shop")
     compared: list[tuple[str, str]] = []
     real = auth.hmac.compare_digest
@@ -114,19 +128,21 @@ def test_every_answer_costs_one_comparison_in_constant_time(
 
 
 def test_an_open_address_needs_a_key_whatever_becomes_of_the_file(path: Path) -> None:
-    """A replica that starts after the file was lost lets nobody in."""
+    """With `required=True` and no key file, keys are required and nobody is let in."""
     keys = ApiKeys.load(path, required=True)
     assert (keys.required, keys.verify(None)) == (True, None)
 
 
 def test_without_a_file_no_key_is_required(path: Path) -> None:
-    """The loopback case; still nothing verifies."""
+    """Without a key file, as on loopback, no key is required, and no key is valid."""
     keys = ApiKeys.load(path)
     assert (keys.required, keys.usable, keys.verify(bearer("nd_00000000_x"))) == (False, False, None)
 
 
 def test_a_key_made_while_we_run_is_known_in_two_seconds(path: Path, clock: list[float]) -> None:
-    """The file is looked at again after RELOAD_S, not at every call."""
+    """A key that is made while the program runs is valid after RELOAD_S, when the file is read again, and not
+    earlier.
+    """
     keys = ApiKeys.load(path)
     key = new_key(path, "shop")
     clock[0] += auth.RELOAD_S / 2
@@ -136,7 +152,7 @@ def test_a_key_made_while_we_run_is_known_in_two_seconds(path: Path, clock: list
 
 
 def test_a_removed_key_opens_nothing_any_more(path: Path, clock: list[float]) -> None:
-    """Revoking is deleting its row; removing the last one does not open the door to everybody."""
+    """A key whose row was removed is not valid any more. Keys stay required even if the last row was removed."""
     key = new_key(path, "shop")
     keys = ApiKeys.load(path)
     path.write_text('{"keys": []}')
@@ -157,7 +173,7 @@ ODD_ROW = '{"keys": [{"prefix": "00000000", "digest": "%s", "tenant": %s}]}'
     ids=lambda text: text[:50],
 )
 def test_a_damaged_file_does_not_open_the_door(path: Path, clock: list[float], damage: str) -> None:
-    """Keys stay required, and the keys known before stay valid."""
+    """If the key file is damaged or lost while the program runs, keys stay required and the known keys stay valid."""
     key = new_key(path, "shop")
     keys = ApiKeys.load(path)
     text = path.read_text()
@@ -171,7 +187,9 @@ def test_a_damaged_file_does_not_open_the_door(path: Path, clock: list[float], d
 
 
 def test_a_byte_order_mark_and_line_ends_of_windows_damage_nothing(path: Path) -> None:
-    """An editor put them there; the keys still work, and the program writes the file again without them."""
+    """Keys work if an editor put a byte order mark and Windows line ends into the file, also after the program has
+    added a key.
+    """
     key = new_key(path, "shop")
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"{", b"\r\n{"))
     assert ApiKeys.load(path).verify(bearer(key)) == "shop"
@@ -182,14 +200,16 @@ def test_a_byte_order_mark_and_line_ends_of_windows_damage_nothing(path: Path) -
 
 @pytest.mark.parametrize("place", ["/proc/nowhere", "/dev/null/state"])
 def test_a_place_that_takes_no_file_is_one_sentence(place: str) -> None:
-    """It names the file and why."""
+    """If the key file cannot be written, `key new` exits with 2 and one sentence that names the file."""
     done = CliRunner().invoke(main, ["key", "new", "shop", "--state-dir", place])
     assert done.exit_code == 2 and done.output.startswith(f"dispatcher: {place}/api_keys.json: cannot be written")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"keys": [{}]}', '{"keys": "abc"}', "[" * 100_000])
 def test_a_file_unreadable_from_the_start_lets_nobody_in(path: Path, text: str) -> None:
-    """There is a file, so keys were wanted: better nobody than everybody."""
+    """If the key file is unreadable at the start, keys are required and none is valid, because the file shows that
+    keys were wanted.
+    """
     path.parent.mkdir()
     path.write_text(text)
     keys = ApiKeys.load(path)
@@ -200,7 +220,10 @@ def test_a_file_unreadable_from_the_start_lets_nobody_in(path: Path, text: str) 
 
 
 def invoke_up(path: Path, host: str, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, list[str]]:
-    """Exit code, output, and what `up` began to do; nothing really starts."""
+    """Run `dispatcher up` without really starting anything.
+
+    Return the exit code, the output, and the steps that it began.
+    """
     began: list[str] = []
 
     def reap(marker: str, patience_s: float = 0.0) -> int:
@@ -223,7 +246,10 @@ def invoke_up(path: Path, host: str, monkeypatch: pytest.MonkeyPatch) -> tuple[i
 def test_an_open_address_without_a_key_is_refused(
     path: Path, host: str, text: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exit 2 before anything is started; the message names the host and the command that makes a key."""
+    """`up --host` with an address other than loopback and no usable key exits with 2 before it starts anything.
+
+    The message names the host and the command that makes a key.
+    """
     if text is not None:
         path.parent.mkdir()
         path.write_text(text)
@@ -235,14 +261,17 @@ def test_an_open_address_without_a_key_is_refused(
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
 def test_loopback_needs_no_key(path: Path, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It goes on to start its parts."""
+    """`up` on a loopback address starts its parts without any key."""
     code, _, began = invoke_up(path, host, monkeypatch)
     assert code == 0
     assert began[:2] == ["reap", "start"]
 
 
 def test_the_command_makes_a_key_that_opens_the_address(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`dispatcher key new` prints it alone on a line; with it `up` goes on with an open address."""
+    """`dispatcher key new` prints a valid key alone on a line.
+
+    With this key in the file, `up` starts on an open address.
+    """
     made = CliRunner().invoke(main, ["key", "new", "shop", "--state-dir", str(path.parent)])
     assert made.exit_code == 0
     assert ApiKeys.load(path).verify(bearer(made.output.strip())) == "shop"
@@ -252,7 +281,9 @@ def test_the_command_makes_a_key_that_opens_the_address(path: Path, monkeypatch:
 
 
 def test_deploy_refuses_an_open_address(tmp_path: Path) -> None:
-    """Keys do not reach clusters yet: any address but loopback is refused before anything is asked of one."""
+    """`deploy --host` with an address other than loopback exits with 2 before it contacts the cluster, because
+    clusters have no keys yet.
+    """
     config = tmp_path / "config.yaml"
     config.write_text("{}")
     words = [
@@ -280,7 +311,7 @@ def program(path: Path, *words: str) -> tuple[int, str]:
 
 
 def test_keys_made_at_once_all_work(path: Path) -> None:
-    """Eight processes or threads make keys in one file at once; none of the keys is lost."""
+    """Eight threads make 64 keys in one file at once, and all of the keys work."""
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda n: new_key(path, f"shop-{n}"), range(64)))
     keys = ApiKeys.load(path)
@@ -288,7 +319,7 @@ def test_keys_made_at_once_all_work(path: Path) -> None:
 
 
 def test_a_key_ends(path: Path, clock: list[float]) -> None:
-    """From its end on it opens nothing, though its row is still there."""
+    """A key is not valid after its expiry, though its row is still in the file."""
     key = new_key(path, "shop", expires_ms=time.time_ns() // 1_000_000 - 1)
     other = new_key(path, "shop", expires_ms=time.time_ns() // 1_000_000 + 60_000)
     keys = ApiKeys.load(path)
@@ -296,7 +327,10 @@ def test_a_key_ends(path: Path, clock: list[float]) -> None:
 
 
 def test_both_keys_work_until_the_old_one_ends(path: Path, clock: list[float]) -> None:
-    """Callers change over one by one; after the overlap the old key opens nothing, and never later than before."""
+    """After `rotate_key` the old and the new key work until the old key's grace time ends.
+
+    Rotation never extends the old key's own expiry.
+    """
     old = new_key(path, "shop", ("send",))
     new, _ = auth.rotate_key(path, old[3:11], keep_s=3600)
     keys = ApiKeys.load(path)
@@ -311,7 +345,10 @@ def test_both_keys_work_until_the_old_one_ends(path: Path, clock: list[float]) -
 
 
 def test_a_lost_file_opens_no_door_after_a_restart(path: Path) -> None:
-    """The mark beside the file says that keys were wanted; revoking the last key keeps it too."""
+    """A mark beside the key file records that keys were wanted.
+
+    So keys stay required after a restart with a lost file, and after the last key was revoked.
+    """
     key = new_key(path, "shop")
     path.unlink()
     keys = ApiKeys.load(path)
@@ -321,7 +358,10 @@ def test_a_lost_file_opens_no_door_after_a_restart(path: Path) -> None:
 
 
 def test_the_program_lists_revokes_and_rotates(path: Path) -> None:
-    """A rotated key keeps tenant and scopes; the old one goes on for a while. The list holds no secret."""
+    """`key rotate` keeps tenant and scopes, and the old key works for a while.
+
+    `key list` shows no secret, and `key revoke` ends the old key.
+    """
     code, output = program(path, "new", "shop", "--scope", "operate", "--scope", "send", "--expires", "90d")
     key = output.strip()
     assert (code, sorted(ApiKeys.load(path).grant(bearer(key)).scopes)) == (0, ["operate", "send"])  # type: ignore[union-attr]
@@ -339,7 +379,7 @@ def test_the_program_lists_revokes_and_rotates(path: Path) -> None:
 
 
 def test_the_list_names_keys_from_before_scopes(path: Path) -> None:
-    """They send and read, and somebody has to know it."""
+    """Keys that were made before scopes existed may send and read, and `key list` names them."""
     key = new_key(path, "shop")
     (row,) = json.loads(path.read_text())["keys"]
     path.write_text(json.dumps({"keys": [{name: row[name] for name in row if name != "scopes"}]}))
@@ -357,7 +397,7 @@ def test_the_list_names_keys_from_before_scopes(path: Path) -> None:
     ],
 )
 def test_a_wrong_word_changes_nothing(path: Path, words: tuple[str, ...], rule: str) -> None:
-    """The command exits with 2 and names the word, and the file stays as it was."""
+    """A wrong argument makes `dispatcher key` exit with 2 and name the argument, and the file stays as it was."""
     new_key(path, "shop")
     before = path.read_bytes()
     code, output = program(path, *words)

@@ -1,4 +1,4 @@
-"""A provider's call-back means the same however its account, a library or a proxy writes it."""
+"""A provider's call-back means the same, however its account, a library or a proxy writes it."""
 
 from __future__ import annotations
 
@@ -48,30 +48,37 @@ def delivered(provider: str, body: bytes, query: dict[str, str] | None = None) -
     ],
 )
 def test_a_receipt_is_read_however_it_is_written(provider: str, body: bytes) -> None:
-    """Another case, a line end, a byte order mark, a form or JSON: it was answered 200 and lost, or refused."""
+    """A receipt counts as delivered in another case, with a line end or a byte order mark, and as a form or as
+    JSON.
+    """
     assert delivered(provider, body)
 
 
 def test_a_receipt_in_the_query_needs_no_body() -> None:
-    """An account of Vonage may be set to GET."""
+    """A receipt of Vonage is read from the query if the body is empty, because an account may be set to GET."""
     assert delivered("vonage", b"", {**QUERY, "status": "delivered"})
 
 
 @pytest.mark.parametrize("provider", ["twilio", "vonage"])
 @pytest.mark.parametrize("body", [b"", b"a=b", b"{}", b"[]", b"[1]", b'{"status": ["delivered"]}', b"\xef\xbb\xbf"])
 def test_a_receipt_without_a_word_tells_nothing(provider: str, body: bytes) -> None:
-    """It is no end of anything, and no error: some providers call to try the address."""
+    """A call-back without a status word tells nothing about the message and is no error.
+
+    Some providers call only to test the address.
+    """
     assert [told.carried for told in READ[provider](QUERY, body)] == [None]
 
 
 @pytest.mark.parametrize("body", [b"{}", b"", b"nid=0-a.0", b'"x"', b"[" * 50])
 def test_events_that_are_none_are_refused(body: bytes) -> None:
-    """The provider shows its owner that the address is wrong."""
+    """A SendGrid body that holds no events raises CallerError, so that SendGrid shows its owner that the address
+    is wrong.
+    """
     with pytest.raises(CallerError):
         READ["sendgrid"]({}, body)
 
 
 def test_mails_of_somebody_else_are_no_receipts_of_ours() -> None:
-    """One account sends for other programs too."""
+    """SendGrid events without our ids give no receipts, because one account may send for other programs too."""
     events = b'[{"event": "delivered"}, {"custom_args": [1]}, null, "x", {"unique_args": {"a": 1}}]'
     assert READ["sendgrid"]({}, events) == []

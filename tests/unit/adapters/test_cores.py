@@ -1,4 +1,4 @@
-"""Free cores and own CPU, read from files as Linux writes them."""
+"""Free cores and the CPU of this process, read from files as Linux writes them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 class Machine:
-    """One core that this process may run on, and a control group below another."""
+    """Fake files of Linux: one core that this process may use, and a control group inside another."""
 
     def __init__(self, folder: Path) -> None:
         self.proc, self.groups = folder / "proc", folder / "groups"
@@ -42,7 +42,10 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def test_free_is_what_was_idle_in_the_busier_of_two_windows(machine: Machine) -> None:
-    """A load that has just come counts whole, and one that has just gone counts for a window."""
+    """The free cores are the lower value of the last two seconds.
+
+    A new load counts at once, and a load that ended counts for one second more.
+    """
     cores, found = Cores(machine.proc, machine.groups), []
     cores.read(0.0)
     for second, idle_s in enumerate((0.9, 0.1, 0.9, 0.9), 1):
@@ -55,7 +58,9 @@ def test_free_is_what_was_idle_in_the_busier_of_two_windows(machine: Machine) ->
 
 @pytest.mark.parametrize("group", ["above", "above/mine"])
 def test_a_quota_counts_also_of_a_group_above(machine: Machine, group: str) -> None:
-    """Half a core is allowed, 0.4 s a second were used: 0.1 is free, however idle the machine is."""
+    """A quota of half a core with 0.4 in use leaves 0.1 free on an idle machine, whether the process's own group
+    or its parent has the quota.
+    """
     (machine.groups / group / "cpu.max").write_text("50000 100000\n")
     (machine.groups / "above" / ("mine" if group == "above" else "") / "cpu.max").touch()
     cores = Cores(machine.proc, machine.groups)
@@ -74,7 +79,7 @@ def test_nothing_is_known_at_first_and_without_proc(machine: Machine, tmp_path: 
 
 
 def test_this_machine_is_read() -> None:
-    """Not more is free than there is."""
+    """On a real Linux the reading has a CPU of at least 0 and a waiting share from 0 to 1."""
     cores = Cores()
     cores.read(0.0)
     reading = cores.read(1.0)

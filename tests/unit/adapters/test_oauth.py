@@ -1,4 +1,4 @@
-"""Answers of token endpoints as they are, and as RFC 6749 does not have them."""
+"""Answers of token endpoints, including answers that do not follow RFC 6749."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dispatcher.adapters.providers.oauth import LIFE_S, read_token
     ],
 )
 def test_a_token_has_the_life_that_the_answer_gives(answer: dict[str, Any], life_s: float) -> None:
-    """Microsoft's older endpoint writes it as text, and others write null."""
+    """A token's life is read from `expires_in` as a number or as text. If it is missing or null, LIFE_S is used."""
     assert read_token(json.dumps(answer).encode()) == ("ya29.a0", life_s)
 
 
@@ -44,5 +44,5 @@ def test_a_token_has_the_life_that_the_answer_gives(answer: dict[str, Any], life
     ],
 )
 def test_what_is_no_token_is_never_sent(body: bytes) -> None:
-    """None of it could be a login, and nothing of it raises."""
+    """An answer without a usable token gives an empty token and raises nothing."""
     assert read_token(body)[0] == ""

@@ -1,4 +1,4 @@
-"""Providers' records and options: each mistake is named by its field, and no value is ever shown."""
+"""Options of providers: each mistake is named by its field, and no value is ever shown."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def make(adapter: str, **options: Any) -> Any:
 
 @pytest.mark.parametrize("adapter", RIGHT)
 def test_right_options_make_a_vendor_without_a_connection(adapter: str) -> None:
-    """No loop runs here, so nothing could be opened."""
+    """Right options build a vendor without an event loop, so that no connection can be opened."""
     assert make(adapter).name == "v"
     assert set(RIGHT) == set(PROVIDERS)
 
@@ -97,7 +97,10 @@ WRONG = [
 
 @pytest.mark.parametrize(("adapter", "change", "says"), WRONG)
 def test_a_wrong_option_is_named_with_its_rule(adapter: str, change: dict[str, Any], says: str) -> None:
-    """The sentence begins with the field; neither it nor the traceback holds a value."""
+    """The error for a wrong option is one line with the field and the rule.
+
+    Neither the line nor the traceback shows a value.
+    """
     with pytest.raises(ConfigError) as refused:
         make(adapter, **change)
     assert f"vendors.v.options.{says}" in str(refused.value)
@@ -106,7 +109,7 @@ def test_a_wrong_option_is_named_with_its_rule(adapter: str, change: dict[str, A
 
 
 def test_every_fault_is_told_at_once() -> None:
-    """Nobody has to start three times to find three mistakes."""
+    """One error names all faulty options of a vendor, one line each."""
     with pytest.raises(ConfigError) as refused:
         build("smtp", "v", "email", {"hots": "x", "port": "no", "sender": "s"})
     assert [line.split(": ")[0].rpartition(".")[2] for line in str(refused.value).split("\n")] == [
@@ -119,14 +122,18 @@ def test_every_fault_is_told_at_once() -> None:
 
 @pytest.mark.parametrize(("adapter", "channel"), [("twilio", "push"), ("smtp", "sms"), ("sendgrid", "webhook")])
 def test_a_channel_that_the_provider_cannot_carry_is_refused(adapter: str, channel: str) -> None:
-    """One sentence names vendor and channel."""
+    """A channel that the provider does not have is refused in one sentence with the vendor, the channel and what
+    is allowed.
+    """
     with pytest.raises(ConfigError, match=rf"^vendors\.v\.channel: '{channel}' is not allowed: {adapter} has \w+$"):
         build(adapter, "v", channel, RIGHT[adapter])
 
 
 @pytest.mark.parametrize("adapter", RIGHT)
 def test_no_vendor_or_option_shows_its_secret(adapter: str) -> None:
-    """Neither in its repr nor in any attribute's, which is what a traceback with locals shows."""
+    """No secret is in the representation of a vendor's attributes or of its options, which a traceback with locals
+    would show.
+    """
     vendor = make(adapter)
     options = PROVIDERS[adapter].check("v", RIGHT[adapter])
     for text in (repr(vars(vendor)), repr(options), str(options), options.model_dump_json()):
@@ -146,20 +153,24 @@ def test_no_vendor_or_option_shows_its_secret(adapter: str) -> None:
     ],
 )
 def test_a_sender_has_a_name_and_an_address(text: str, address: str, name: str) -> None:
-    """Both are parsed once (keepalived 2365, zerobyte 339: the envelope had the name in it)."""
+    """An e-mail sender is parsed into an address and a display name, so that the name cannot get into the envelope
+    (keepalived 2365, zerobyte 339).
+    """
     found = parse_email_sender(text)
     assert (found.address, found.name) == (address, name)
 
 
 def test_an_international_host_is_used_in_a_labels() -> None:
-    """The name that is looked up, and greeted with, is plain ASCII (zammad 2401)."""
+    """An SMTP host with non-ASCII letters is looked up, and used in the greeting, in its ASCII form (zammad 2401)."""
     vendor = make("smtp", host="mail.müller.example", sender="Müller <shop@müller.example>")
     assert (vendor._host, vendor._helo_name) == ("mail.xn--mller-kva.example", "xn--mller-kva.example")
 
 
 @given(st.text(max_size=30))
 def test_whatever_is_a_sender_is_one_address(text: str) -> None:
-    """Any text is refused with a ValueError, or gives an address without space, bracket or second at sign."""
+    """Text in front of `<a@b.example>` is refused with ValueError, or it becomes the display name of exactly that
+    address.
+    """
     try:
         found = parse_email_sender(text + "<a@b.example>")
     except ValueError:
@@ -169,12 +180,12 @@ def test_whatever_is_a_sender_is_one_address(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["+4915112345678", "4915112345678", "12345", "Shop", "Shop & Co", " Shop\n", "1A"])
 def test_numbers_short_codes_and_names_send_sms(text: str) -> None:
-    """White space around them is dropped."""
+    """A number, a short code or a name is a valid SMS sender. White space around it is dropped."""
     assert parse_sms_sender(text) == text.strip()
 
 
 def test_a_messaging_service_may_send() -> None:
-    """Twilio's MG… goes out as the service and not as a number."""
+    """A Twilio sender that begins with MG is sent as `MessagingServiceSid`, and a number is sent as `From`."""
     service = "MG" + "0" * 32
     assert make("twilio", sender=service)._sender == {"MessagingServiceSid": service}
     assert make("twilio")._sender == {"From": "+4915112345678"}
@@ -188,7 +199,10 @@ INSIDE += ["http://0.0.0.0", "http://100.64.0.1", "http://a.internal", "http://2
 
 @pytest.mark.parametrize("url", [*OUTSIDE, *INSIDE])
 def test_what_a_provider_can_call(url: str) -> None:
-    """Names with a dot and public addresses; everything else exists on our side only."""
+    """A provider can call host names with a dot and public addresses.
+
+    Private addresses, loopback and local names are valid but not reachable from outside.
+    """
     assert url_fault(url) is None
     assert reachable_from_outside(url) is (url in OUTSIDE)
 
@@ -197,7 +211,7 @@ def test_what_a_provider_can_call(url: str) -> None:
     "url", ["http://2130706433", "http://127.1", "http://a..b", "http://-a", "ftp://a.b", "http://"]
 )
 def test_what_is_no_address(url: str) -> None:
-    """Spellings of numbers that only some programs read are no host names."""
+    """A URL with an unusual spelling of an IP address, a broken host name, another scheme or no host has a fault."""
     assert url_fault(url) is not None
 
 
@@ -209,7 +223,7 @@ NOT_A_PROVIDER = object()
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Sets the entry points that installed packages have."""
+    """Yield a function that sets which entry points the installed packages have."""
 
     def install(**named: str) -> None:
         entries = [EntryPoint(name, f"{__name__}:{value}", providers.GROUP) for name, value in named.items()]
@@ -221,7 +235,9 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_an_installed_package_adds_a_provider(installed: Any) -> None:
-    """It is found by its entry point, validated and built like any other."""
+    """A provider of an installed package is found by its entry point, and its options are validated like those of
+    our own.
+    """
     installed(echo="ECHO")
     assert provider("echo") is ECHO
     with pytest.raises(ConfigError, match=r"vendors\.v\.options\.api_key: is needed"):
@@ -229,7 +245,10 @@ def test_an_installed_package_adds_a_provider(installed: Any) -> None:
 
 
 def test_a_broken_package_stops_only_those_who_use_it(installed: Any) -> None:
-    """Its name is refused with the reason, every other provider works, and none of ours can be replaced."""
+    """A provider whose package is broken is refused with the reason.
+
+    All other providers work, and a package cannot replace one of ours.
+    """
     installed(broken="ABSENT", odd="NOT_A_PROVIDER", twilio="ECHO")
     with pytest.raises(ConfigError, match="broken cannot be used: its package cannot be loaded: AttributeError"):
         provider("broken")

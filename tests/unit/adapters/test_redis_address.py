@@ -1,4 +1,4 @@
-"""A URL of Redis is read whole before anything is opened, and what is wrong in it is one sentence without a secret."""
+"""A URL of Redis is read whole before anything is opened. A fault in it is one sentence without a secret."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from dispatcher.errors import ConfigError
 
 
 def test_a_url_of_sentinels_is_read_whole() -> None:
-    """Hosts, service, database and both logins; a host without a port has the sentinels' port (kombu 1253)."""
+    """Hosts, service, database and both logins are read from a URL of sentinels.
+
+    A host without a port has the sentinels' port (kombu 1253).
+    """
     found = parse(
         "redis+sentinel://u:p%23ss@a.test,b.test:5,[::1]:6/orders/2?sentinel_username=s&sentinel_password=x%26"
     )
@@ -25,7 +28,7 @@ def test_a_url_of_sentinels_is_read_whole() -> None:
 
 
 def test_tls_is_for_sentinels_and_servers(tmp_path: Path) -> None:
-    """One authority vouches for both."""
+    """The TLS options of a URL are used for the sentinels and for the servers."""
     (tmp_path / "ca.pem").write_text("x")
     found = parse(f"rediss+sentinel://a.test/orders?ssl_ca_certs={tmp_path}/ca.pem&ssl_check_hostname=no")
     assert found.tls
@@ -34,7 +37,7 @@ def test_tls_is_for_sentinels_and_servers(tmp_path: Path) -> None:
 
 
 def test_one_server_or_a_socket() -> None:
-    """The forms that were read before mean what they meant."""
+    """A URL of one server or of a Unix socket gives host, port, TLS, password, database and path."""
     found = parse("rediss://u:p@shop.test/3")
     assert (found.host, found.port, found.tls, found.options["db"]) == ("shop.test", 6379, True, 3)
     assert parse("redis://:p%40ss@shop.test:1?db=4").options == {"password": "p@ss", "db": 4}
@@ -42,7 +45,7 @@ def test_one_server_or_a_socket() -> None:
 
 
 def test_no_secret_is_shown() -> None:
-    """An address may land in a traceback or a log."""
+    """The representation of an address shows no password, because it may land in a traceback or a log."""
     assert "secret" not in repr(parse("redis+sentinel://u:secret@a.test/orders?sentinel_password=secret"))
 
 
@@ -69,7 +72,7 @@ def test_no_secret_is_shown() -> None:
     ],
 )
 def test_each_fault_is_one_sentence(url: str, words: str) -> None:
-    """Nothing is opened, and nothing of the URL is shown that could be a piece of a password."""
+    """Each fault of a URL raises ConfigError with one line that names the rule."""
     with pytest.raises(ConfigError, match=words.replace("+", r"\+")) as refused:
         parse(url)
     assert "\n" not in str(refused.value)

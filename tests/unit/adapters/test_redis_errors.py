@@ -1,4 +1,4 @@
-"""Which of Redis's errors are of one key, so that others go on, and which say that nothing can be done now."""
+"""Errors of Redis: some concern one key only, and some say that the whole store can do nothing now."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ READONLY = "READONLY You can't write against a read only replica."
 
 
 def error(text: str) -> Any:
-    """Make the error as redis-py does: some answers get a class of their own and lose their first word."""
+    """Make the error as redis-py does. For some answers redis-py uses a class of its own and drops the first word."""
     return BaseParser.parse_error(text)
 
 
 @pytest.mark.parametrize("text", [WRONGTYPE, f"ERR Error running script (call to f_1): @user_script:3: {WRONGTYPE}"])
 def test_a_key_of_another_type_concerns_no_other(text: str) -> None:
-    """Within a script's error too, as Redis 6 passes it on."""
+    """WRONGTYPE concerns one key only and becomes RefusedError, also inside a script's error as Redis 6 reports it."""
     assert of_a_key(error(text))
     with pytest.raises(RefusedError, match="redis: claim: "):
         answered(error(text), "claim")
@@ -43,7 +43,10 @@ def test_a_key_of_another_type_concerns_no_other(text: str) -> None:
     ],
 )
 def test_what_the_store_says_of_itself_condemns_no_record(text: str) -> None:
-    """A fail-over must not make every record an unreadable one, nor an outcome one that stands aside."""
+    """An error about the whole store becomes UnavailableError and is no fault of a key.
+
+    Otherwise a fail-over would mark every record as unreadable.
+    """
     assert not of_a_key(error(text))
     with pytest.raises(UnavailableError) as raised:
         answered(error(text), "claim")
@@ -51,6 +54,6 @@ def test_what_the_store_says_of_itself_condemns_no_record(text: str) -> None:
 
 
 def test_a_reply_is_a_reply() -> None:
-    """Whatever it holds."""
+    """A reply that is no error is returned as it is, also if it contains None."""
     assert answered(["x", None], "claim") == ["x", None]
     assert not of_a_key(None)

@@ -1,4 +1,4 @@
-"""The newest word of a majority of the sentinels leads to the primary, whichever answers first."""
+"""The newest answer of a majority of the sentinels names the primary, whichever sentinel answers first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from dispatcher.adapters.redis.route import Route
 
 
 class Sentinel:
-    """Answers with this primary and epoch after so many turns of the loop; None: it does not answer."""
+    """A fake sentinel.
+
+    It answers with this primary and epoch after `turns` turns of the event loop, or not at all if `port` is
+    None.
+    """
 
     def __init__(self, port: int | None, epoch: int = 0, turns: int = 0, **flags: bool) -> None:
         self.port, self.epoch, self.turns = port, epoch, turns
@@ -37,25 +41,31 @@ def route(*sentinels: Sentinel) -> Route:
 
 
 async def test_the_first_answer_is_not_believed_alone() -> None:
-    """A sentinel that was cut off with the old primary is the nearest, and knows an older epoch."""
+    """The fastest sentinel knows an older epoch, because it was cut off with the old primary.
+
+    The newer epoch of the other two wins.
+    """
     found = route(Sentinel(1, epoch=1), Sentinel(2, epoch=2, turns=9), Sentinel(2, epoch=2, turns=9))
     assert await found.primary() == ("h", 2)
 
 
 async def test_one_that_is_away_is_not_waited_for() -> None:
-    """Two of three are a majority, whether the third is slow or away."""
+    """Two of three sentinels decide, whether the third is away or very slow."""
     assert await route(Sentinel(None), Sentinel(2, 2), Sentinel(2, 2)).primary() == ("h", 2)
     assert await route(Sentinel(1, 1, turns=10_000_000), Sentinel(2, 2), Sentinel(2, 2)).primary() == ("h", 2)
 
 
 async def test_a_primary_that_is_down_is_none() -> None:
-    """Nobody is sent to a server that the sentinels think dead, and the error says so."""
+    """If the sentinels think that the primary is down, `primary` raises ConnectionError and says so."""
     with pytest.raises(ConnectionError, match="know no primary of orders that works"):
         await route(*(Sentinel(1, 1, is_sdown=True) for _ in range(3))).primary()
 
 
 async def test_all_who_ask_at_once_share_one_question_and_a_move_is_an_epoch() -> None:
-    """A storm of reconnections asks each sentinel once, and connections to the server before are told apart."""
+    """Twenty calls at once ask each sentinel once.
+
+    The route's epoch rises by one when the primary changes, and stays otherwise.
+    """
     sentinels = [Sentinel(1, 1, turns=3) for _ in range(3)]
     found = route(*sentinels)
     await asyncio.gather(*(found.primary() for _ in range(20)))

@@ -1,4 +1,4 @@
-"""Replies of real relays: what each proves about the message, the recipient and our account."""
+"""Replies of real mail servers: what each proves about the message, the recipient and our account."""
 
 from __future__ import annotations
 
@@ -107,13 +107,16 @@ REPLIES = [
 
 @pytest.mark.parametrize(("means", "code", "text"), REPLIES, ids=lambda value: str(value)[:40])
 def test_a_relays_reply_means_what_its_writer_meant(means: Meaning, code: int, text: str) -> None:
-    """Each is quoted in a public report or a provider's own page, with the code that it came with."""
+    """Each reply gets the meaning that its mail server intended.
+
+    The replies are quoted from public reports and providers' pages.
+    """
     assert meaning_of(code, text, mailed=True, named=False).means is means
 
 
 @pytest.mark.parametrize(("code", "text"), DAILY)
 def test_a_quota_that_is_used_up_is_not_asked_about_each_minute(code: int, text: str) -> None:
-    """The new day or hour is found by a probe each quarter of an hour."""
+    """A reply about a used-up daily or hourly quota sets the wait to DAILY_S."""
     assert meaning_of(code, text, mailed=True, named=True).wait_s == DAILY_S
 
 
@@ -130,7 +133,10 @@ def test_a_quota_that_is_used_up_is_not_asked_about_each_minute(code: int, text:
     ],
 )
 def test_an_address_that_reads_like_a_sentence_is_none(echo: str) -> None:
-    """A recipient who chose such an address must not cut off a vendor for everybody."""
+    """Words inside the quoted recipient's address do not count as words of the reply.
+
+    Otherwise a recipient with such an address could cut off a vendor for everybody.
+    """
     assert meaning_of(550, f"5.1.1 {echo}", mailed=True, named=False).means is Meaning.FINAL
 
 
@@ -138,7 +144,7 @@ def test_an_address_that_reads_like_a_sentence_is_none(echo: str) -> None:
     "unit", ["STOREDRV", "a@", "<", "x", "recipient's ", "daily a ", "5.1.1 ", "Client host [", "\n"]
 )
 def test_a_long_reply_is_read_in_no_time(unit: str) -> None:
-    """A relay may answer with 64 KB. Some patterns would need seconds for it, in which nothing else is sent."""
+    """Any reply of 64 KB is judged in under 0.5 s of CPU, because nothing else is sent meanwhile."""
     began_s = time.process_time()
     meaning_of(550, unit * (65_536 // len(unit)), mailed=True, named=True)
     assert time.process_time() - began_s < 0.5
@@ -155,7 +161,9 @@ def test_a_long_reply_is_read_in_no_time(unit: str) -> None:
     ],
 )
 def test_a_code_that_its_sentence_contradicts_ends_nothing(text: str) -> None:
-    """Servers say 5.1.1 for what is about the sender (mautic 9222): the next relay's address may be welcome."""
+    """A code 5.1.1 whose sentence is about the sender has the meaning UNLISTED, so that the next vendor is tried
+    (mautic 9222).
+    """
     assert meaning_of(550, text, mailed=True, named=False).means is Meaning.UNLISTED
 
 
@@ -174,5 +182,7 @@ def test_an_unknown_user_is_final_whatever_the_address_reads_like(text: str) -> 
 @pytest.mark.parametrize("text", ["4.1.1 unverified address: connect timed out", "4.1.2 Domain not found"])
 @pytest.mark.parametrize("named", [False, True])
 def test_an_address_that_cannot_be_checked_now_waits(text: str, named: bool) -> None:
-    """Some relays say it only after the mail itself. It is no evidence against them."""
+    """A reply that the recipient's address cannot be checked now means DEFERRED, before or after the message was
+    sent.
+    """
     assert meaning_of(450, text, mailed=True, named=named).means is Meaning.DEFERRED

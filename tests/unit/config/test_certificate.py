@@ -23,7 +23,7 @@ SHORT = issue("middle", ROOT, authority=True, days=(-3, -1), key=MIDDLE.key)
 OTHER = issue("localhost", MIDDLE)
 EXCHANGE = issue(issuer=ROOT, key=x25519.X25519PrivateKey.generate())
 SMALL = issue(key=rsa.generate_private_key(65537, 1024))
-"""Elliptic curves are quick to make, and this key is so small that it is quick too."""
+"""An RSA key that is too small for TLS. It is quick to make, as the keys on elliptic curves are."""
 
 
 def read(folder: Path, certificate: bytes, key: bytes | None = None, now_s: float | None = None) -> Pair:
@@ -33,7 +33,10 @@ def read(folder: Path, certificate: bytes, key: bytes | None = None, now_s: floa
 
 @pytest.mark.parametrize("files", [1, 2])
 def test_a_chain_and_its_key_are_read(tmp_path: Path, files: int) -> None:
-    """From one file or from two; they come out in the order that HAProxy reads, without an empty line."""
+    """A chain and its key are read from one file or from two.
+
+    The result has the order that HAProxy needs, without an empty line.
+    """
     chain = OURS.pem + MIDDLE.pem
     found = read(tmp_path, chain + OURS.key_pem()) if files == 1 else read(tmp_path, chain, OURS.key_pem())
     assert found.pem == chain + OURS.key_pem()
@@ -44,7 +47,7 @@ def test_a_chain_and_its_key_are_read(tmp_path: Path, files: int) -> None:
 
 @pytest.mark.parametrize("form", [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
 def test_every_usual_form_of_a_key_is_read(tmp_path: Path, form: PrivateFormat) -> None:
-    """`BEGIN PRIVATE KEY` and `BEGIN EC PRIVATE KEY`, with remarks and parameters around it."""
+    """`BEGIN PRIVATE KEY` and `BEGIN EC PRIVATE KEY` are read, also with remarks and curve parameters around them."""
     key = b"Bag Attributes\n-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
     found = read(
         tmp_path, b"subject=CN = localhost\n\n" + OURS.pem.replace(b"\n", b"\r\n"), key + OURS.key_pem(form=form)
@@ -101,7 +104,7 @@ REFUSED: dict[str, tuple[bytes, bytes | None, float | None, str]] = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_callers_would_refuse_is_refused(tmp_path: Path, name: str) -> None:
-    """One sentence names the field and the file."""
+    """A certificate or key that TLS callers would refuse raises ConfigError. One line names the field and the file."""
     certificate, key, now_s, why = REFUSED[name]
     with pytest.raises(ConfigError) as caught:
         read(tmp_path, certificate, key, now_s)
@@ -135,7 +138,9 @@ def pipe(path: Path) -> None:
 def test_a_file_that_cannot_be_read_is_named(
     tmp_path: Path, which: str, spoil: Callable[[Path], None], why: str
 ) -> None:
-    """The certificate's or the key's."""
+    """A missing file, a folder or a pipe in the place of the certificate or the key is refused with field, path
+    and reason.
+    """
     certificate, key = write(tmp_path / "c.pem", OURS.pem), write(tmp_path / "k.pem", OURS.key_pem())
     path = certificate if which == "certificate" else key
     spoil(path)
@@ -147,7 +152,9 @@ def test_a_file_that_cannot_be_read_is_named(
 def test_a_chain_that_haproxy_cannot_take_while_it_runs_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its admin socket takes no more than fits in a buffer."""
+    """A chain and key of more than BYTES_MAX bytes are refused, because HAProxy's admin socket could not receive
+    them.
+    """
     monkeypatch.setattr(module, "BYTES_MAX", len(OURS.both) - 1)
     with pytest.raises(ConfigError, match=f"have {len(OURS.both)} bytes, and at most"):
         read(tmp_path, OURS.both)
@@ -156,7 +163,7 @@ def test_a_chain_that_haproxy_cannot_take_while_it_runs_is_refused(
 
 
 def test_the_first_end_in_the_chain_counts(tmp_path: Path) -> None:
-    """After it no caller accepts the chain, whichever certificate of the chain has ended."""
+    """A chain ends when the first of its certificates ends. After that it is refused."""
     short = issue("short", ROOT, authority=True, days=(-1, 30))
     ours = issue("localhost", short)
     assert (
@@ -167,7 +174,9 @@ def test_the_first_end_in_the_chain_counts(tmp_path: Path) -> None:
 
 
 def test_what_will_fail_soon_is_a_warning(tmp_path: Path) -> None:
-    """The end within three weeks, a certificate that names no host, and a key that everybody can read."""
+    """There is a warning for an end within three weeks, a certificate that names no host, and a key that everybody
+    can read.
+    """
     ends_s = OURS.certificate.not_valid_after_utc.timestamp()
     assert read(tmp_path, OURS.both, now_s=ends_s - 21 * 86_400).warnings == ()
     (soon,) = read(tmp_path, OURS.both, now_s=ends_s - 21 * 86_400 + 10).warnings

@@ -1,4 +1,6 @@
-"""A configuration that is proven before it is used: every fault that a constructor would find, by its field."""
+"""`prove` checks a configuration before it is used, and names every fault that a constructor would find by its
+field.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,7 @@ def changed(vendor: str | None = None, **changes: Any) -> dict[str, Any]:
 
 
 def test_a_right_configuration_is_proven() -> None:
-    """Nothing is in the answer, nothing was opened."""
+    """`prove` returns an empty list for a right configuration."""
     assert prove(parse_settings(WHOLE)) == []
 
 
@@ -62,7 +64,7 @@ RECEIPTS = {"public_url": "https://shop.example", "secret": "${TOKEN}"}
     ],
 )
 def test_each_fault_is_found_and_named(data: dict[str, Any], says: str) -> None:
-    """The sentence has the field and the rule."""
+    """`prove` raises ConfigError for each fault, in one line with the field and the rule."""
     with pytest.raises(ConfigError) as refused:
         prove(parse_settings(data))
     assert says in str(refused.value)
@@ -71,13 +73,16 @@ def test_each_fault_is_found_and_named(data: dict[str, Any], says: str) -> None:
 
 @pytest.mark.parametrize("url", ["http://localhost:99999", "http://", "https://shop example"])
 def test_an_address_that_is_none_is_refused_by_the_file_alone(url: str) -> None:
-    """No secret is needed to see it."""
+    """A `public_url` that is no URL is refused while the file is parsed, before any secret is read."""
     with pytest.raises(ConfigError, match=r"receipts\.public_url"):
         parse_settings(changed(receipts={**RECEIPTS, "public_url": url}))
 
 
 def test_a_provider_of_our_own_may_call_an_address_of_our_own() -> None:
-    """A sandbox on loopback, and SMTP which calls nobody, leave `public_url` free."""
+    """`public_url` may be on loopback if all vendors are on loopback or send no call-backs.
+
+    With a real provider's address it is refused.
+    """
     receipts = {**RECEIPTS, "public_url": "http://localhost:8000"}
     sandbox = changed("a", options={"base_url": "http://127.0.0.1:9000/a"})
     assert prove(parse_settings({**sandbox, "receipts": receipts})) == []
@@ -87,7 +92,7 @@ def test_a_provider_of_our_own_may_call_an_address_of_our_own() -> None:
 
 
 def test_all_faults_come_at_once() -> None:
-    """One answer names the faults of two vendors and of the receipts."""
+    """One error names the faults of two vendors and of the receipts, one line each."""
     data = changed("a", options={"auth_token": "${NO_A}", "sendr": "x"})
     data["vendors"]["m"]["options"] = {"host": "${NO_B}"}
     with pytest.raises(ConfigError) as refused:
@@ -103,7 +108,10 @@ def test_all_faults_come_at_once() -> None:
 
 
 def test_a_secret_that_is_elsewhere_is_listed_and_no_fault() -> None:
-    """`deploy` runs where the secrets are not; what it can see is a fault all the same."""
+    """With `secrets_elsewhere`, as in `deploy`, a missing secret is returned in a list and raises nothing.
+
+    Other faults still raise.
+    """
     data = changed("a", options={"auth_token": "${NO_A}"})
     (listed,) = prove(parse_settings(data), secrets_elsewhere=True)
     assert listed.startswith("vendors.a.options.auth_token: ${NO_A}")
@@ -113,7 +121,10 @@ def test_a_secret_that_is_elsewhere_is_listed_and_no_fault() -> None:
 
 
 def test_a_certificate_is_proven_where_it_is_used() -> None:
-    """A machine that only deploys lists it, because the nodes have it."""
+    """A missing certificate raises ConfigError.
+
+    With `secrets_elsewhere` it is only returned in the list, because the nodes have it.
+    """
     settings = parse_settings(changed(tls={"certificate": "/nowhere/c.pem"}))
     fault = "tls.certificate: /nowhere/c.pem: cannot be read: No such file or directory"
     with pytest.raises(ConfigError) as refused:
@@ -123,7 +134,7 @@ def test_a_certificate_is_proven_where_it_is_used() -> None:
 
 
 def test_a_file_is_read_and_proven(tmp_path: Path) -> None:
-    """From the text to the built vendor."""
+    """`load_proven` reads a file and raises ConfigError for a vendor's missing option."""
     path = tmp_path / "c.yaml"
     path.write_text("vendors: {a: {adapter: twilio, channel: sms, options: {sendr: x}}}")
     with pytest.raises(ConfigError, match="account_sid: is needed"):
@@ -132,7 +143,11 @@ def test_a_file_is_read_and_proven(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["SG.key\n", "SG.key\r\n", "  SG.key\t\n\n", "\ufeffSG.key\n", "\xa0SG.key\u200b"])
 def test_white_space_around_a_secret_is_dropped(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`echo KEY | base64` adds a line end (sendgrid-nodejs 732), Notepad a byte order mark (fli 4, pandora 138)."""
+    """White space, line ends and a byte order mark around a secret are dropped.
+
+    `echo KEY | base64` adds a line end (sendgrid-nodejs 732), and Notepad adds a byte order mark (fli 4,
+    pandora 138).
+    """
     (tmp_path / "key").write_bytes(content.encode())
     monkeypatch.setenv("KEY", content)
     assert resolve(f"file:{tmp_path}/key") == resolve("${KEY}") == "SG.key"
@@ -142,7 +157,11 @@ def test_white_space_around_a_secret_is_dropped(content: str, tmp_path: Path, mo
 def test_a_control_character_is_refused_by_the_name(
     content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The variable or the file is named, the content never shown (feature-store-api 1145 printed the key)."""
+    """A control character inside a secret is refused.
+
+    The error names the variable or the file and never shows the content (feature-store-api 1145 printed the
+    key).
+    """
     (tmp_path / "key").write_text(content)
     monkeypatch.setenv("KEY", content)
     for reference, name in ((f"file:{tmp_path}/key", str(tmp_path)), ("${KEY}", "the environment variable KEY")):
@@ -152,7 +171,10 @@ def test_a_control_character_is_refused_by_the_name(
 
 
 def test_a_changed_secret_has_another_digest(tmp_path: Path) -> None:
-    """Only the digest of its own vendor changes, and nobody can compare digests without the key."""
+    """A changed secret changes the digest of its own vendor only.
+
+    Another key gives other digests, so nobody can compare them without it.
+    """
     (tmp_path / "key").write_text("first")
     settings = parse_settings(changed("a", options={"auth_token": f"file:{tmp_path}/key"}))
     before = secrets_digest(settings, b"k")

@@ -1,4 +1,4 @@
-"""A route or a split that cannot work is found in the file, by its field."""
+"""A route or a split that cannot work is refused when the file is read, by its field."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def parsed(*routes: dict[str, Any]) -> None:
 
 
 def test_a_whole_route_is_right() -> None:
-    """An event, a tenant, a country, a priority and a split may stand in one route, beside one for the rest."""
+    """A route with an event, a tenant, a country, a priority and a split is valid, beside a second route for
+    everything else.
+    """
     match = {"event": ["paid"], "tenant": ["gold"], "country": ["NO"], "priority": ["high"]}
     parsed({"chain": ["sms-a", "sms-b"], "split": {"sms-a": 70, "sms-b": 30}, "match": match}, {"chain": ["sms-b"]})
 
@@ -44,13 +46,13 @@ def test_a_whole_route_is_right() -> None:
     ],
 )
 def test_each_fault_names_its_field(route: dict[str, Any], fault: str) -> None:
-    """Nothing of a file with a fault is used."""
+    """A faulty route raises ConfigError with the field and what is allowed."""
     with pytest.raises(ConfigError) as error:
         parsed(route)
     assert fault in str(error.value)
 
 
 def test_an_event_that_no_route_carries_is_found() -> None:
-    """A route for other events is none for this one."""
+    """An event whose channel only has routes for other events is refused."""
     with pytest.raises(ConfigError, match=r"events\.paid\.notifications\.0\.channel: 'sms'.*routes carry none"):
         parsed({"chain": ["sms-a"], "match": {"event": ["login.code"]}})

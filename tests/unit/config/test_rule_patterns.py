@@ -1,4 +1,4 @@
-"""Regular expressions of operators: what they find, what is refused, and that none of them can stop a loop."""
+"""Regular expressions that operators write: what they find, what is refused, and that none can stop the event loop."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ from dispatcher.errors import ConfigError
     ],
 )
 def test_an_expression_is_found_anywhere_and_in_any_case(expression: str, text: str, found: bool) -> None:
-    """The reading is that of Rust's engine, and a broken character of an answer never hides what stands beside it."""
+    """An expression is found anywhere in the text, in any case, by the rules of Rust's engine.
+
+    A broken character in the text does not prevent a match.
+    """
     assert RulePattern(expression).search(text) is found
 
 
@@ -45,7 +48,7 @@ SLOW = [
 
 @pytest.mark.parametrize("expression", [*SLOW, r"(.{0,14}){0,14}q", r"\w{150}"])
 def test_no_expression_stops_the_loop(expression: str) -> None:
-    """A search uses less than a second of CPU, where milliseconds are usual."""
+    """A search with any of these expressions uses less than a second of CPU."""
     pattern = RulePattern(expression)
     previous = signal.signal(signal.SIGVTALRM, _too_slow)
     try:
@@ -77,7 +80,9 @@ def _too_slow(*_: object) -> None:
     ],
 )
 def test_what_the_engine_does_not_know_is_refused_by_its_field(expression: str, sentence: str) -> None:
-    """`config check` tells it before a replica could fail."""
+    """An expression that the engine does not support, or that is too large, is refused when the configuration is
+    parsed, by its field.
+    """
     vendor = {"adapter": "twilio", "channel": "sms", "rules": [{"match": expression, "means": "final"}]}
     with pytest.raises(ConfigError) as caught:
         parse_settings({"vendors": {"a": vendor}})

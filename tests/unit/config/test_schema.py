@@ -1,4 +1,4 @@
-"""The JSON Schema that editors read: current, named by every sample file, and of one mind with the program."""
+"""The JSON Schema that editors read is current, every sample file names it, and it agrees with the program."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ SAMPLES = [CLUSTER / "sandbox.yaml", CLUSTER / "files" / "config-1.yaml"]
 
 
 def test_the_committed_schema_is_current() -> None:
-    """`dispatcher config schema > cluster/config.schema.json` makes it."""
+    """The committed schema equals what `dispatcher config schema` prints, and is a valid JSON Schema."""
     assert json.loads(COMMITTED.read_text()) == json.loads(json.dumps(settings_schema()))
     Draft202012Validator.check_schema(settings_schema())
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
 def test_every_sample_names_the_schema_and_fits_it(path: Path) -> None:
-    """An editor finds the file by the first line."""
+    """The first line of each sample file names the schema, so that an editor finds it, and the file is valid under
+    it.
+    """
     first, _, rest = path.read_text().partition("\n")
     assert first.startswith("# yaml-language-server: $schema=")
     assert (path.parent / first.partition("=")[2]).resolve() == COMMITTED.resolve()
@@ -35,7 +37,9 @@ def test_every_sample_names_the_schema_and_fits_it(path: Path) -> None:
 
 
 def test_no_sample_is_left_out() -> None:
-    """Every YAML file with vendors at its top is one. The chart's templates are no YAML yet."""
+    """Every YAML file of `cluster` with `vendors` at its top is in SAMPLES, except the chart's templates, which
+    are not YAML yet.
+    """
     found = [
         path
         for path in CLUSTER.rglob("*.yaml")
@@ -62,11 +66,11 @@ def test_no_sample_is_left_out() -> None:
     ],
 )
 def test_an_editor_marks_what_the_program_refuses(vendor: dict[str, Any], right: bool) -> None:
-    """By `adapter` it knows which options there are; any option may be a reference."""
+    """The schema checks a vendor's options by its adapter, and allows a reference in place of any option."""
     data = {"vendors": {"v": {"channel": "email", **copy.deepcopy(vendor)}}}
     assert Draft202012Validator(settings_schema()).is_valid(data) is right
 
 
 def test_every_provider_has_a_shape() -> None:
-    """A new provider is in the schema without a change to it."""
+    """The schema has a definition for each provider."""
     assert {f"vendor_{name}" for name in PROVIDERS} <= set(settings_schema()["$defs"])

@@ -1,4 +1,4 @@
-"""The configuration file: what it may say, and what its errors name."""
+"""The configuration file: which values are allowed, and what its errors name."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WHOLE: dict[str, Any] = {
 
 
 def fallback(**changes: Any) -> dict[str, Any]:
-    """An event whose SMS falls back to a mail."""
+    """Return an event whose SMS falls back to an e-mail."""
     mail = {"channel": "email", "template": "paid", **changes}
     return {"notifications": [{"channel": "sms", "template": "paid", "fallback": mail}]}
 
@@ -58,7 +58,7 @@ def write(tmp_path: Path, text: str) -> Path:
 
 
 def test_an_empty_file_gives_every_default(tmp_path: Path) -> None:
-    """Nothing in the file has to be there."""
+    """An empty file gives settings with every default and no vendors."""
     settings = load_settings(write(tmp_path, ""))
     assert settings.vendors == {}
     assert settings.limits.body_bytes_max == 262_144
@@ -66,7 +66,7 @@ def test_an_empty_file_gives_every_default(tmp_path: Path) -> None:
 
 
 def test_settings_survive_the_way_to_another_process() -> None:
-    """A dump as JSON is a configuration equal to the one it came from, references and all."""
+    """Settings that are dumped as JSON and parsed again are equal to the original, with references unresolved."""
     settings = parse_settings(WHOLE)
     dumped = json.loads(json.dumps(settings.model_dump(mode="json")))
     assert parse_settings(dumped) == settings
@@ -74,7 +74,10 @@ def test_settings_survive_the_way_to_another_process() -> None:
 
 
 def test_a_low_maximum_alone_lowers_the_minimum() -> None:
-    """The default minimum is no choice of the writer, here and after the way to another process."""
+    """A `concurrency_max` below the default minimum is allowed, because the writer did not choose that minimum.
+
+    This also holds after a dump and a second parse.
+    """
     settings = parse_settings(changed("vendors/sms-a/concurrency_max", 4))
     assert parse_settings(settings.model_dump(mode="json")) == settings
 
@@ -188,7 +191,7 @@ QUIET = {"begin": "21:00", "end": "08:00"}
     ],
 )
 def test_a_bad_value_is_named_with_what_is_allowed(path: str, value: Any, field: str, allowed: str) -> None:
-    """The error names the dotted field, the value, and what would be right."""
+    """The error for a bad value names the dotted field, the value, and what would be right."""
     with pytest.raises(ConfigError) as caught:
         parse_settings(changed(path, value))
     assert field in str(caught.value)
@@ -196,7 +199,9 @@ def test_a_bad_value_is_named_with_what_is_allowed(path: str, value: Any, field:
 
 
 def test_no_error_shows_what_may_be_a_secret() -> None:
-    """Neither an option nor a field in the wrong place is repeated."""
+    """An error shows neither a wrong value of `options` nor the value of an unknown field, and `repr` of the
+    settings shows no option.
+    """
     for path in ("vendors/sms-a/options", "vendors/sms-a/token"):
         with pytest.raises(ConfigError) as caught:
             parse_settings(changed(path, "s3cret"))
@@ -205,7 +210,9 @@ def test_no_error_shows_what_may_be_a_secret() -> None:
 
 
 def test_references_are_resolved_where_they_are_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Variables and files are read at any depth of the options; everything else stays as it is."""
+    """References to variables and files are resolved at any depth of the options, and other values stay as they
+    are.
+    """
     monkeypatch.setenv("HOST", "vendor.test")
     (tmp_path / "key").write_text("s3cret\n", encoding="utf-8")
     options = {"base_url": "https://${HOST}/v1", "keys": [{"key": f"file:{tmp_path}/key"}], "port": 25, "from": "$5"}
@@ -219,7 +226,7 @@ def test_references_are_resolved_where_they_are_used(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("value", ["${ABSENT_VARIABLE}", "file:/absent/secret", "${EMPTY_VARIABLE}", "${no-name}"])
 def test_a_reference_to_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    """The error names the variable or the file."""
+    """A reference to a missing or empty variable or to a missing file raises ConfigError that names it."""
     monkeypatch.setenv("EMPTY_VARIABLE", "")
     with pytest.raises(ConfigError, match=r"ABSENT_VARIABLE|EMPTY_VARIABLE|/absent/secret|\$\{NAME\}"):
         resolve(value)
@@ -247,7 +254,10 @@ def test_a_reference_to_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch, val
     ],
 )
 def test_a_reference_of_another_program_is_no_secret(value: str) -> None:
-    """It would be sent as the password itself, and the vendor would answer 401."""
+    """A value that looks like another program's reference is refused.
+
+    It would be sent as the password itself, and the vendor would answer 401.
+    """
     with pytest.raises(
         ConfigError, match=r"looks like a reference of another program; allowed are \$\{NAME\} and file:/path"
     ):
@@ -258,12 +268,14 @@ def test_a_reference_of_another_program_is_no_secret(value: str) -> None:
     "value", ["$ecret", "pa$$word", "vault", "secret:abc", "a<b>c", "op:x", "arn:x", "ENCODED", "5<6"]
 )
 def test_a_password_that_begins_like_a_reference_is_one(value: str) -> None:
-    """People choose such passwords."""
+    """A password that only begins like a reference is used as it is."""
     assert resolve(value) == value
 
 
 def test_a_secret_in_quotes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`docker run --env-file` keeps them (moby 46773, cognee 1721)."""
+    """A secret that is enclosed in quotes is refused, because `docker run --env-file` keeps the quotes (moby
+    46773, cognee 1721).
+    """
     monkeypatch.setenv("TOKEN", '"s3cret"')
     with pytest.raises(ConfigError, match="TOKEN is in quotes") as refused:
         resolve("${TOKEN}")
@@ -271,7 +283,10 @@ def test_a_secret_in_quotes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_file_that_is_no_secret_is_not_read_whole(tmp_path: Path) -> None:
-    """A device without an end would take all memory, and a pipe would wait for its writer."""
+    """A device, a pipe or a file of more than 65,536 bytes is refused as a secret.
+
+    Reading a device would fill the memory, and a pipe would wait for its writer.
+    """
     (tmp_path / "key").symlink_to("/dev/zero")
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "long").write_text("x" * 65_537)
@@ -281,6 +296,6 @@ def test_a_file_that_is_no_secret_is_not_read_whole(tmp_path: Path) -> None:
 
 
 def test_a_resolved_value_is_not_resolved_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A secret that looks like a reference stays the secret it is."""
+    """A secret that contains something like a reference is used as it is."""
     monkeypatch.setenv("TOKEN", "a${B}c")
     assert resolve("${TOKEN}") == "a${B}c"

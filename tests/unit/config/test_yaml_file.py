@@ -1,4 +1,4 @@
-"""The file as people write it: what YAML makes of it, and the line of each fault."""
+"""The configuration file as people write it: how YAML reads it, and which line an error names."""
 
 from __future__ import annotations
 
@@ -47,26 +47,28 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
     ],
 )
 def test_a_file_that_is_not_a_mapping_names_its_line(tmp_path: Path, text: str | bytes, says: str) -> None:
-    """A syntax error or a duplicate key is refused with its place."""
+    """A syntax error, a duplicate key, a forbidden character, an endless alias or a file that is no mapping is
+    refused. The error names the file and, where there is one, the line.
+    """
     with pytest.raises(ConfigError, match=r"dispatcher\.yaml") as caught:
         load(tmp_path, text)
     assert says in str(caught.value)
 
 
 def test_a_file_without_an_end_is_refused() -> None:
-    """A device in the place of the file would take all memory, and then the machine would end the process."""
+    """A device such as /dev/zero is refused as a file of more than 16 MiB, so that it does not fill the memory."""
     with pytest.raises(ConfigError, match=r"^/dev/zero: must have at most 16777216 bytes$"):
         load_settings(Path("/dev/zero"))
 
 
 def test_a_missing_file_is_a_configuration_error(tmp_path: Path) -> None:
-    """The message names the path."""
+    """A missing file raises ConfigError that names the path."""
     with pytest.raises(ConfigError, match=r"absent\.yaml"):
         load_settings(tmp_path / "absent.yaml")
 
 
 def test_norway_is_a_country(tmp_path: Path) -> None:
-    """YAML's older booleans (no, on, y) are words here."""
+    """The country NO is read as a text, and not as the boolean that YAML 1.1 makes of it."""
     text = "vendors: {a: {adapter: twilio, channel: sms}}\nroutes: [{channel: sms, chain: [a], match: {country: [NO]}}]"
     assert load(tmp_path, text).routes[0].match.country == ["NO"]
 
@@ -93,7 +95,10 @@ def test_norway_is_a_country(tmp_path: Path) -> None:
     ],
 )
 def test_a_number_is_the_number_that_is_written(tmp_path: Path, written: str, read: Any) -> None:
-    """YAML 1.1 reads 010 as 8, 1:30 as 90 and 1_0 as 10 (pyyaml 107, 272); long digits raised in the parser."""
+    """A decimal number is read as it is written, and every other form is refused by its field.
+
+    YAML 1.1 would read 010 as 8, 1:30 as 90 and 1_0 as 10 (pyyaml 107, 272).
+    """
     text = f"vendors: {{a: {{adapter: twilio, channel: sms, timeout_s: {written}}}}}"
     if read is None:
         with pytest.raises(ConfigError, match=r"^vendors\.a\.timeout_s: "):
@@ -103,7 +108,10 @@ def test_a_number_is_the_number_that_is_written(tmp_path: Path, written: str, re
 
 
 def test_a_clock_time_needs_no_quotes(tmp_path: Path) -> None:
-    """YAML 1.1 reads 21:00 as 1260 and leaves 08:00 a text (hacs_waste_collection_schedule 5065)."""
+    """A time such as 21:00 is read as text without quotes.
+
+    YAML 1.1 would read it as 1260, but leave 08:00 a text (hacs_waste_collection_schedule 5065).
+    """
     text = """
 vendors: {a: {adapter: twilio, channel: sms}}
 routes: [{channel: sms, chain: [a]}]
@@ -133,7 +141,7 @@ events: {e: {notifications: [{channel: sms, template: t}], quiet_hours: {begin: 
     ],
 )
 def test_a_value_of_another_kind_is_one_sentence_without_python(tmp_path: Path, text: str, says: str) -> None:
-    """A number needs quotes to be a name."""
+    """A value of the wrong type is refused by its field, in words of the configuration and not of pydantic."""
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, text)
     assert str(caught.value).startswith(says)
@@ -141,7 +149,9 @@ def test_a_value_of_another_kind_is_one_sentence_without_python(tmp_path: Path, 
 
 
 def test_a_section_of_comments_alone_is_left_out(tmp_path: Path) -> None:
-    """An operator disables what is in it (deer-flow 3573, Configrity 23)."""
+    """A section with nothing but comments counts as left out, because operators disable settings in this way
+    (deer-flow 3573, Configrity 23).
+    """
     text = "limits:\n  # body_bytes_max: 1\ntenants:\nroutes: ~\nretry: {}\n"
     assert load(tmp_path, text) == load(tmp_path, "{}")
 
@@ -150,11 +160,11 @@ def test_a_section_of_comments_alone_is_left_out(tmp_path: Path) -> None:
     "text", ['{"templates": {"t": {"text": "\\ud83d\\ude00!"}}}', 'templates: {t: {text: "\\U0001F600!"}}']
 )
 def test_a_file_may_be_json(tmp_path: Path, text: str) -> None:
-    """JSON writes an emoji as two escapes (libyaml 110, rasa 1564)."""
+    """A file in JSON is read, also if it writes an emoji as two escapes (libyaml 110, rasa 1564)."""
     assert load(tmp_path, text).templates["t"].text == "\U0001f600!"
 
 
 @pytest.mark.parametrize("text", [b"\xef\xbb\xbflimits: {json_depth_max: 8}\r\n", b"limits: {json_depth_max: 8}\r"])
 def test_what_editors_add_changes_nothing(tmp_path: Path, text: bytes) -> None:
-    """A byte order mark, and line ends of Windows and of old Macs."""
+    """A byte order mark and line ends of Windows or of old Macs change nothing."""
     assert load(tmp_path, text).limits.json_depth_max == 8

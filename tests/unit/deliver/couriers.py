@@ -1,4 +1,4 @@
-"""A breaker that opens after four failures, and a store that a test can make fail, for the tests of the courier."""
+"""For the tests of the courier: settings of a breaker that opens after four failures, and a memory store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One claim to its decision, during which something of ours breaks: no memory, a bug."""
+"""One delivery from claim to outcome while something on our side breaks: memory runs out, or our code has a bug."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.virtual import until, virtual
 
 
 def first_raises(inner: Callable[..., Any], error: Exception) -> Callable[..., Any]:
-    """`inner`, but the first call raises."""
+    """Return a function that raises `error` on its first call and then calls `inner`."""
     errors = [error]
 
     def call(*args: Any, **more: Any) -> Any:
@@ -38,7 +38,10 @@ def first_raises(inner: Callable[..., Any], error: Exception) -> Callable[..., A
 @pytest.mark.parametrize(("of", "name"), [(Engine, "render"), (compiling, "parse")], ids=["rendering", "compiling"])
 @virtual
 async def test_without_memory_to_render_it_waits(monkeypatch: pytest.MonkeyPatch, of: Any, name: str) -> None:
-    """That says nothing of the message: it is sent a second or two later, and is no dead letter of its template."""
+    """If memory runs out while a message is rendered, the message is sent a little later.
+
+    It does not become a dead letter, because the fault says nothing about the message.
+    """
     stage, a = Stage(), ScriptedVendor("a")
     await stage.template_store.put(TemplateSource("receipt", "Hi {{ name }}"))
     monkeypatch.setattr(of, name, first_raises(getattr(of, name), MemoryError()))
@@ -69,7 +72,9 @@ def always_raises(error: Exception) -> Callable[..., Any]:
 async def test_what_only_watches_undoes_no_yes(
     monkeypatch: pytest.MonkeyPatch, of: type, name: str, error: Exception, policy: str
 ) -> None:
-    """However often it breaks: sent once, and settled."""
+    """If the breaker, the count of attempts or a metric raises after an accepted call, the message is still
+    settled and not sent again.
+    """
     stage, a = Stage(), ScriptedVendor("a")
     courier = await stage.courier(a)
     courier.adopt_plan(plan_of(a="closed"))
@@ -86,7 +91,9 @@ async def test_what_only_watches_undoes_no_yes(
 async def test_a_lasting_bug_after_the_call_has_its_attempts_and_no_more(
     monkeypatch: pytest.MonkeyPatch, broken: str, policy: str, sent: int, state: str
 ) -> None:
-    """The vendor may have it each time. Under `hold` it is never sent again."""
+    """If each call ends in a bug of ours, the message is sent once for each attempt and then becomes a dead
+    letter, since the vendor may have it each time. Under `hold` it is sent once and held.
+    """
     stage, a = Stage(), ScriptedVendor("a")
     if broken.startswith("adapter"):
 
@@ -108,7 +115,10 @@ async def test_a_lasting_bug_after_the_call_has_its_attempts_and_no_more(
 
 @virtual
 async def test_a_timeout_that_an_adapter_raises_is_its_bug() -> None:
-    """Long before its deadline: it says nothing against the vendor."""
+    """A TimeoutError that an adapter raises before the deadline is the adapter's bug.
+
+    The message is sent again, and the breaker counts no failure.
+    """
     stage, a = Stage(), ScriptedVendor("a", [TimeoutError()])
     courier = await stage.courier(a)
     courier.adopt_plan(plan_of(a="closed"))
@@ -121,7 +131,10 @@ async def test_a_timeout_that_an_adapter_raises_is_its_bug() -> None:
 
 @virtual
 async def test_an_adapter_that_outlasts_its_deadline_is_ended() -> None:
-    """Two seconds after it: the outcome is unknown, its permit is free, and the breaker hears of a failure."""
+    """A call is cancelled two seconds after its timeout.
+
+    Its outcome is unknown, its permit is free again, and the breaker counts a failure.
+    """
     stage, a = Stage(), ScriptedVendor("a", duration_s=500.0)
     courier = await stage.courier(a, limits=CourierLimits(concurrency_max=1), terms=Terms(RetryPolicy(), timeout_s=5.0))
     courier.adopt_plan(plan_of(a="closed", b="closed"))
@@ -137,7 +150,10 @@ async def test_an_adapter_that_outlasts_its_deadline_is_ended() -> None:
 @pytest.mark.parametrize("why", ["no memory to render", "store away"])
 @virtual
 async def test_what_is_put_off_costs_no_permit_of_the_contract(monkeypatch: pytest.MonkeyPatch, why: str) -> None:
-    """Twenty that could not be sent do not keep the others waiting for two seconds at ten a second."""
+    """Messages that are put off before their call use up none of the contract's rate.
+
+    The bucket is full again afterwards.
+    """
     stage, a = Stage(), ScriptedVendor("a")
     error: Exception = MemoryError() if why == "no memory to render" else UnavailableError("away")
     monkeypatch.setattr(Delivery, "render", always_raises(error))
@@ -153,7 +169,11 @@ async def test_what_is_put_off_costs_no_permit_of_the_contract(monkeypatch: pyte
 
 @virtual
 async def test_no_memory_to_note_a_suspect_s_turn_stops_no_other_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that go alone go one after the other, and then the mark is off and all else goes on."""
+    """Notifications suspected of killing an actor are sent one at a time.
+
+    If a metric fails for lack of memory meanwhile, all messages are still sent, and no notification stays
+    singled out.
+    """
     stage, a = Stage(), ScriptedVendor("a")
     courier = await stage.courier(a, run=False)
     courier.adopt_plan(plan_of(a="closed"))
@@ -172,7 +192,7 @@ async def test_no_memory_to_note_a_suspect_s_turn_stops_no_other_turn(monkeypatc
 )
 @virtual
 async def test_an_html_part_that_shows_nothing_is_left_out(html: str, sent: str | None) -> None:
-    """A mail program shows the HTML part, so a blank one would hide the text."""
+    """An HTML part without visible text is left out, because a mail program would show it instead of the text."""
     stage, mail = Stage(), ScriptedVendor("mail")
     await stage.template_store.put(TemplateSource("receipt", "Hi", subject="Receipt", html=html))
     courier = await stage.courier(mail)

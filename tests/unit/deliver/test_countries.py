@@ -1,4 +1,6 @@
-"""A vendor that does not reach one country: its messages go elsewhere, all others stay, and it comes back."""
+"""A vendor fails for one country: messages to that country go to another vendor, all others stay, and the country
+comes back.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ QUICK = BreakerConfig(open_wait_ms=2_000, open_wait_jitter=0.0)
 
 
 class Abroad(ScriptedVendor):
-    """Fails for France, as `answer` says, while `broken`."""
+    """A vendor that answers messages to France with `answer` while `broken` is true."""
 
     broken = True
     answer = Outcome.failed("http_503")
@@ -60,7 +62,10 @@ async def post(stage: Stage, rounds: int, chain: Sequence[str] = ("a", "b")) -> 
 
 @virtual
 async def test_one_country_fails_and_only_its_messages_go_elsewhere() -> None:
-    """After ten failures none is sent there but probes; the vendor stays closed for all others. Mended, it is used."""
+    """After ten failures for one country, only probes go there, and its messages move to the next vendor.
+
+    The vendor's own breaker stays closed. When the country works again, the vendor is used for it again.
+    """
     stage, a, b = Stage(), Abroad("a"), ScriptedVendor("b")
     first, second = await stage.courier(a, breaker=QUICK, per_country=True), await stage.courier(b)
     for courier in (first, second):
@@ -87,7 +92,10 @@ async def test_one_country_fails_and_only_its_messages_go_elsewhere() -> None:
 @pytest.mark.parametrize("per_country", [False, True])
 @virtual
 async def test_a_country_that_the_account_may_not_reach_is_evidence_against_it_alone(per_country: bool) -> None:
-    """Twilio's 21408: with breakers by country that country is cut off, and without them nothing opens."""
+    """Twilio's 21408 says that the account may not send to a country.
+
+    With breakers by country that country is cut off, and without them no breaker opens.
+    """
     stage, a, b = Stage(), Abroad("a"), ScriptedVendor("b")
     a.answer = twilio.classify(Answer(400, {}, b'{"code": 21408}'))
     first, second = await stage.courier(a, breaker=QUICK, per_country=per_country), await stage.courier(b)
@@ -104,7 +112,10 @@ async def test_a_country_that_the_account_may_not_reach_is_evidence_against_it_a
 
 @virtual
 async def test_with_nowhere_else_to_go_they_wait_and_use_up_nothing() -> None:
-    """No attempt but the probes', no hot loop; delivered when the country is reached again."""
+    """Messages to a cut-off country without another vendor wait, and their retries are bounded.
+
+    They are delivered when the country is reached again.
+    """
     stage, a = Stage(), Abroad("a")
     courier = await stage.courier(a, breaker=QUICK, per_country=True)
     courier.adopt_plan(plan_of(a="closed"))
@@ -123,7 +134,7 @@ async def test_with_nowhere_else_to_go_they_wait_and_use_up_nothing() -> None:
 
 @virtual
 async def test_without_the_setting_the_vendor_opens_as_a_whole() -> None:
-    """The other half of the test above: what is shown there comes from the setting."""
+    """Without breakers by country, failures for one country open the vendor's breaker."""
     stage, a, b = Stage(), Abroad("a"), ScriptedVendor("b")
     first, second = await stage.courier(a, breaker=QUICK), await stage.courier(b)
     for courier in (first, second):
@@ -133,7 +144,7 @@ async def test_without_the_setting_the_vendor_opens_as_a_whole() -> None:
 
 
 class Replica(OneOfTwo):
-    """One of two actors of vendor a, which has a breaker for each country."""
+    """One of two actors of vendor a, with a breaker for each country."""
 
     def __init__(self, stage: Stage, vendor: ScriptedVendor, number: int) -> None:
         a = {"adapter": "twilio", "channel": "sms", "breaker": {"per": "country"}}
@@ -144,7 +155,11 @@ class Replica(OneOfTwo):
 
 
 async def states_while_france_fails(monkeypatch: pytest.MonkeyPatch, shielded: bool) -> set[str]:
-    """Two actors of vendor a; each gets nine failures of France, and one message that it carries."""
+    """Run two actors of vendor a that get many failures for France and one success for Germany each.
+
+    Return the states that the plan gave the vendor. Without `shielded`, the failures of a country also count
+    against the vendor.
+    """
     if not shielded:
         monkeypatch.setattr(Gate, "evidence", lambda _: None)
     stage, seen = Stage(), set()
@@ -168,7 +183,9 @@ async def states_while_france_fails(monkeypatch: pytest.MonkeyPatch, shielded: b
 
 @virtual
 async def test_two_replicas_do_not_give_a_vendor_up_for_one_country(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The plan sums the actors' reports: if evidence were not kept apart, nine failures of each would be enough."""
+    """Failures for one country at two actors leave the vendor closed in the plan, because they are kept out of the
+    vendor's own evidence.
+    """
     assert await states_while_france_fails(monkeypatch, shielded=True) == {"closed"}
 
 
@@ -196,7 +213,9 @@ def test_nobody_left_begins_a_new_round_after_a_wait_that_is_bounded() -> None:
 
 
 def test_only_sms_has_countries() -> None:
-    """A vendor of another channel is refused by name; `per` itself by what it may be."""
+    """`per: country` is refused for a vendor of another channel than SMS, and an unknown value of `per` is refused
+    too.
+    """
     mail = {"adapter": "smtp", "channel": "email", "breaker": {"per": "country"}}
     with pytest.raises(
         ConfigError, match=r"vendors\.m\.breaker\.per: 'country' is not allowed: must be vendor for email"

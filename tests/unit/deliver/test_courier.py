@@ -1,4 +1,7 @@
-"""A courier at work: claim, prepare, permit, send, settle; and what becomes of whatever is cut off."""
+"""A courier claims, prepares, sends and settles notifications.
+
+These tests also cover each way in which a delivery can end.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from tests.virtual import until, virtual
 
 @virtual
 async def test_a_notification_is_delivered_once() -> None:
-    """A notification is claimed, rendered, sent and settled, and its history names the vendor's id."""
+    """Each accepted notification is sent once and settled, and its history has one accepted attempt at the vendor."""
     stage, vendor = Stage(), ScriptedVendor("a")
     await stage.courier(vendor)
     ids = await stage.accept(20)
@@ -36,7 +39,7 @@ async def test_a_notification_is_delivered_once() -> None:
 
 @virtual
 async def test_a_lone_message_is_sent_at_once() -> None:
-    """An idle courier starts the call within a millisecond of the accept and settles right after it."""
+    """An idle courier sends a message within a millisecond of its accept, and settles it right after the answer."""
     stage, vendor = Stage(), ScriptedVendor("a", duration_s=0.02)
     await stage.courier(vendor)
     await asyncio.sleep(0.5)
@@ -49,7 +52,7 @@ async def test_a_lone_message_is_sent_at_once() -> None:
 
 @virtual
 async def test_a_courier_at_rest_asks_the_store_once_a_second() -> None:
-    """Without work a claim blocks for a second, and the next message still begins at once."""
+    """Without work a courier's claim blocks for a second at a time. The next message is still sent at once."""
     stage, vendor = Stage(), ScriptedVendor("a")
     store = FaultyStore(MemoryStore(stage.cell))
     await stage.courier(vendor, store=store)
@@ -63,7 +66,9 @@ async def test_a_courier_at_rest_asks_the_store_once_a_second() -> None:
 
 @virtual
 async def test_a_courier_with_a_call_in_flight_looks_after_it() -> None:
-    """A hanging call is evidence before it ends, so its courier never blocks for longer than the configured time."""
+    """While a call hangs, the courier blocks for at most 0.2 s at a time, because a hanging call is evidence
+    before it ends.
+    """
     stage, vendor = Stage(), ScriptedVendor("a", duration_s=5.0)
     store = FaultyStore(MemoryStore(stage.cell))
     await stage.courier(vendor, store=store)
@@ -76,7 +81,9 @@ async def test_a_courier_with_a_call_in_flight_looks_after_it() -> None:
 
 @virtual
 async def test_a_courier_that_leaves_lanes_out_blocks_briefly() -> None:
-    """While a courier drains its own mailbox alone, it looks for the end of that five times a second."""
+    """While a courier drains only its own mailbox for a limited time, it blocks for at most 0.2 s, so that it
+    notices the end of that time.
+    """
     stage, vendor = Stage(), ScriptedVendor("a")
     store = FaultyStore(MemoryStore(stage.cell))
     courier = await stage.courier(vendor, store=store)
@@ -91,7 +98,10 @@ async def test_a_courier_that_leaves_lanes_out_blocks_briefly() -> None:
 @pytest.mark.parametrize(("pace_s", "least", "most"), [(0.015, 30, 70), (0.0, 150, 10_000)], ids=["paced", "unpaced"])
 @virtual
 async def test_claims_are_paced_while_there_is_little_work(pace_s: float, least: int, most: int) -> None:
-    """All of 200 notifications that arrive singly in a second are sent, with at most one claim in 15 ms (ADR 0004)."""
+    """All 200 notifications that arrive one by one within a second are sent.
+
+    With a pace of 15 ms there are far fewer claims than without it (ADR 0004).
+    """
     stage, vendor = Stage(), ScriptedVendor("a")
     store = FaultyStore(MemoryStore(stage.cell))
     await stage.courier(vendor, store=store, limits=CourierLimits(claim_pace_s=pace_s))
@@ -108,7 +118,9 @@ async def test_claims_are_paced_while_there_is_little_work(pace_s: float, least:
 @pytest.mark.parametrize("outcome", [Outcome.failed("http_500"), Outcome.unknown("timeout_read")])
 @virtual
 async def test_a_failure_moves_to_the_next_vendor(outcome: Outcome) -> None:
-    """The other vendor of the chain delivers it, knowing the first attempt."""
+    """After a failed or unknown attempt the next vendor of the chain delivers the message, and its history has
+    both attempts.
+    """
     stage = Stage()
     a, b = ScriptedVendor("a", [outcome]), ScriptedVendor("b")
     await stage.courier(a)
@@ -121,7 +133,10 @@ async def test_a_failure_moves_to_the_next_vendor(outcome: Outcome) -> None:
 
 @virtual
 async def test_failures_before_the_vendor_is_reached_are_counted_in_a_row() -> None:
-    """They speak against our own network; any word of the vendor itself, even a refusal, ends the row."""
+    """Failures to connect in a row are counted, because they point to our own network.
+
+    Any answer of the vendor sets the count to 0.
+    """
     away = Outcome.failed("connect", local_origin=True)
     stage, a = Stage(), ScriptedVendor("a", [away, away, Outcome.failed("http_500")])
     courier = await stage.courier(a, limits=CourierLimits(concurrency_max=1))
@@ -134,7 +149,7 @@ async def test_failures_before_the_vendor_is_reached_are_counted_in_a_row() -> N
 
 @virtual
 async def test_a_rejection_is_a_dead_letter() -> None:
-    """The recipient's fault: no other vendor is asked, and the breaker does not hear of it."""
+    """A rejected message becomes a dead letter. No other vendor is asked, and the breaker stays closed."""
     stage, a = Stage(), ScriptedVendor("a", [Outcome.rejected("bad_number")] * 4)
     courier = await stage.courier(a, breaker=FRAGILE)
     (nid, *_) = await stage.accept(4)
@@ -145,7 +160,9 @@ async def test_a_rejection_is_a_dead_letter() -> None:
 
 @virtual
 async def test_throttled_burns_no_attempt() -> None:
-    """It is due again after the vendor's own wait, with all its attempts left."""
+    """A throttled message is sent again after the wait that the vendor asked for, and the throttled call costs no
+    attempt.
+    """
     stage, a = Stage(), ScriptedVendor("a", [Outcome.throttled("http_429", 3.0)])
     courier = await stage.courier(a, retry=RetryPolicy(attempts_max=1))
     stage.start(tend(stage, courier).run())
@@ -158,7 +175,10 @@ async def test_throttled_burns_no_attempt() -> None:
 
 @virtual
 async def test_an_open_breaker_moves_what_was_claimed_and_not_sent() -> None:
-    """After the verdict nothing more reaches the vendor; what it had claimed goes on elsewhere without an attempt."""
+    """After the breaker opened, nothing more is sent to the vendor.
+
+    What it had claimed moves to the next vendor and costs no attempt.
+    """
     stage = Stage()
     a, b = ScriptedVendor("a", duration_s=0.05), ScriptedVendor("b")
     a.then = Outcome.failed("http_500")
@@ -187,7 +207,10 @@ async def test_an_open_breaker_moves_what_was_claimed_and_not_sent() -> None:
 
 @virtual
 async def test_an_accounts_failure_opens_at_once() -> None:
-    """A wrong key fails for everyone: one answer is enough, and it costs the notification no attempt."""
+    """One answer that our account is refused opens the breaker, because every message would fail.
+
+    It costs the notification no attempt.
+    """
     stage, a = Stage(), ScriptedVendor("a", [Outcome.failed("http_401", scope=Scope.ACCOUNT)])
     courier = await stage.courier(a)
     (nid,) = await stage.accept()
@@ -198,7 +221,9 @@ async def test_an_accounts_failure_opens_at_once() -> None:
 
 @virtual
 async def test_a_template_error_is_dead_with_the_variables_name() -> None:
-    """One notification's missing variable is its own end; its neighbours are delivered."""
+    """A notification whose data lacks a variable becomes a dead letter that names the variable, and others of the
+    template are delivered.
+    """
     stage, a = Stage(), ScriptedVendor("a")
     await stage.template_store.put(TemplateSource("receipt", "Hi {{ name }}, order {{ order }}"))
     await stage.courier(a)
@@ -215,7 +240,10 @@ async def test_a_template_error_is_dead_with_the_variables_name() -> None:
 
 @virtual
 async def test_after_the_store_lost_data_no_other_text_is_sent() -> None:
-    """A number that was given again means the new text for new triggers, and no text for older ones."""
+    """After a loss of data one template version may have a new text.
+
+    New triggers get the new text, and an older trigger with that version becomes a dead letter.
+    """
     stage, a = Stage(), ScriptedVendor("a")
     texts = [TemplateSource("receipt", text) for text in ("old {{ name }}", "new {{ name }}")]
     named = [
@@ -239,7 +267,9 @@ async def test_after_the_store_lost_data_no_other_text_is_sent() -> None:
 @virtual
 @pytest.mark.parametrize("text", ["{{ name }}" + "a" * 161, "{{ name }}\u202e"])
 async def test_a_text_that_no_sms_can_have_is_never_sent(text: str) -> None:
-    """More segments than the vendor's limit, or an override: a dead letter that says so."""
+    """A rendered text with too many segments for the vendor, or with a character that changes the direction of
+    writing, becomes a dead letter that says so.
+    """
     stage, a = Stage(), ScriptedVendor("a")
     await stage.template_store.put(TemplateSource("receipt", text))
     await stage.courier(a, terms=Terms(RetryPolicy(), segments_max=1))
@@ -251,7 +281,7 @@ async def test_a_text_that_no_sms_can_have_is_never_sent(text: str) -> None:
 
 @virtual
 async def test_the_segments_that_a_vendor_accepted_are_counted() -> None:
-    """By the vendor that bills them; what it did not accept costs nothing."""
+    """Segments are counted for the vendor that accepted the message, and not for the vendor whose attempt failed."""
     stage, a, b = Stage(), ScriptedVendor("a", [Outcome.failed("http_503")]), ScriptedVendor("b")
     for vendor in (a, b):
         await stage.courier(vendor)
@@ -264,7 +294,7 @@ async def test_the_segments_that_a_vendor_accepted_are_counted() -> None:
 
 @virtual
 async def test_a_vendor_is_told_how_long_a_message_lives() -> None:
-    """The vendor is told the time to live that is left when it is sent."""
+    """The vendor is told how many seconds of a message's time to live are left when it is sent."""
     stage, a = Stage(), ScriptedVendor("a")
     await stage.accept(1, expires_ms=stage.clock.wall_ms() + 300_000)
     await stage.courier(a)
@@ -275,7 +305,10 @@ async def test_a_vendor_is_told_how_long_a_message_lives() -> None:
 @pytest.mark.parametrize(("policy", "sent", "state"), [("resend", 2, "settled"), ("hold", 1, "held")])
 @virtual
 async def test_a_broken_adapter_may_have_sent(policy: str, sent: int, state: str) -> None:
-    """An exception out of an adapter is our bug and proves nothing: under `hold` it is never sent again."""
+    """An exception from an adapter leaves open whether the message was sent.
+
+    Under `resend` it is sent again, and under `hold` it is held.
+    """
     stage, a = Stage(), ScriptedVendor("a", [RuntimeError("bug")])
     courier = await stage.courier(a)
     courier.adopt_plan(plan_of(a="closed"))
@@ -288,7 +321,7 @@ async def test_a_broken_adapter_may_have_sent(policy: str, sent: int, state: str
 
 @virtual
 async def test_unknown_under_hold_is_held() -> None:
-    """No other vendor gets it; it waits for proof."""
+    """After an unknown outcome under `hold` the notification is held, and no vendor gets it again."""
     stage, a, b = Stage(), ScriptedVendor("a", [Outcome.unknown("timeout_read")]), ScriptedVendor("b")
     await stage.courier(a)
     await stage.courier(b)
@@ -300,7 +333,7 @@ async def test_unknown_under_hold_is_held() -> None:
 
 @virtual
 async def test_held_past_its_deadline_is_a_dead_letter() -> None:
-    """No proof came: an operator decides, for a repeat would be a decision."""
+    """A held notification without proof at its deadline becomes a dead letter with the reason `unknown`."""
     stage, a = Stage(), ScriptedVendor("a", [Outcome.unknown("timeout_read")])
     courier = await stage.courier(a, retry=RetryPolicy(hold_s=30.0))
     stage.start(tend(stage, courier).run())
@@ -311,7 +344,7 @@ async def test_held_past_its_deadline_is_a_dead_letter() -> None:
 
 @virtual
 async def test_expired_ones_are_not_sent() -> None:
-    """Its time was over before the call: a dead letter, without an attempt."""
+    """A notification whose time to live is over before its call becomes a dead letter and is not sent."""
     stage, a = Stage(), ScriptedVendor("a")
     await stage.courier(a)
     (nid,) = await stage.accept(expires_ms=stage.clock.wall_ms())
@@ -321,7 +354,10 @@ async def test_expired_ones_are_not_sent() -> None:
 
 @virtual
 async def test_a_held_mailbox_expires_without_claiming() -> None:
-    """All vendors down: nobody claims, yet what is over becomes a dead letter."""
+    """While every vendor is down and nobody claims, an expired notification becomes a dead letter.
+
+    One with time left stays queued.
+    """
     stage, a = Stage(), ScriptedVendor("a")
     courier = await stage.courier(a)
     courier.breaker.force(BreakerState.FORCED_OPEN, 0)

@@ -1,4 +1,6 @@
-"""Claims of a courier: each is delivered once, also after a lost reply, a death, a restart, an outage or a drain."""
+"""A claimed notification is delivered once, also after a lost reply, a dead actor, a restart, an outage of the
+store or a drain.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ from tests.virtual import until, virtual
 
 @virtual
 async def test_a_cancelled_delivery_stays_pending_and_the_audit_finds_it() -> None:
-    """Cut off during the call: the entry is still mine, and the next audit delivers it."""
+    """If a delivery is cancelled during its call, its claim stays with the actor.
+
+    The actor's next audit finds the claim and sends the message again.
+    """
     stage, a = Stage(), ScriptedVendor("a", duration_s=5.0)
     courier = await stage.courier(a)
     stage.start(tend(stage, courier).run())
@@ -35,7 +40,9 @@ async def test_a_cancelled_delivery_stays_pending_and_the_audit_finds_it() -> No
 
 @virtual
 async def test_a_cancelled_delivery_under_hold_is_not_sent_again() -> None:
-    """Its start mark says "maybe sent": found by the audit, it is held."""
+    """Under `hold`, the audit holds a cancelled delivery instead of sending it again, because its start mark says
+    that it was maybe sent.
+    """
     stage, a = Stage(), ScriptedVendor("a", duration_s=5.0)
     courier = await stage.courier(a)
     stage.start(tend(stage, courier).run())
@@ -49,7 +56,7 @@ async def test_a_cancelled_delivery_under_hold_is_not_sent_again() -> None:
 
 @virtual
 async def test_a_lost_claim_reply_is_found_by_the_audit() -> None:
-    """Its entries are pending for an actor that never saw them; it looks at its own list and delivers them."""
+    """If the reply to a claim is lost, the actor's audit finds the claimed entries in the store and delivers them."""
     stage, a = Stage(), ScriptedVendor("a")
     store = FaultyStore(courier_store(stage))
     store.lose = ["claim", "wait"]
@@ -62,7 +69,9 @@ async def test_a_lost_claim_reply_is_found_by_the_audit() -> None:
 
 @virtual
 async def test_a_lost_claim_is_found_after_the_mailbox_went_to_another() -> None:
-    """The plan took the mailbox away between the claim whose reply was lost and the audit: still mine, still sent."""
+    """The audit finds a claim whose reply was lost, even if the plan has given the mailbox to another vendor
+    since, and delivers it.
+    """
     stage, b = Stage(), ScriptedVendor("b")
     store = FaultyStore(courier_store(stage))
     courier = await stage.courier(b, store=store, run=False)
@@ -82,7 +91,9 @@ async def test_a_lost_claim_is_found_after_the_mailbox_went_to_another() -> None
 @pytest.mark.parametrize("again", [False, True], ids=["alone", "and another begins meanwhile"])
 @virtual
 async def test_a_late_audit_sends_nothing_twice(again: bool) -> None:
-    """A notification that was claimed, sent and settled during the audit's round trip is not sent again."""
+    """A notification that was claimed, sent and settled during the audit's round trip is not sent again, even if a
+    second audit runs meanwhile.
+    """
     stage, a = Stage(), ScriptedVendor("a", duration_s=0.01)
     store = courier_store(stage)
 
@@ -110,7 +121,7 @@ async def test_a_late_audit_sends_nothing_twice(again: bool) -> None:
 
 @virtual
 async def test_the_claims_of_the_dead_are_delivered_by_the_living() -> None:
-    """A drainer of the same mailbox takes and sends them."""
+    """Another actor of the same mailbox takes the claims of a dead actor and delivers them."""
     stage, dying, a = Stage(), ScriptedVendor("a", duration_s=60.0), ScriptedVendor("a")
     first = await stage.courier(dying, terms=Terms(RetryPolicy(), timeout_s=60.0))
     ids = await stage.accept(3)
@@ -127,7 +138,7 @@ async def test_the_claims_of_the_dead_are_delivered_by_the_living() -> None:
 
 @virtual
 async def test_a_store_outage_is_waited_out() -> None:
-    """Nothing is lost or sent while outcomes cannot be settled; afterwards everything goes on."""
+    """While the store is away, no new message is sent. Afterwards all messages are delivered, each once."""
     stage, a = Stage(), ScriptedVendor("a", duration_s=0.05)
     store = FaultyStore(courier_store(stage))
     courier = await stage.courier(a, store=store, limits=CourierLimits(concurrency_max=2))
@@ -146,7 +157,10 @@ async def test_a_store_outage_is_waited_out() -> None:
 
 @virtual
 async def test_an_answer_that_waited_for_a_sleeper_to_wake_does_not_wake_his_trust() -> None:
-    """Frozen for three seconds, what it reads first is an old answer: only the word that it lives counts."""
+    """An actor that was frozen for three seconds does not trust an old reply and sends nothing.
+
+    It trusts its link again only after its incarnation was renewed.
+    """
     stage, a = Stage(), ScriptedVendor("a")
     courier = await stage.courier(a, run=False)
     await stage.accept()
@@ -164,7 +178,7 @@ async def test_an_answer_that_waited_for_a_sleeper_to_wake_does_not_wake_his_tru
 
 @virtual
 async def test_a_fenced_courier_stops() -> None:
-    """Declared dead, its claim loop ends instead of working on in a dead name."""
+    """The claim loop of an incarnation that was declared dead ends with FencedError and sends nothing."""
     stage, a = Stage(), ScriptedVendor("a")
     courier = await stage.courier(a, run=False)
     term, _ = await stage.control.begin_term()
@@ -178,7 +192,9 @@ async def test_a_fenced_courier_stops() -> None:
 @pytest.mark.parametrize(("policy", "calls"), [("hold", 0), ("resend", 1)])
 @virtual
 async def test_a_start_mark_that_is_refused_means_no_send(policy: str, calls: int) -> None:
-    """Under `hold` a sleeper that was declared dead meanwhile sends nothing."""
+    """An incarnation that was declared dead after its claim sends nothing under `hold`, because its start mark is
+    refused.
+    """
     stage, a = Stage(), ScriptedVendor("a")
     courier = await stage.courier(a, run=False)
     await stage.accept(on_unknown=policy)
@@ -193,7 +209,10 @@ async def test_a_start_mark_that_is_refused_means_no_send(policy: str, calls: in
 @pytest.mark.parametrize("ended", ["stopping", "renamed"])
 @virtual
 async def test_a_claim_that_comes_too_late_is_left_to_the_next(ended: str) -> None:
-    """Its reply arrives when the incarnation is being ended, or after: it is not sent, for another may take it now."""
+    """If a claim's reply arrives when its incarnation is ending or has ended, nothing is sent.
+
+    Another actor takes the claim and sends it, and no crash is counted.
+    """
     stage, a = Stage(), ScriptedVendor("a")
     courier = await stage.courier(a, run=False)
     (nid,) = await stage.accept()
@@ -215,7 +234,10 @@ async def test_a_claim_that_comes_too_late_is_left_to_the_next(ended: str) -> No
 
 @virtual
 async def test_what_was_taken_from_my_last_name_is_not_forgotten() -> None:
-    """Its outcome could not be settled in time, and I took it under my next name: settled soon, and not sent again."""
+    """An actor takes a claim of its own earlier incarnation, whose outcome is not settled yet.
+
+    The outcome is settled soon, and the message is not sent again.
+    """
     stage, a = Stage(), ScriptedVendor("a")
     courier = await stage.courier(a, run=False)
     caretaker = tend(stage, courier, audit_s=5.0)
@@ -234,7 +256,10 @@ async def test_what_was_taken_from_my_last_name_is_not_forgotten() -> None:
 
 @virtual
 async def test_what_was_not_sent_after_a_short_sleep_is_sent_soon() -> None:
-    """An actor that slept does not send what it claimed before. Nobody declared it dead, so the audit sends it."""
+    """An actor that slept for 1.5 s does not send what it had claimed before.
+
+    Once its incarnation is renewed, its audit sends the message within a second.
+    """
     stage, a = Stage(), ScriptedVendor("a")
     courier = await stage.courier(a, run=False)
     caretaker = tend(stage, courier, audit_s=5.0)
@@ -252,7 +277,7 @@ async def test_what_was_not_sent_after_a_short_sleep_is_sent_soon() -> None:
 
 @virtual
 async def test_draining_finishes_what_was_begun() -> None:
-    """Told to stop: no new claim, the calls end, their outcomes are settled."""
+    """A courier that is told to finish claims nothing new. Its calls end, and their outcomes are settled."""
     stage, a = Stage(), ScriptedVendor("a", duration_s=0.3)
     courier = await stage.courier(a, limits=CourierLimits(concurrency_max=3))
     await stage.accept(9)

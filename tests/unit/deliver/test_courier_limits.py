@@ -18,7 +18,7 @@ from tests.virtual import until, virtual
 
 @virtual
 async def test_the_rate_is_kept() -> None:
-    """Ten a second, with a burst of one: no second sees twelve."""
+    """At a rate of ten a second with a burst of one, at most eleven calls begin within any second."""
     stage, a = Stage(), ScriptedVendor("a")
     courier = await stage.courier(a)
     courier.gate.bucket.set_rate(10.0, stage.clock.now_s())
@@ -30,7 +30,9 @@ async def test_the_rate_is_kept() -> None:
 
 @virtual
 async def test_what_is_not_sent_costs_no_permit_of_the_contract() -> None:
-    """At ten a second, 600 expired notifications do not keep the next one waiting for a minute."""
+    """At ten a second, 600 expired notifications do not delay the next message, because they use up none of the
+    rate.
+    """
     stage, vendor = Stage(), ScriptedVendor("a")
     courier = await stage.courier(vendor, limits=CourierLimits(rate_per_s=10.0))
     courier.adopt_plan(plan_of(a="closed"))
@@ -45,7 +47,10 @@ async def test_what_is_not_sent_costs_no_permit_of_the_contract() -> None:
 
 @virtual
 async def test_who_has_no_share_sends_nothing() -> None:
-    """With a contract rate: not before a plan, not when it names others only; with a share, at once."""
+    """With a contract rate, an actor sends nothing before a plan gives it a share.
+
+    As soon as it has a share, it sends.
+    """
     stage, a = Stage(), ScriptedVendor("a")
     courier = await stage.courier(a, limits=CourierLimits(rate_per_s=10.0))
     stage.start(tend(stage, courier).run())
@@ -63,7 +68,7 @@ async def test_who_has_no_share_sends_nothing() -> None:
 
 @virtual
 async def test_a_share_belongs_to_one_incarnation() -> None:
-    """A new name has none until a plan says so."""
+    """A new incarnation of an actor has no share of the contract rate until a plan names it."""
     stage, a = Stage(), ScriptedVendor("a")
     courier = await stage.courier(a, limits=CourierLimits(rate_per_s=10.0))
     plan = plan_of(1, a="closed")
@@ -76,7 +81,9 @@ async def test_a_share_belongs_to_one_incarnation() -> None:
 
 @virtual
 async def test_bulk_moves_however_busy_the_others_are() -> None:
-    """One claim in eight goes from the bottom lane up."""
+    """A bulk message is sent early among 400 messages with high priority, because one claim in eight begins with
+    the lowest lane.
+    """
     stage, a = Stage(), ScriptedVendor("a", duration_s=0.01)
     await stage.accept(400, priority="high")
     (bulk,) = await stage.accept(1, priority="bulk")
@@ -86,7 +93,11 @@ async def test_bulk_moves_however_busy_the_others_are() -> None:
 
 
 class CrowdedVendor(ScriptedVendor):
-    """Works on so many calls at once; the others wait there."""
+    """A vendor that works on `carries` calls at once.
+
+    With more calls in flight each call takes longer. `crowd` lists how many calls were in flight at the start
+    of each call.
+    """
 
     def __init__(self, name: str, carries: int) -> None:
         super().__init__(name)
@@ -104,7 +115,7 @@ class CrowdedVendor(ScriptedVendor):
 
 @virtual
 async def test_a_vendor_that_slows_down_under_load_is_not_crowded() -> None:
-    """After some seconds the vendor gets as many calls as it carries, and a short queue."""
+    """When a vendor carries only 10 calls at once instead of 1,000, the courier soon sends it at most 24 at once."""
     stage, a = Stage(), CrowdedVendor("a", carries=1000)
     limits = CourierLimits(concurrency_min=4, concurrency_max=64)
     courier = await stage.courier(a, limits=limits)
@@ -120,7 +131,7 @@ async def test_a_vendor_that_slows_down_under_load_is_not_crowded() -> None:
 
 @virtual
 async def test_a_throttle_lowers_the_limit_and_spends_no_attempt() -> None:
-    """Before the breaker has a reason to open."""
+    """One throttled answer lowers the concurrency limit and costs the notification no attempt."""
     stage, a = Stage(), ScriptedVendor("a", [Outcome.throttled("busy", 0.05)])
     courier = await stage.courier(a)
     (nid,) = await stage.accept()
@@ -130,7 +141,10 @@ async def test_a_throttle_lowers_the_limit_and_spends_no_attempt() -> None:
 
 @virtual
 async def test_a_prober_does_not_turn_its_fallbacks_backlog_over() -> None:
-    """A recovering vendor moves some dozens a second of a backlog that is not for it, and finds what is."""
+    """A vendor that probes looks for its messages in another vendor's mailbox.
+
+    In five seconds it disturbs at most 125 messages that are not for it, and it finds its own.
+    """
     stage, a, b = Stage(), ScriptedVendor("a"), ScriptedVendor("b", duration_s=1.0)
     first = await stage.courier(a, breaker=FRAGILE)
     second = await stage.courier(b, limits=CourierLimits(concurrency_min=2, concurrency_max=2))

@@ -1,4 +1,4 @@
-"""Fallbacks in the hands of couriers and caretakers: the mail is sent if, and only if, the SMS came to nothing."""
+"""Fallbacks: the e-mail is sent if, and only if, the SMS came to nothing."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.virtual import until, virtual
 
 
 class Play:
-    """An SMS vendor, a mail vendor, their actors, and one pair of notifications."""
+    """An SMS vendor, an e-mail vendor, their actors, and one SMS whose fallback is an e-mail."""
 
     def __init__(self, *outcomes: Outcome | Exception, duration_s: float = 0.02) -> None:
         self.stage = Stage()
         self.sms, self.mail = ScriptedVendor("a", outcomes, duration_s), ScriptedVendor("mail")
 
     async def begin(self, after_s: float | None = None, wait_for: str = "accepted", **changes: Any) -> str:
-        """Accept the pair; the id of the trigger."""
+        """Accept the pair, start both actors, and return the id of the trigger."""
         stage, now_ms = self.stage, self.stage.clock.wall_ms()
         ends_ms = now_ms + 3_600_000
         begin_ms = None if after_s is None else now_ms + int(after_s * 1000)
@@ -52,7 +52,7 @@ class Play:
 
 @virtual
 async def test_a_success_ends_it() -> None:
-    """Within a moment, and without a mail."""
+    """If the SMS is accepted, the e-mail is skipped within two seconds and never sent."""
     play = Play()
     await play.begin(60)
     await until(lambda: play.states() == ("settled", "skipped"), 2.0)
@@ -64,7 +64,7 @@ async def test_a_success_ends_it() -> None:
 
 @virtual
 async def test_a_death_begins_it() -> None:
-    """The recipient gets the mail within a second of the final refusal."""
+    """If the SMS becomes a dead letter, the e-mail is sent within two seconds."""
     play = Play(Outcome.rejected("bad_number"))
     await play.begin(3_000)
     await until(lambda: play.states() == ("dead", "settled"), 2.0)
@@ -74,7 +74,7 @@ async def test_a_death_begins_it() -> None:
 
 @virtual
 async def test_a_time_to_live_that_ends_begins_it() -> None:
-    """The SMS waited for a vendor that is down, and expired; the mail has a time to live of its own."""
+    """If the SMS expires while its vendor is down, the e-mail is sent within its own time to live."""
     play = Play()
     play.sms.then = Outcome.failed("http_503")
     await play.begin(None, expires_ms=play.stage.clock.wall_ms() + 5_000)
@@ -83,7 +83,9 @@ async def test_a_time_to_live_that_ends_begins_it() -> None:
 
 @virtual
 async def test_its_time_overtakes_a_first_that_waits() -> None:
-    """The SMS is tried in vain until then; after the mail has begun it is tried no more."""
+    """If the SMS is still failing after `after_s`, it is cancelled and never tried again, and the e-mail is sent
+    once.
+    """
     play = Play()
     play.sms.then = Outcome.failed("http_503")
     tid = await play.begin(10)
@@ -98,7 +100,7 @@ async def test_its_time_overtakes_a_first_that_waits() -> None:
 
 @virtual
 async def test_a_call_in_flight_is_waited_for() -> None:
-    """The vendor takes longer than `after_s`, and then accepts: no mail."""
+    """If an SMS call is in flight at `after_s` and is then accepted, no e-mail is sent."""
     play = Play(duration_s=8.0)
     await play.begin(2)
     await until(lambda: play.states() == ("settled", "skipped"), 12.0)
@@ -108,7 +110,10 @@ async def test_a_call_in_flight_is_waited_for() -> None:
 @virtual
 @pytest.mark.parametrize(("word", "states"), [("delivered", "skipped"), ("undelivered", "settled"), (None, "settled")])
 async def test_it_may_wait_for_delivery(word: str | None, states: str) -> None:
-    """Acceptance is not enough: a receipt ends it or begins it, and without any its time begins it."""
+    """A fallback that waits for delivery is skipped by the receipt `delivered` and begins with `undelivered`.
+
+    Without a receipt it begins after `after_s`.
+    """
     play = Play()
     tid = await play.begin(60, "delivered")
     await until(lambda: play.states() == ("settled", "standby"), 2.0)
@@ -124,7 +129,7 @@ async def test_it_may_wait_for_delivery(word: str | None, states: str) -> None:
 
 @virtual
 async def test_many_that_end_at_once_do_not_hold_up_what_is_due() -> None:
-    """More than one page of fallbacks is decided in one turn."""
+    """Five pages of fallbacks that end at once are all skipped within a second."""
     play = Play()
     stage = play.stage
     await play.begin(60)
@@ -135,6 +140,9 @@ async def test_many_that_end_at_once_do_not_hold_up_what_is_due() -> None:
 
 
 def test_what_a_receipt_means_for_a_fallback() -> None:
-    """A vendor that carries a message has not delivered it yet."""
+    """A receipt that the vendor carries a message decides nothing for a fallback.
+
+    `delivered` skips it and `undelivered` begins it.
+    """
     words = [word_for_fallback(Told("n", "t", *told)) for told in ((True, True), (True, False), (False,), (None,))]
     assert words == ["delivered", None, "undelivered", None]

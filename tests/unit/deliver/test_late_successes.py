@@ -1,4 +1,4 @@
-"""A late result, or one that says nothing about the vendor, ends what it proves and moves no breaker."""
+"""Late outcomes, and outcomes that say nothing about the vendor: they settle what they prove and open no breaker."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ async def buried(stage: Stage, incarnation: str) -> None:
 
 @virtual
 async def test_a_yes_that_comes_after_the_takeover_ends_what_is_held() -> None:
-    """Under `hold` a taken message waits for proof: its first owner's late yes is proof, and nothing is sent again."""
+    """Under `hold`, a message that another actor took over is held.
+
+    When the first actor's call is accepted late, it is settled and not sent again.
+    """
     stage, slow, other = Stage(), ScriptedVendor("a", duration_s=3.0), ScriptedVendor("a")
     owner = await stage.courier(slow)
     (nid,) = await stage.accept(on_unknown="hold")
@@ -39,7 +42,10 @@ async def test_a_yes_that_comes_after_the_takeover_ends_what_is_held() -> None:
 
 @virtual
 async def test_a_yes_that_comes_after_the_takeover_ends_what_waits() -> None:
-    """Under `resend` what was taken and waits for another try is not sent again."""
+    """Under `resend`, a message that another actor took over waits for its next try.
+
+    When the first actor's call is accepted late, it is settled and not sent again.
+    """
     stage, slow = Stage(), ScriptedVendor("a", duration_s=3.0)
     other = ScriptedVendor("a", [Outcome.failed("x", retry_after_s=30.0)])
     owner = await stage.courier(slow)
@@ -60,7 +66,7 @@ async def test_a_yes_that_comes_after_the_takeover_ends_what_waits() -> None:
 )
 @virtual
 async def test_a_late_word_does_not_open_a_recovered_breaker(outcome: Outcome) -> None:
-    """It was about the vendor as it was before."""
+    """An outcome of a call that began before the breaker was reset does not open the breaker."""
     stage, vendor = Stage(), ScriptedVendor("a", duration_s=2.0)
     courier = await stage.courier(vendor)
     vendor.then = outcome
@@ -76,7 +82,7 @@ async def test_a_late_word_does_not_open_a_recovered_breaker(outcome: Outcome) -
 
 @virtual
 async def test_our_own_bug_opens_nobodys_breaker() -> None:
-    """An adapter that raises tells nothing of its vendor."""
+    """Twenty exceptions from an adapter leave its vendor's breaker closed."""
     stage, vendor = Stage(), ScriptedVendor("a", [RuntimeError("bug")] * 20)
     courier = await stage.courier(vendor, breaker=QUICK)
     await stage.accept(20, chain=("a",))
@@ -95,7 +101,9 @@ async def test_our_own_bug_opens_nobodys_breaker() -> None:
 )
 @virtual
 async def test_probes_of_a_long_outage_do_not_use_up_their_message(outcome: Outcome, states: set[str]) -> None:
-    """With everything down a message ends by its time, unless each of its probes may have been delivered."""
+    """If the only vendor is down for long, a message that was surely not sent by its probes stays in work until
+    its time to live. If each probe was maybe sent, it becomes a dead letter.
+    """
     stage, vendor = Stage(), ScriptedVendor("a")
     vendor.then = outcome
     courier = await stage.courier(vendor, breaker=QUICK, retry=RetryPolicy(cap_s=1.0))
@@ -110,7 +118,10 @@ async def test_probes_of_a_long_outage_do_not_use_up_their_message(outcome: Outc
 @pytest.mark.parametrize("hint_s", [None, 0.0, 1.0, 1.9])
 @virtual
 async def test_a_vendor_that_throttles_and_names_no_time_is_left_to_its_fallback(hint_s: float | None) -> None:
-    """However short the wait it asks for: after ten in a row its breaker opens, for longer each time, at no attempt."""
+    """A vendor that throttles each call and asks for less than two seconds is cut off by its breaker.
+
+    The other vendor sends all messages, and none runs out of attempts.
+    """
     stage, a, b = Stage(), ScriptedVendor("a"), ScriptedVendor("b")
     a.then = Outcome.throttled("429", hint_s)
     first, second = await stage.courier(a), await stage.courier(b)
@@ -132,7 +143,7 @@ async def test_a_vendor_that_throttles_and_names_no_time_is_left_to_its_fallback
 
 @virtual
 async def test_a_throttle_now_and_then_opens_nothing() -> None:
-    """Accepted calls between them: the limit of calls follows, the breaker stays closed."""
+    """If one call in three is throttled and the others are accepted, the breaker stays closed."""
     stage, a = (
         Stage(),
         ScriptedVendor("a", [Outcome.throttled("429") if n % 3 else Outcome.accepted("x") for n in range(60)]),

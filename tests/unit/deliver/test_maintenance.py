@@ -1,4 +1,6 @@
-"""An actor does maintenance for mailboxes without a drainer: what is due, what has expired."""
+"""Each actor does maintenance: it returns delayed notifications to mailboxes, and ends what expired in a mailbox
+without a drainer.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from tests.virtual import until, virtual
 
 
 async def caretaker(stage: Stage, plan: Plan | None = None, vendors: str = "a") -> Caretaker:
-    """Make the maintenance of an actor of vendor a, configured with `vendors`, that does nothing by itself."""
+    """Make the Caretaker of an actor of vendor a. Its file names `vendors`, and nothing runs by itself."""
     courier = await stage.courier(ScriptedVendor("a"), run=False)
     if plan is not None:
         courier.adopt_plan(plan)
@@ -23,14 +25,17 @@ async def caretaker(stage: Stage, plan: Plan | None = None, vendors: str = "a") 
 
 
 async def due(stage: Stage, chain: str) -> str:
-    """Something that waits in `due`, and whose time has come."""
+    """Accept a notification with this chain whose `send_at` has just passed. Return its id."""
     (nid,) = await stage.accept(1, vendor=chain[0], chain=tuple(chain), send_at_ms=stage.clock.wall_ms() - 1)
     return nid
 
 
 @virtual
 async def test_an_actor_of_before_a_change_condemns_nothing_that_the_plan_knows() -> None:
-    """A vendor was added: triggers for it come while actors of the file before still look after what is due."""
+    """A vendor was added that the plan knows and the actor's own file does not.
+
+    A notification for it is queued and not ended.
+    """
     stage = Stage()
     nid = await due(stage, "n")
     await (await caretaker(stage, plan_of(a="closed", n="closed"))).promote()
@@ -39,7 +44,9 @@ async def test_an_actor_of_before_a_change_condemns_nothing_that_the_plan_knows(
 
 @virtual
 async def test_a_chain_that_nobody_knows_is_dead_after_half_a_minute() -> None:
-    """Removed from plan and file: redrive it when there is a vendor again. Without a plan nothing is decided."""
+    """If neither the plan nor the file knows any vendor of a chain, the notification becomes a dead letter after
+    half a minute. Without a plan it only waits.
+    """
     stage = Stage()
     nid = await due(stage, "n")
     tender = await caretaker(stage)
@@ -57,7 +64,9 @@ async def test_a_chain_that_nobody_knows_is_dead_after_half_a_minute() -> None:
 
 @virtual
 async def test_what_waits_in_the_mailbox_of_a_removed_vendor_is_dead_within_two_minutes() -> None:
-    """Its drainer may not send it. Nobody waits for its time to live, an hour away, to redrive it by today's route."""
+    """A notification in the mailbox of a removed vendor becomes a dead letter within two minutes, so that it can
+    be redriven. It does not wait for its time to live.
+    """
     stage, a = Stage(), ScriptedVendor("a")
     courier = await stage.courier(a)
     plan = plan_of(a="closed")
@@ -72,7 +81,7 @@ async def test_what_waits_in_the_mailbox_of_a_removed_vendor_is_dead_within_two_
 
 @virtual
 async def test_a_plan_that_comes_within_half_a_minute_saves_it() -> None:
-    """The trigger came while the actors still had the plan and the file of before."""
+    """A notification for an unknown vendor is queued if a plan that knows the vendor comes within half a minute."""
     stage = Stage()
     tender = await caretaker(stage, plan_of(a="closed"))
     nid = await due(stage, "n")
@@ -87,7 +96,9 @@ async def test_a_plan_that_comes_within_half_a_minute_saves_it() -> None:
 
 @virtual
 async def test_a_vendor_s_absence_of_long_ago_condemns_nothing() -> None:
-    """It was unknown once, was there meanwhile, and is unknown to an actor of before its next change."""
+    """A vendor's earlier absence does not count: a notification that comes long after it waits half a minute of
+    its own.
+    """
     stage = Stage()
     tender = await caretaker(stage, plan_of(a="closed"))
     await due(stage, "n")
@@ -99,14 +110,17 @@ async def test_a_vendor_s_absence_of_long_ago_condemns_nothing() -> None:
 
 
 def held(*names: str) -> Plan:
-    """A plan in which nobody drains the mailboxes of these; vendor a drains its own."""
+    """Return a plan in which vendor a drains its own mailbox and nobody drains the mailboxes of `names`."""
     return replace(plan_of(a="closed"), undrained=dict.fromkeys(names, "vendor removed, no healthy vendor left"))
 
 
 @pytest.mark.parametrize("mailbox", ["removed", "a"])
 @virtual
 async def test_what_expires_where_nobody_drains_is_ended(mailbox: str) -> None:
-    """Also in the mailbox of a vendor that was removed, or whose actors are all gone; what has time left stays."""
+    """A sweep ends expired notifications in a mailbox that nobody drains, also if its vendor was removed.
+
+    Notifications with time left stay queued.
+    """
     stage = Stage()
     over = stage.clock.wall_ms() - 1
     expired = await stage.accept(600, vendor=mailbox, chain=(mailbox,), expires_ms=over)
@@ -120,7 +134,10 @@ async def test_what_expires_where_nobody_drains_is_ended(mailbox: str) -> None:
 
 @virtual
 async def test_many_mailboxes_are_swept_in_turn() -> None:
-    """One beside its own in each sweep; and none that somebody drains, who finds what expired when he claims it."""
+    """Each sweep handles one undrained mailbox after the other.
+
+    It leaves out a drained mailbox, because its drainer finds what expired.
+    """
     stage = Stage()
     over = stage.clock.wall_ms() - 1
     ids = [(await stage.accept(1, vendor=name, chain=(name,), expires_ms=over))[0] for name in ("x", "y", "z", "a")]
@@ -135,7 +152,9 @@ async def test_many_mailboxes_are_swept_in_turn() -> None:
 
 @virtual
 async def test_a_taken_claim_wakes_the_courier() -> None:
-    """A claim that blocks at rest would keep the courier from looking after the calls that the take began."""
+    """When an actor takes a dead actor's claim, its courier stops blocking at rest, so that it watches the new
+    call.
+    """
     stage, vendor = Stage(), ScriptedVendor("a", duration_s=30.0)
     store = FaultyStore(MemoryStore(stage.cell))
     courier = await stage.courier(vendor, store=store, run=False)
@@ -153,7 +172,10 @@ async def test_a_taken_claim_wakes_the_courier() -> None:
 
 @virtual
 async def test_an_actor_knows_when_the_silence_of_the_store_makes_it_doubt() -> None:
-    """A second after the store's last answer. An answer that comes later than that proves nothing."""
+    """An actor's link is stale one second after the store's last answer.
+
+    An answer that comes later does not end that.
+    """
     stage = Stage()
     courier = await stage.courier(ScriptedVendor("a"), run=False)
     assert courier.link.stale_in_s() == pytest.approx(1.0)

@@ -1,4 +1,7 @@
-"""Outcomes on their way: many in one round trip, urgent ones at once, none lost and none told twice."""
+"""The outbox settles outcomes: many in one round trip, urgent outcomes at once.
+
+None is lost, and none is reported twice.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ from tests.virtual import VirtualClock, virtual
 
 
 class Ledger:
-    """A store that only applies, takes its time, and can be away or lose a reply."""
+    """A fake store that only applies outcomes.
+
+    Each call takes `duration_s`. It can be away for some calls, lose replies or refuse entries.
+    """
 
     def __init__(self, duration_s: float = 0.01) -> None:
         self.duration_s = duration_s
@@ -70,14 +76,14 @@ class Scene:
             self.outbox.put(item)
 
     async def pass_s(self, seconds: float) -> list[int]:
-        """The sizes of the round trips so far."""
+        """Let this time pass. Return the number of outcomes in each round trip so far."""
         await asyncio.sleep(seconds)
         return [len(trip) for trip in self.ledger.trips]
 
 
 @virtual
 async def test_successes_wait_for_company() -> None:
-    """Outcomes within the interval share one round trip, and nothing waits longer than that."""
+    """Successes within one interval share one round trip, and none waits longer than the interval."""
     scene = Scene()
     for name in "abcd":
         scene.put(name)
@@ -88,7 +94,7 @@ async def test_successes_wait_for_company() -> None:
 
 @virtual
 async def test_an_urgent_one_goes_at_once_and_takes_the_others_along() -> None:
-    """A move, a dead letter or a held one does not wait for the interval."""
+    """An urgent outcome such as a dead letter is sent at once, and all waiting outcomes go with it."""
     scene = Scene()
     scene.put("a", "b")
     await scene.pass_s(0.01)
@@ -98,7 +104,7 @@ async def test_an_urgent_one_goes_at_once_and_takes_the_others_along() -> None:
 
 @virtual
 async def test_a_lone_message_is_not_delayed() -> None:
-    """With nothing else in flight there is no company to wait for."""
+    """If no other call is in flight, an outcome is sent at once."""
     scene = Scene(busy=False)
     scene.put("a")
     assert await scene.pass_s(0.011) == [1]
@@ -106,7 +112,7 @@ async def test_a_lone_message_is_not_delayed() -> None:
 
 @virtual
 async def test_the_last_call_in_flight_ends_the_wait() -> None:
-    """When everything else has ended meanwhile, a nudge sends what waits."""
+    """If all other calls end while an outcome waits, `nudge` sends it before the interval is over."""
     scene = Scene()
     scene.put("a")
     assert await scene.pass_s(0.02) == []
@@ -117,7 +123,10 @@ async def test_the_last_call_in_flight_ends_the_wait() -> None:
 
 @virtual
 async def test_nothing_is_lost_while_the_store_is_away() -> None:
-    """Everything stays, in order, and its age is told, until the store answers again."""
+    """While the store is away, all outcomes stay in order, and `oldest_age_s` grows.
+
+    When the store answers again, all are settled.
+    """
     scene = Scene()
     scene.ledger.away = 20
     scene.put("a", "b")
@@ -132,7 +141,7 @@ async def test_nothing_is_lost_while_the_store_is_away() -> None:
 
 @virtual
 async def test_a_lost_reply_is_told_once_and_as_lost() -> None:
-    """Maybe done: the repeat says LOST, which means done or taken, and ends it."""
+    """If the reply to a round trip is lost, the outcome is sent again and reported once, as LOST."""
     scene = Scene(busy=False)
     scene.ledger.lose = 1
     scene.put("a")
@@ -142,7 +151,7 @@ async def test_a_lost_reply_is_told_once_and_as_lost() -> None:
 
 @virtual
 async def test_a_cancelled_flush_loses_nothing() -> None:
-    """The loop is cancelled during a round trip: its items stay, and the next flush settles them."""
+    """If the loop is cancelled during a round trip, its outcomes stay, and the next flush settles them."""
     scene = Scene(busy=False, duration_s=0.05)
     scene.put("a", "b")
     await scene.pass_s(0.02)
@@ -155,7 +164,7 @@ async def test_a_cancelled_flush_loses_nothing() -> None:
 
 @virtual
 async def test_two_flushes_at_once_tell_each_item_once() -> None:
-    """Draining flushes beside the loop; nobody is told OK and then LOST."""
+    """Two flushes at the same time report each outcome once, as DONE."""
     scene = Scene(busy=False, duration_s=0.05)
     scene.put("a", "b")
     await scene.pass_s(0.01)
@@ -165,7 +174,9 @@ async def test_two_flushes_at_once_tell_each_item_once() -> None:
 
 @virtual
 async def test_a_refused_item_stays_and_its_neighbours_go() -> None:
-    """An error is not done: it is tried again, and delays nobody else."""
+    """An outcome that the store answers with an error stays and is tried again, and the outcomes beside it are
+    settled.
+    """
     scene = Scene(busy=False)
     scene.ledger.refuse = {"b"}
     scene.put("a", "b", "c")
@@ -178,7 +189,7 @@ async def test_a_refused_item_stays_and_its_neighbours_go() -> None:
 
 @virtual
 async def test_a_round_trip_speaks_for_one_incarnation() -> None:
-    """Entries that an earlier incarnation claimed are settled in its name, and round trips are bounded."""
+    """One round trip has outcomes of one incarnation only, and at most 256 of them."""
     scene = Scene()
     scene.put(*(f"x{n}" for n in range(300)), me="a/1")
     scene.put("y", me="a/2", urgent=True)
@@ -190,7 +201,10 @@ async def test_a_round_trip_speaks_for_one_incarnation() -> None:
 
 @virtual
 async def test_what_the_store_will_not_take_stands_aside() -> None:
-    """Its neighbours settle, new work may begin, it is told of once and tried again every five seconds."""
+    """An outcome that the store refuses is reported once and tried again every five seconds.
+
+    The other outcomes are settled, and the refused outcome does not count for `oldest_age_s`.
+    """
     scene = Scene()
     scene.ledger.refuse, scene.ledger.reply = {"bad"}, Applied.REFUSED
     scene.put("a", "bad", "b")
@@ -208,7 +222,9 @@ async def test_what_the_store_will_not_take_stands_aside() -> None:
 
 @virtual
 async def test_an_error_of_the_store_holds_everything_up() -> None:
-    """It is not one message's fault: what is unsettled grows older, and nothing new begins."""
+    """An outcome that ends with an error of the store counts for `oldest_age_s`, so that no new work begins, and
+    is not reported as refused.
+    """
     scene = Scene()
     scene.ledger.refuse = {"bad"}
     scene.put("a", "bad", "b")

@@ -1,4 +1,7 @@
-"""A plan tells what receipts say: the actors of the vendor act on it, once for each time that it is said."""
+"""The plan passes on what receipts say about an account or a country.
+
+The actors of the vendor act on each statement once.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from tests.virtual import virtual
 
 
 class Actor:
-    """The courier of vendor `a`, and the plans that it gets."""
+    """The courier of vendor a, and a way to give it plans."""
 
     async def begin(self) -> None:
         self.stage = Stage()
@@ -46,7 +49,9 @@ class Actor:
 
 @virtual
 async def test_an_account_that_receipts_refuse_waits_as_after_an_answer() -> None:
-    """A minute, because nobody mends an account within seconds; an accepted probe does not open it again by itself."""
+    """If the plan says that receipts refuse the account, the breaker opens for ACCOUNT_OPEN_S. The same statement
+    does not open it twice, but a new statement after a probe does.
+    """
     actor = Actor()
     await actor.begin()
     actor.say("open", account_refused=True)
@@ -67,7 +72,10 @@ async def test_an_account_that_receipts_refuse_waits_as_after_an_answer() -> Non
 @pytest.mark.parametrize("others", [True, False])
 @virtual
 async def test_a_country_that_receipts_refuse_is_cut_off(others: bool) -> None:
-    """Where it is the only one, the vendor is, or nothing would be sent anywhere else."""
+    """If the plan says that receipts refuse a country, that country is cut off.
+
+    If no other country was called, the vendor's own breaker opens too.
+    """
     actor = Actor()
     await actor.begin()
     assert actor.call("US") and (not others or actor.call("DE"))
@@ -79,7 +87,7 @@ async def test_a_country_that_receipts_refuse_is_cut_off(others: bool) -> None:
 
 @virtual
 async def test_without_breakers_by_country_a_country_opens_nothing() -> None:
-    """The same is so after an answer that refuses a country."""
+    """Without breakers by country, a plan that says that receipts refuse a country opens no breaker."""
     actor = Actor()
     await actor.begin()
     actor.courier.gate.keys = None

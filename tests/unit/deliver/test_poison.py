@@ -1,4 +1,4 @@
-"""A message that kills its actor: it ends alone, and what was claimed beside it is delivered."""
+"""A message that kills its actor becomes a dead letter, and everything that was claimed beside it is delivered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from tests.virtual import until, virtual
 
 
 class DeadlyVendor(ScriptedVendor):
-    """Notes what is in flight together, and what is singled out then; `deadly` never returns."""
+    """A vendor that records which calls were in flight together, and which notification was singled out at each call.
+
+    The call for `deadly` does not return for an hour.
+    """
 
     def __init__(self, stage: Stage, deadly: str = "") -> None:
         super().__init__("a")
@@ -42,7 +45,7 @@ class DeadlyVendor(ScriptedVendor):
 
 
 async def die(stage: Stage, courier: Courier) -> None:
-    """Die as a process does: nothing runs any more, nothing is said, and the supervisor notices."""
+    """End an actor as a killed process ends: cancel all its tasks, and mark its incarnation dead in the store."""
     for task in [*stage.tasks, *courier._calls]:
         task.cancel()
     await asyncio.wait([*stage.tasks, *courier._calls])
@@ -56,7 +59,9 @@ async def take(stage: Stage, courier: Courier) -> None:
 
 @virtual
 async def test_a_poison_ends_alone() -> None:
-    """Three lives, one dead letter; each of its neighbours is delivered."""
+    """A message that kills each actor becomes a dead letter when the fourth actor takes it over, and its 19
+    neighbours are delivered.
+    """
     stage = Stage()
     ids = await stage.accept(20)
     poison, lives = ids[10], 0
@@ -75,7 +80,9 @@ async def test_a_poison_ends_alone() -> None:
 
 @virtual
 async def test_a_suspect_has_nothing_beside_it_and_is_named() -> None:
-    """Not what was in flight before, not another suspect, not what came with it; then all the others at once."""
+    """A notification suspected of killing an actor is sent with no other call in flight, and the store has it
+    singled out. Afterwards the others are sent together.
+    """
     stage = Stage()
     vendor = DeadlyVendor(stage)
     before = await stage.accept(3)
@@ -96,7 +103,7 @@ async def test_a_suspect_has_nothing_beside_it_and_is_named() -> None:
 
 @virtual
 async def test_one_crash_is_not_worth_a_procession() -> None:
-    """Most kills are nobody's fault: what was in flight goes on together."""
+    """After a single crash, its notifications are sent together and not one by one."""
     stage = Stage()
     vendor = DeadlyVendor(stage)
     ids = await stage.accept(5)
@@ -109,7 +116,10 @@ async def test_one_crash_is_not_worth_a_procession() -> None:
 @pytest.mark.parametrize("fault", ["away", "lost"])
 @virtual
 async def test_without_the_mark_no_suspect_is_sent(fault: str) -> None:
-    """The store is away, or its answer is lost: it waits, and then goes."""
+    """A suspected notification is not sent before the store has confirmed that it is singled out.
+
+    When the store answers again, it is sent.
+    """
     stage = Stage()
     vendor = DeadlyVendor(stage)
     store = FaultyStore(MemoryStore(stage.cell))
@@ -131,14 +141,18 @@ async def test_without_the_mark_no_suspect_is_sent(fault: str) -> None:
 
 @virtual
 async def test_little_is_claimed_meanwhile() -> None:
-    """A send that cannot be begun is left to others."""
+    """While a suspected notification is alone in flight, the courier claims at most 8 others, and leaves the rest
+    to other actors.
+    """
     stage = Stage()
     vendor = DeadlyVendor(stage)
     vendor.duration_s = 2.0
     suspected(stage, await stage.accept(1))
     courier = await stage.courier(vendor, limits=CourierLimits(concurrency_max=8))
 
-    async def beats() -> None:  # the actor's: while a suspect is alone in flight, nothing else is asked of the store
+    async def beats() -> (
+        None
+    ):  # as an actor beats; while a suspect is alone in flight, the courier asks the store nothing
         while True:
             courier.link.replied()
             await asyncio.sleep(0.25)
@@ -153,7 +167,7 @@ async def test_little_is_claimed_meanwhile() -> None:
 
 @virtual
 async def test_an_end_that_cannot_wait_leaves_the_others_too() -> None:
-    """Only what is in flight is known any more: the next incarnation may take the rest."""
+    """If a courier's time to finish runs out, it keeps only the call in flight and gives up its other claims."""
     stage = Stage()
     vendor = DeadlyVendor(stage)
     vendor.duration_s = 5.0
@@ -167,7 +181,10 @@ async def test_an_end_that_cannot_wait_leaves_the_others_too() -> None:
 
 @virtual
 async def test_an_orderly_end_leaves_the_others_to_the_next() -> None:
-    """The suspect in flight is finished; nothing else begins, and nobody is suspected for it."""
+    """When a courier finishes, the suspected call in flight ends and nothing else begins.
+
+    The next actor delivers the rest, and no crash is counted.
+    """
     stage = Stage()
     vendor = DeadlyVendor(stage)
     ids = await stage.accept(4)

@@ -1,6 +1,6 @@
-"""Every word of every provider, through the real life of a notification: only a listed final word ends it.
+"""Each word of each provider, through the life of a notification: only a word that its list calls final ends it.
 
-Each message goes to vendor `a`, which answers with one word of a provider, read by that provider's own code; `b` works.
+Vendor `a` answers each message with one word of a provider, read by that provider's own code. Vendor `b` accepts.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ RANDOM = random.Random(16)
 
 @dataclass(frozen=True)
 class Said:
-    """One answer: how it reads, and the meaning that the provider's file lists for it."""
+    """One answer of a provider: its name, how to make its outcome, and the meaning that the provider's file lists
+    for it.
+    """
 
     name: str
     outcome: Callable[[], Outcome]
@@ -87,7 +89,7 @@ LISTED = [
 ]
 
 NAMED = [
-    # Literally, so that a word which is moved to another list is seen.
+    # These meanings are written out, so that the tests notice a word that moves to another list.
     *(Said(f"Twilio {n}", lambda n=n: of_twilio(n), Meaning.FINAL) for n in (21211, 21610, 21614, 21617)),  # type: ignore[misc]
     *(
         Said(f"Twilio {n}", lambda n=n: of_twilio(n), Meaning.ACCOUNT)
@@ -104,7 +106,7 @@ NAMED = [
     Said("SendGrid's limits", lambda: of_sendgrid("You have exceeded your messaging limits"), Meaning.ACCOUNT),
 ]
 REPORTED = [
-    # What people reported, with the code that misled: each of them must reach the recipient by the next vendor.
+    # Replies from public reports whose code misleads. The next vendor must deliver each of these messages.
     relay("Gmail's daily quota", 550, "5.4.5 Daily user sending quota exceeded.", Meaning.ACCOUNT),
     relay("SES's trial account", 554, "Message rejected: Email address is not verified.", Meaning.UNLISTED, named=True),
     relay("SES's daily quota", 454, "Throttling failure: Daily message quota exceeded", Meaning.ACCOUNT),
@@ -164,7 +166,10 @@ def unlisted() -> list[Said]:
 
 
 class Speaking(ScriptedVendor):
-    """Answers each recipient with its own word, the first time; later it accepts. Without a word it accepts."""
+    """A vendor that answers each recipient once with the word in `words`, or each time if `once` is false.
+
+    Otherwise it accepts.
+    """
 
     def __init__(self, name: str, words: dict[str, Said], once: bool = True) -> None:
         super().__init__(name)
@@ -202,7 +207,10 @@ async def post(stage: Stage, to: list[str], chain: tuple[str, ...] = ("a", "b"),
 @pytest.mark.parametrize("said", [*LISTED, *NAMED, *REPORTED], ids=lambda said: said.name)
 @virtual
 async def test_a_word_ends_a_message_only_if_it_is_final(said: Said) -> None:
-    """It means what its list says; with a healthy second vendor all but the final ones are delivered."""
+    """Each word has the outcome that its listed meaning gives.
+
+    A final word makes a dead letter, and after any other word the message is delivered.
+    """
     assert said.outcome() == outcome_of(said.outcome().reason, said.means, said.outcome().retry_after_s)
     stage = Stage()
     a, b = Speaking("a", {number(1): said}), ScriptedVendor("b")
@@ -216,7 +224,7 @@ async def test_a_word_ends_a_message_only_if_it_is_final(said: Said) -> None:
 
 @virtual
 async def test_a_refused_account_is_told_to_operators() -> None:
-    """Each refusal is counted by its reason, and the log says it once: somebody has to act."""
+    """Each refusal of our account is counted by its reason, and the log reports it once."""
     stage = Stage()
     a, b = ScriptedVendor("a", [of_twilio(21659), of_twilio(21659)]), ScriptedVendor("b")
     with capture_logs() as logs:
@@ -230,7 +238,9 @@ async def test_a_refused_account_is_told_to_operators() -> None:
 
 @virtual
 async def test_an_operators_rule_decides_about_a_real_message() -> None:
-    """Without the rule this word is unlisted, and the second vendor has the message; with it, nobody is asked."""
+    """An operator's rule can make an unlisted word final: the message becomes a dead letter, and the second vendor
+    is not asked.
+    """
     stage = Stage()
     a, b = ScriptedVendor("a", [of_twilio(30_999)]), ScriptedVendor("b")
     rules = (Rule(re.compile("twilio_30999: something is wrong"), Meaning.FINAL),)
@@ -244,7 +254,9 @@ async def test_an_operators_rule_decides_about_a_real_message() -> None:
 
 @virtual
 async def test_a_hundred_unlisted_words_of_each_provider_lose_nothing() -> None:
-    """All are delivered by the second vendor, each after one call to the first, and no breaker opens for them."""
+    """The second vendor delivers all messages that the first answered with unlisted words, each after one call to
+    the first. No breaker opens.
+    """
     stage, said = Stage(), unlisted()
     assert len({one.name for one in said}) == 4 * UNLISTED
     a, b = Speaking("a", {number(n): one for n, one in enumerate(said)}), ScriptedVendor("b")
@@ -262,7 +274,10 @@ async def test_a_hundred_unlisted_words_of_each_provider_lose_nothing() -> None:
 @pytest.mark.parametrize("seed", range(3))
 @virtual
 async def test_a_thousand_bad_messages_cut_off_nobody(seed: int) -> None:
-    """1,000 that both vendors refuse, shuffled among 500 ordinary ones: those are delivered, no breaker opens."""
+    """1,000 messages that both vendors refuse are shuffled among 500 ordinary messages.
+
+    The ordinary messages are delivered, and no breaker opens.
+    """
     stage, chance = Stage(), random.Random(seed)
     bad = {number(n): Said("bad", lambda: of_twilio(30_999)) for n in range(1000)}
     a, b = Speaking("a", bad, once=False), Speaking("b", bad, once=False)
@@ -289,7 +304,10 @@ async def test_a_thousand_bad_messages_cut_off_nobody(seed: int) -> None:
 
 @virtual
 async def test_a_vendor_that_refuses_everybody_is_cut_off() -> None:
-    """Ten recipients, a whole window and no success: its breaker opens, and probes that are refused keep it open."""
+    """A vendor that refuses every message of thirty recipients is cut off by its breaker.
+
+    After that it gets only probes.
+    """
     stage = Stage()
     a, b = ScriptedVendor("a"), ScriptedVendor("b")
     a.then = of_twilio(30_999)
@@ -310,7 +328,9 @@ async def test_a_vendor_that_refuses_everybody_is_cut_off() -> None:
 
 @virtual
 async def test_a_greylisted_mail_arrives_whatever_the_budget() -> None:
-    """A relay that defers a recipient for 300 s, a chain of one: it waits minutes, and the breaker stays closed."""
+    """If the only vendor defers its recipients for 300 s, the messages wait, the breaker stays closed, and all are
+    delivered later.
+    """
     stage = Stage()
     relay = ScriptedVendor("a")
     relay.then = Outcome.deferred("smtp_451")
@@ -326,7 +346,10 @@ async def test_a_greylisted_mail_arrives_whatever_the_budget() -> None:
 
 @virtual
 async def test_refused_by_all_ends_with_its_time_and_says_so() -> None:
-    """Until its time to live it is tried again; then it is a dead letter with every vendor's words."""
+    """A message that all vendors refuse is tried again until its time to live ends.
+
+    Then it is a dead letter whose history has each vendor's reason.
+    """
     stage = Stage()
     a, b = ScriptedVendor("a"), ScriptedVendor("b")
     a.then, b.then = of_twilio(30_999), of_vonage("44")

@@ -1,4 +1,7 @@
-"""A store that was emptied or went back counts plans again: they are followed, and no contract is exceeded by it."""
+"""After the store was emptied or went back, the epochs of plans begin lower.
+
+Actors follow the new plans, and no contract rate is exceeded.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,10 @@ HELD, LATER, EARLIER = plan_of(50, a="open"), plan_of(51, a="closed"), plan_of(1
     ],
 )
 def test_which_plan_to_work_by(plan: Plan, asked_with: Plan | None, replaces: bool) -> None:
-    """News by epoch; the store's own answer whatever its epoch, unless news came meanwhile."""
+    """A pushed plan replaces the current plan only with a higher epoch.
+
+    The store's own answer replaces it at any epoch, unless a pushed plan came meanwhile.
+    """
     assert plan.replaces(HELD, asked_with) is replaces
     assert plan.replaces(Plan())
 
@@ -54,7 +60,10 @@ class Limited(OneActor):
 
 @virtual
 async def test_an_actor_works_on_after_the_store_was_emptied() -> None:
-    """Its new incarnation is in no share of the plan it held, at epoch 50; the new store begins at 1."""
+    """After the store was emptied, plans begin again at epoch 1.
+
+    An actor that had a plan of epoch 50 adopts the new plan, gets a share and sends again.
+    """
     stage, vendor = Stage(), ScriptedVendor("a")
     stage.cell.plan = plan_of(50, a="closed")
     office = stage.start(Supervisor(stage.control, stage.clock, CONFIG).run())
@@ -64,7 +73,7 @@ async def test_an_actor_works_on_after_the_store_was_emptied() -> None:
     await until(lambda: len(vendor.sent) == 5, 10.0)
     assert one._courier.plan.epoch > 50
     stage.cell.plan, stage.cell.term, stage.cell.actors = None, 0, {}
-    office.cancel()  # its next plan is STALE, and another takes office
+    office.cancel()  # the store would refuse its next plan, and another supervisor begins a term
     stage.start(Supervisor(stage.control, stage.clock, CONFIG).run())
     await until(lambda: stage.cell.actors, 5.0)
     await stage.accept(5, chain=("a",))
@@ -74,7 +83,10 @@ async def test_an_actor_works_on_after_the_store_was_emptied() -> None:
 
 @virtual
 async def test_a_supervisor_notices_that_its_plan_is_gone() -> None:
-    """Also when nothing else changes: an older copy gets it again; an emptied store is in nobody's term."""
+    """If the store goes back to an older plan, the supervisor publishes its plan again.
+
+    If the store is emptied, the supervisor ends with StaleTermError.
+    """
     stage = Stage()
     office = stage.start(Supervisor(stage.control, stage.clock, CONFIG).run())
     stage.cell.actors = {"a/1": "live"}
@@ -98,7 +110,7 @@ async def test_a_supervisor_notices_that_its_plan_is_gone() -> None:
 
 @virtual
 async def test_intake_routes_by_the_new_stores_plan() -> None:
-    """Within the two seconds after which it reads the plan again."""
+    """An intake replica adopts a plan of the store with a lower epoch within 2.5 seconds."""
     stage, desk = Stage(), Desk()
     intake = desk.intake
     intake.plan = HELD
@@ -120,7 +132,9 @@ def shares(*reports: Report, live: set[str], previous: Plan) -> dict[str, float]
 
 
 def test_nobody_gets_more_while_an_actor_works_by_a_lost_plan() -> None:
-    """Its share by a foreign plan is unknown, perhaps the whole contract. Then it confirms a plan of ours."""
+    """While an actor still works by a plan of another supervisor, its share is unknown, so no other actor gets a
+    share. Once it confirms the new plan, both get half.
+    """
     one = decide(Survey([Report("a/1", "a", "closed")], live={"a/1"}, office="old"), CONFIG, Plan(40), 1)
     lost = Report("a/1", "a", "closed", epoch=50, office="old")
     both = {"a/1", "a/2"}

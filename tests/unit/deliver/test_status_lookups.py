@@ -1,4 +1,4 @@
-"""The loop that asks the vendor about what is held: how often, about which, and what an answer does."""
+"""The loop that asks a vendor about held notifications: how often, about which, and what an answer does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from tests.virtual import until, virtual
 
 
 class AskableVendor(ScriptedVendor):
-    """Has what it was sent when `has` says so; `silent`: it does not answer."""
+    """A vendor that can be asked what it has.
+
+    It lists what it was sent if `has` is true, and does not answer if `silent` is true.
+    """
 
     def __init__(self, name: str, has: bool = True, **more: Any) -> None:
         super().__init__(name, **more)
@@ -43,7 +46,7 @@ class AskableVendor(ScriptedVendor):
 
 
 async def scene(vendor: AskableVendor, *texts: str) -> tuple[Stage, LookUps, list[str]]:
-    """Held notifications of these texts (one, if none is given), and the vendor's look-ups running."""
+    """Start a vendor's look-ups with one held notification for each text, or with one "Hi" if no text is given."""
     stage = Stage()
     courier = await stage.courier(vendor, limits=CourierLimits(concurrency_min=64))
     ids = [await held(stage, vendor, text) for text in texts or ("Hi",)]
@@ -54,7 +57,7 @@ async def scene(vendor: AskableVendor, *texts: str) -> tuple[Stage, LookUps, lis
 
 
 async def held(stage: Stage, vendor: AskableVendor, text: str) -> str:
-    """One more message to the one recipient, whose outcome will be unknown."""
+    """Accept one more message to the same recipient whose outcome will be unknown under `hold`. Return its id."""
     vendor.outcomes.append(Outcome.unknown("timeout"))
     new = NewNotification("sms", "+4915112345678", ("a",), "a", content={"text": text})
     (nid,) = await stage.accept(on_unknown="hold", notifications=(new,))
@@ -63,7 +66,10 @@ async def held(stage: Stage, vendor: AskableVendor, text: str) -> str:
 
 @virtual
 async def test_what_the_vendor_has_is_settled_long_before_the_deadline() -> None:
-    """With the vendor's id as the reason; nothing is sent again, and the breaker hears nothing of it."""
+    """A held notification that the vendor has is settled within three seconds, with the vendor's id in its reason.
+
+    It is not sent again.
+    """
     vendor = AskableVendor("a")
     stage, _, (nid,) = await scene(vendor)
     await until(lambda: stage.state(nid) == "settled", 3.0)
@@ -74,7 +80,7 @@ async def test_what_the_vendor_has_is_settled_long_before_the_deadline() -> None
 
 @virtual
 async def test_what_the_vendor_gave_up_is_a_dead_letter() -> None:
-    """The outcome is known, as after a receipt, and it is a no."""
+    """A held notification that the vendor has but could not deliver becomes a dead letter."""
     vendor = AskableVendor("a")
     vendor.carried = False
     stage, _, (nid,) = await scene(vendor)
@@ -84,7 +90,10 @@ async def test_what_the_vendor_gave_up_is_a_dead_letter() -> None:
 
 @virtual
 async def test_what_the_vendor_has_not_stays_held() -> None:
-    """It may be late: it is asked again, ever more rarely, is found when it is there, and is never sent again."""
+    """A held notification that the vendor does not have stays held.
+
+    The vendor is asked again at growing intervals, and the notification is settled once it appears.
+    """
     vendor = AskableVendor("a", has=False)
     stage, _, (nid,) = await scene(vendor)
     await asyncio.sleep(600)
@@ -100,7 +109,9 @@ async def test_what_the_vendor_has_not_stays_held() -> None:
 
 @virtual
 async def test_nothing_is_asked_after_the_deadline() -> None:
-    """From then on it is a dead letter, which the caretaker makes of it."""
+    """In three hours the vendor is asked at most 30 times about a notification, because the questions end at the
+    deadline.
+    """
     vendor = AskableVendor("a", has=False)
     await scene(vendor)
     await asyncio.sleep(3 * 3600)
@@ -109,7 +120,9 @@ async def test_nothing_is_asked_after_the_deadline() -> None:
 
 @virtual
 async def test_twins_are_not_asked_about() -> None:
-    """The same text to the same recipient at the same time: one found at the vendor could be either."""
+    """The vendor is not asked about two held notifications with the same text, recipient and time, because an
+    answer could mean either.
+    """
     vendor = AskableVendor("a")
     stage, _, (one, other, third) = await scene(vendor, "Hi", "Hi", "Bye")
     await until(lambda: stage.state(third) == "settled", 10.0)
@@ -120,7 +133,9 @@ async def test_twins_are_not_asked_about() -> None:
 
 @virtual
 async def test_a_twin_that_comes_amid_the_question_is_one() -> None:
-    """The vendor never had the first, and its answer shows the second: neither is settled by it."""
+    """If a notification with the same text is sent while the vendor is asked, the answer could mean either, so
+    both stay held.
+    """
     vendor = AskableVendor("a", has=False)
     stage, _, (first,) = await scene(vendor, "Hi")
     ask = vendor.look_up
@@ -142,7 +157,9 @@ async def test_a_twin_that_comes_amid_the_question_is_one() -> None:
 
 @virtual
 async def test_an_identical_text_of_later_is_another_message() -> None:
-    """After a call's time there is no doubt any more which is which."""
+    """A notification with the same text, sent 20 s later, is looked up on its own and settled with its own vendor
+    id.
+    """
     vendor = AskableVendor("a")
     stage, _, (first,) = await scene(vendor)
     await until(lambda: stage.state(first) == "settled", 3.0)
@@ -154,7 +171,7 @@ async def test_an_identical_text_of_later_is_another_message() -> None:
 
 @virtual
 async def test_many_are_asked_about_at_a_bounded_rate() -> None:
-    """Five a second at most, one at a time; and each gets its turn."""
+    """The vendor is asked about 50 notifications at most five times a second, once about each."""
     vendor = AskableVendor("a")
     stage, _, ids = await scene(vendor, *(f"Hi {n}" for n in range(50)))
     await until(lambda: stage.states() == ["settled"] * 50, 30.0)
@@ -165,7 +182,10 @@ async def test_many_are_asked_about_at_a_bounded_rate() -> None:
 
 @virtual
 async def test_a_vendor_that_does_not_answer_is_left_in_peace() -> None:
-    """After a silence nothing at all is asked for a while, then longer; the first answer ends that."""
+    """A vendor that does not answer look-ups is asked at growing intervals, at most 14 times in 300 s.
+
+    After its first answer all notifications are asked about.
+    """
     vendor = AskableVendor("a")
     vendor.silent = True
     stage, _, _ = await scene(vendor, *(f"Hi {n}" for n in range(30)))
@@ -178,7 +198,7 @@ async def test_a_vendor_that_does_not_answer_is_left_in_peace() -> None:
 
 @virtual
 async def test_another_vendors_are_not_asked_about() -> None:
-    """The start mark tells who had it."""
+    """A vendor is not asked about a notification whose start mark names another vendor."""
     stage, _, _ = await scene(AskableVendor("a", has=False))
     other = AskableVendor("b")
     courier = await stage.courier(other)
@@ -189,7 +209,10 @@ async def test_another_vendors_are_not_asked_about() -> None:
 
 @virtual
 async def test_a_look_up_tells_the_breaker_nothing() -> None:
-    """It is about a call that was counted: an open breaker stays open, and what is found is settled all the same."""
+    """Look-ups change no count of the breaker.
+
+    An open breaker does not keep found notifications from being settled.
+    """
     vendor = AskableVendor("a")
     stage, look_ups, _ = await scene(vendor, *(f"Hi {n}" for n in range(12)))
     breaker = look_ups._courier.breaker

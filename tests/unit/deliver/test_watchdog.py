@@ -1,4 +1,6 @@
-"""A courier that does nothing though work waits is replaced; one that cannot work, or has none, is left alone."""
+"""The watchdog: a courier that does nothing while it has work fails its health check, and a courier that cannot
+work does not.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,10 @@ from tests.virtual import until, virtual
 
 
 def test_only_work_that_waits_all_the_time_is_stuck() -> None:
-    """Any progress, and any moment without work, begins the patience again."""
+    """A courier is stuck only if work waited for the whole patience without any progress.
+
+    Any progress, or a moment without work, starts the patience again.
+    """
     progress = Progress(10.0)
     looks = [(0, 1, True), (5, 1, True), (9, 2, True), (14, 2, True), (20, 2, False), (25, 2, True), (34, 2, True)]
     assert not any(progress.look(done, could, now_s) for now_s, done, could in looks)
@@ -26,7 +31,7 @@ def test_only_work_that_waits_all_the_time_is_stuck() -> None:
 
 
 class StuckStore(MemoryStore):
-    """Claims hang forever when told to."""
+    """A memory store whose claims hang while `hangs` is true, and whose outcomes fail while `settles` is false."""
 
     hangs = False
     settles = True
@@ -41,7 +46,7 @@ class StuckStore(MemoryStore):
 
 
 class Watched(OneActor):
-    """An actor whose store can hang."""
+    """An actor on a StuckStore."""
 
     def _open(self) -> None:
         super()._open()
@@ -57,7 +62,10 @@ async def begun(stage: Stage, vendor: ScriptedVendor) -> Watched:
 
 @virtual
 async def test_a_stuck_courier_fails_its_health_check() -> None:
-    """Its beats go on, so that nobody else would notice."""
+    """If claims hang while work waits, the actor's health check fails after 30 s, although its beats go on.
+
+    Without work it passes.
+    """
     stage = Stage()
     actor = await begun(stage, ScriptedVendor("a"))
     await stage.accept(3, chain=("a",))
@@ -80,7 +88,9 @@ async def test_a_stuck_courier_fails_its_health_check() -> None:
 @pytest.mark.parametrize("why", ["open", "another's", "slow"])
 @virtual
 async def test_a_courier_that_may_not_work_is_not_stuck(why: str) -> None:
-    """An open breaker, work that is another's, a vendor that takes its time with every permit taken."""
+    """The health check passes if the breaker is open, the work is another vendor's, or all permits are used by
+    slow calls.
+    """
     stage = Stage()
     vendor = ScriptedVendor("a", duration_s=500.0 if why == "slow" else 0.02)
     actor = await begun(stage, vendor)
@@ -96,7 +106,10 @@ async def test_a_courier_that_may_not_work_is_not_stuck(why: str) -> None:
 
 @virtual
 async def test_outcomes_that_do_not_settle_are_told_of_and_the_actor_stays() -> None:
-    """A successor would not know them, and send again. Told once; again only after some were settled."""
+    """If outcomes cannot be settled, one log event says so each time it begins, and the health check passes.
+
+    A new actor would not know the outcomes and would send again.
+    """
     stage, vendor = Stage(), ScriptedVendor("a")
     actor = await begun(stage, vendor)
     with capture_logs() as logs:

@@ -1,4 +1,4 @@
-"""All vendors of a chain are down for long, and one is mended: it has work within 30 seconds."""
+"""All vendors of a chain are down for long. When one works again, it gets messages within 30 seconds."""
 
 from __future__ import annotations
 
@@ -21,12 +21,16 @@ DOWN = {
 @pytest.mark.parametrize("messages", [1, 60])
 @pytest.mark.parametrize("down", DOWN)
 async def test_a_mended_vendor_has_work_soon(down: str, messages: int) -> None:
-    """It stayed open for three minutes, for its breaker's wait had grown and the messages waited between two tries."""
+    """While both vendors fail, they get probes only.
+
+    When one works again, it delivers a message within 30 seconds, although its breaker's wait has grown to 150
+    s or more.
+    """
     outage = Outage(open_wait_s=150.0)
     outage.a.then = outage.b.then = DOWN[down]
     await outage.begin()
     await outage.stage.accept(messages, expires_ms=outage.stage.clock.wall_ms() + 86_400_000)
-    await asyncio.sleep(330.0)  # 150 s, doubled once: its breaker's wait has grown as far as it may
+    await asyncio.sleep(330.0)  # 150 s doubled once is the breaker's longest wait
     assert set(outage.stage.states()) & {"settled", "dead"} == set()
     calls, plans = len(outage.a.sent) + len(outage.b.sent), outage.supervisor.plan.epoch
     await asyncio.sleep(60.0)
@@ -40,7 +44,9 @@ async def test_a_mended_vendor_has_work_soon(down: str, messages: int) -> None:
 
 @virtual
 async def test_nobody_hurries_while_another_vendor_works() -> None:
-    """The wait grows as ever: a sick vendor is not called more often than it was."""
+    """While the other vendor works, a failing vendor gets at most 15 calls in two minutes, because its breaker's
+    wait grows as usual.
+    """
     outage = Outage()
     await outage.begin()
     await outage.post(120.0)

@@ -1,4 +1,4 @@
-"""A supervisor that stands by: when it takes office, what it knows by then, and how it gives way."""
+"""A supervisor that stands by: when it takes over, what it knows by then, and how it gives way."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def supervisor(stage: Stage, node: str, nodes: Collection[str] = ()) -> Supervis
 
 
 async def beat(stage: Stage, incarnation: str, node: str) -> None:
-    """One vendor actor that lives: it beats and reports."""
+    """Beat and report forever, as a live vendor actor does."""
     vendor = incarnation.partition("/")[0]
     while True:
         await stage.control.beat(Beat(incarnation, vendor, "", 0, node))
@@ -37,7 +37,7 @@ async def beat(stage: Stage, incarnation: str, node: str) -> None:
 
 @virtual
 async def test_one_takes_office_and_the_other_stands_by() -> None:
-    """Nobody is in office at the start: one takes it. The other hears it, and takes nothing while it beats."""
+    """Of two supervisors the first begins a term. The second begins none as long as the first one's beats arrive."""
     stage = Stage()
     first, second = supervisor(stage, "n1"), supervisor(stage, "n2")
     stage.start(first.run())
@@ -49,7 +49,9 @@ async def test_one_takes_office_and_the_other_stands_by() -> None:
 
 @virtual
 async def test_a_machine_lost_with_the_supervisor_is_replaced_within_three_seconds() -> None:
-    """The one that stood by has missed the dead actor as long as the supervisor: both are known to be gone."""
+    """If one machine with the supervisor and a vendor actor is lost, the standby supervisor declares that actor
+    dead within three seconds.
+    """
     stage = Stage()
     a, b = await stage.control.register("a", 1, "n1"), await stage.control.register("b", 2, "n2")
     lost = [stage.start(beat(stage, a, "n1"))]
@@ -70,13 +72,16 @@ async def test_a_machine_lost_with_the_supervisor_is_replaced_within_three_secon
 
 @virtual
 async def test_one_that_was_fenced_stands_by() -> None:
-    """Both may live through a split: the older term ends, its supervisor goes on listening and is not replaced."""
+    """A supervisor whose term was replaced goes on listening.
+
+    When the later term falls silent, exactly one of two supervisors begins a new term.
+    """
     stage = Stage()
     first, second = supervisor(stage, "n1"), supervisor(stage, "n2")
     running = stage.start(first.run())
     await until(lambda: first._term == 1)
     await stage.control.beat(Beat("x", "a", "", 0, "n1"))
-    await stage.control.begin_term()  # somebody else began a later one, and is silent since
+    await stage.control.begin_term()  # another supervisor began a later term and has been silent since
     await stage.control.report(Report("a/1", "a", "closed"))
     await until(lambda: first._term != 1, 10)
     assert not running.done()
@@ -86,7 +91,9 @@ async def test_one_that_was_fenced_stands_by() -> None:
 
 @virtual
 async def test_two_on_one_machine_are_spread() -> None:
-    """Each knows by the plan that it is to leave, also the one that stands by, which writes none."""
+    """If both supervisors are on one machine and another machine is free, the plan names the standby to leave, and
+    its health check fails.
+    """
     stage = Stage()
     first, second = supervisor(stage, "n1", {"n1", "n2"}), supervisor(stage, "n1", {"n1", "n2"})
     second._cast.replica = "s-other"

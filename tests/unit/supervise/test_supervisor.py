@@ -1,4 +1,4 @@
-"""The supervisor's loop: what it says is what is in force, also when nobody answers it."""
+"""The supervisor's loop: the plan that it believes in is the plan in force, even if the store does not answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ CONFIG = PlanConfig({name: VendorConfig(name, "sms") for name in "ab"}, (("a", "
 
 
 class Unanswered:
-    """A control channel that leaves one publication without an answer: done at once, or after the next one."""
+    """A control channel that loses the answer to one publication.
+
+    The plan is stored at once, or only after the next publication.
+    """
 
     def __init__(self, control: Any, when: str) -> None:
         self._control, self._when = control, when
@@ -58,7 +61,9 @@ async def report(stage: Stage, a: str) -> None:
 @pytest.mark.parametrize("then", ["open", "closed"])
 @virtual
 async def test_a_publication_without_an_answer_is_said_again(when: str, then: str) -> None:
-    """Maybe in force, maybe later: what holds by then is said under a later epoch, even if it is as before."""
+    """After a publication without an answer, the supervisor publishes again with a higher epoch, so that the
+    store's plan and its own agree.
+    """
     stage = Stage()
     control = Unanswered(stage.control, when)
     supervisor = Supervisor(control, stage.clock, CONFIG)  # type: ignore[arg-type]
@@ -79,7 +84,9 @@ async def test_a_publication_without_an_answer_is_said_again(when: str, then: st
 
 @virtual
 async def test_a_pool_that_dies_again_and_again_is_quarantined() -> None:
-    """Six deaths within a minute: its fallback takes the mailbox although the seventh actor says that all is well."""
+    """After six deaths of its actors within a minute, a vendor is quarantined, and another vendor drains its
+    mailbox although a seventh actor reports no fault. After a quiet minute it drains its mailbox again.
+    """
     stage = Stage()
     supervisor = Supervisor(stage.control, stage.clock, CONFIG)
     stage.cell.actors = {"b/0": "live"}
@@ -107,7 +114,7 @@ async def test_a_pool_that_dies_again_and_again_is_quarantined() -> None:
 
 
 class HalfDeaf:
-    """A control channel whose first subscription hears nothing from some moment on, as if nobody said anything."""
+    """A control channel whose subscriptions listed in `deaf` hear nothing any more."""
 
     def __init__(self, control: Any) -> None:
         self._control = control
@@ -126,7 +133,10 @@ class HalfDeaf:
 
 @virtual
 async def test_a_deaf_supervisor_listens_anew() -> None:
-    """Its own beats are taken and do not come back: what others said meanwhile is heard within three seconds."""
+    """A supervisor that does not hear its own beats subscribes again.
+
+    Within three seconds it knows what the others said, and it declares nobody dead.
+    """
     stage = Stage()
     control = HalfDeaf(stage.control)
     supervisor = Supervisor(control, stage.clock, CONFIG)  # type: ignore[arg-type]
@@ -153,7 +163,7 @@ async def test_a_deaf_supervisor_listens_anew() -> None:
 
 
 class Broken(HalfDeaf):
-    """Every subscription breaks at once."""
+    """A control channel on which every subscription breaks at once. It records when each was tried."""
 
     def __init__(self, control: Any, clock: Any) -> None:
         super().__init__(control)
@@ -167,7 +177,9 @@ class Broken(HalfDeaf):
 
 @virtual
 async def test_who_lost_his_subscription_does_not_come_back_in_step() -> None:
-    """A Redis that comes back meets everybody at once: the pauses differ."""
+    """After a broken subscription, a supervisor and an actor wait for random times of 0.1 to 0.3 s, so that they
+    do not all come back at once.
+    """
     stage, dice = Stage(), random.Random(1)
     control = Broken(stage.control, stage.clock)
     stage.start(Supervisor(control, stage.clock, CONFIG, chance=dice.random).run())  # type: ignore[arg-type]
@@ -183,8 +195,9 @@ async def test_who_lost_his_subscription_does_not_come_back_in_step() -> None:
 
 @virtual
 async def test_a_starved_actor_of_this_machine_is_not_condemned() -> None:
-    """Silent for five seconds, and all of that in a queue for a core: nobody takes what it has in flight, though this
-    supervisor has never heard it. Elsewhere nobody can look, and silence is silence."""
+    """A silent actor on the supervisor's own machine is not declared dead if its process waited for a core all the
+    time. On another machine the same silence means death.
+    """
     for node, lives in (("here", True), ("there", False)):
         stage = Stage()
         supervisor = Supervisor(stage.control, stage.clock, CONFIG, node="here", waited_ms=lambda pid: 250.0)
@@ -200,7 +213,7 @@ async def test_a_starved_actor_of_this_machine_is_not_condemned() -> None:
 
 
 class Renewing:
-    """A control channel on which a silent actor renews itself just before a verdict on it is carried out."""
+    """A control channel on which actor a/1 renews its incarnation just before a verdict on it is carried out."""
 
     def __init__(self, control: Any, times: int) -> None:
         self._control, self.times = control, times
@@ -217,7 +230,10 @@ class Renewing:
 
 @virtual
 async def test_who_renews_himself_before_the_verdict_lives_for_another_patience() -> None:
-    """He may be sending again by then. Silent from there on, he is dead two seconds later."""
+    """An actor that renews itself just before the verdict is not declared dead, since it may be sending again.
+
+    If it stays silent, it is dead after another patience.
+    """
     stage = Stage()
     stage.cell.actors = {"a/1": "live", "b/1": "live"}
     control = Renewing(stage.control, 1)
@@ -234,7 +250,10 @@ async def test_who_renews_himself_before_the_verdict_lives_for_another_patience(
 
 @virtual
 async def test_growth_waits_for_room_as_the_most_careful_of_a_node_tells_it() -> None:
-    """Intake tells of its node as well; what was told long ago, or by a process that is gone, counts no more."""
+    """A pool does not grow while any process of its node, also an intake, reports too few free cores.
+
+    A report that is too old no longer counts.
+    """
     stage = Stage()
     supervisor = Supervisor(stage.control, stage.clock, CONFIG, silence_ms=10**9)
     stage.cell.actors = {"a/1": "live", "b/1": "live"}
@@ -260,7 +279,10 @@ async def test_growth_waits_for_room_as_the_most_careful_of_a_node_tells_it() ->
 
 @virtual
 async def test_a_receipt_heard_by_intake_opens_the_vendor_while_it_is_new() -> None:
-    """It comes with the statement of an intake replica, and counts for as long as the replica says it."""
+    """A vendor is open in the plan for as long as an intake replica reports that receipts refuse its account.
+
+    After the replica ended, the report expires.
+    """
     stage = Stage()
     supervisor = Supervisor(stage.control, stage.clock, CONFIG, silence_ms=10**9)
     stage.cell.actors = {"a/1": "live", "b/1": "live"}

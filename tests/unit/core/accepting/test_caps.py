@@ -1,4 +1,4 @@
-"""Recipient caps: which rules apply, whose count it is, when there is room."""
+"""Recipient caps: which rules apply, which notifications share a count, and when there is room."""
 
 from __future__ import annotations
 
@@ -37,12 +37,15 @@ def key(*rules: RecipientCap, **changes: str) -> Cap:
     ],
 )
 def test_a_rule_applies_by_channel_priority_and_event(changes: dict[str, Any], applies: bool) -> None:
-    """A rule matches any channel, priority and event if it names none."""
+    """A rule applies to its channel. It applies to every priority or every event if it lists none."""
     assert bool(caps_of([rule(**changes)], "shop", "paid", "sms", priority="normal", address=PHONE)) is applies
 
 
 def test_a_rule_without_priorities_holds_for_high_too() -> None:
-    """A code is what an SMS pump asks for: nobody is exempt who has no rule of his own."""
+    """A rule without priorities also counts messages with high priority, beside a rule for high priority alone.
+
+    Fraudsters ask for codes, which have high priority.
+    """
     assert (
         len(caps_of([rule(), rule(priority=["high"], max=20)], "shop", "code", "sms", priority="high", address=PHONE))
         == 2
@@ -50,7 +53,10 @@ def test_a_rule_without_priorities_holds_for_high_too() -> None:
 
 
 def test_a_count_belongs_to_tenant_recipient_and_rule() -> None:
-    """Another event or priority under the same rule is the same count; a changed maximum too."""
+    """Notifications share a count if tenant, recipient and rule are the same, whatever their event and priority are.
+
+    A changed maximum keeps the count.
+    """
     mine = key(rule())
     assert mine == Cap(mine.key, 3, 60_000)
     assert key(rule(), event="shipped", priority="high") == mine
@@ -68,7 +74,7 @@ def test_a_count_belongs_to_tenant_recipient_and_rule() -> None:
 
 
 def test_a_key_does_not_show_the_address() -> None:
-    """Hexadecimal digits of a hash; the case of an e-mail address makes no other recipient."""
+    """A cap's key is a hash of 32 hexadecimal digits. It ignores the case of an e-mail address."""
     mail = {"channel": "email", "address": "Ada@Example.com"}
     found = key(rule(channel="email"), **mail)
     assert re.fullmatch("[0-9a-f]{32}", found.key)
@@ -77,7 +83,10 @@ def test_a_key_does_not_show_the_address() -> None:
 
 @given(st.lists(st.integers(0, 400), max_size=40), st.integers(1, 5), st.integers(1, 50), st.integers(0, 450))
 def test_no_stretch_of_the_windows_length_holds_more(arrivals: list[int], most: int, per_ms: int, begin: int) -> None:
-    """Wherever it begins; and nobody is stopped who would not have been one too many."""
+    """No stretch of a window's length holds more than the maximum, wherever it begins.
+
+    A notification is stopped only if it would exceed the maximum.
+    """
     through: list[int] = []
     for at_ms in sorted(arrivals):
         recent = sum(at_ms - then_ms < per_ms for then_ms in through)

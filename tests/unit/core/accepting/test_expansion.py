@@ -1,4 +1,4 @@
-"""A trigger expands to drafts, and a missing address is the caller's or the operator's mistake."""
+"""A trigger expands to drafts of notifications, and a trigger that cannot be sent whole is refused."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ def request(recipient: dict[str, str], event: str = "paid", **more: Any) -> Trig
 
 
 def test_an_event_means_all_its_notifications_in_order() -> None:
-    """Each gets the recipient's address of its channel and the latest version of its template."""
+    """An event expands to all its notifications in order.
+
+    Each draft has the recipient's address for its channel and the newest version of its template.
+    """
     assert expand(request(BOTH), EVENTS, found(TEMPLATES)) == [
         Draft("sms", "+4915112345678", "short", 3),
         Draft("email", "ada@example.com", "long", 1),
@@ -42,7 +45,7 @@ def test_an_event_means_all_its_notifications_in_order() -> None:
 
 
 def test_a_request_may_list_its_own() -> None:
-    """Then its event need not be known, and content goes as it is given."""
+    """A request that lists its own notifications may name an unknown event. Its content is used as it is given."""
     listed = [
         {"channel": "email", "content": {"subject": "S", "text": "{{ not a template }}"}},
         {"channel": "sms", "template": "short"},
@@ -72,21 +75,21 @@ def test_a_request_may_list_its_own() -> None:
     ],
 )
 def test_what_cannot_be_sent_whole_is_refused(made: TriggerRequest, field: str) -> None:
-    """Nothing of a trigger is sent when a part of it cannot be."""
+    """If one notification of a trigger cannot be sent, the whole trigger is refused by the field at fault."""
     with pytest.raises(CallerError) as caught:
         expand(made, EVENTS, found(TEMPLATES))
     assert caught.value.field == field
 
 
 def test_an_event_whose_template_is_not_stored_is_refused() -> None:
-    """A draft always has a version."""
+    """An event whose template is not in the store is refused, because each draft needs a template version."""
     with pytest.raises(CallerError, match="which long is not"):
         expand(request(BOTH), EVENTS, found({"short": 3}))
 
 
 @pytest.mark.parametrize("module", [expansion, routing])
 def test_the_core_imports_the_standard_library_only(module: Any) -> None:
-    """Besides our own core and errors."""
+    """The modules import only the standard library, `dispatcher.core` and `dispatcher.errors`."""
     tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
     names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
     names += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]

@@ -1,4 +1,4 @@
-"""Quiet hours: nobody is woken, nothing is early, whatever the clocks do."""
+"""Quiet hours: no message is sent inside them and none too early, also when clocks change."""
 
 from __future__ import annotations
 
@@ -41,12 +41,15 @@ def ms(text: str, zone: str = "UTC", fold: int = 0) -> int:
 def test_what_falls_into_quiet_hours_waits_for_their_end(
     at: str, zone: str, begin: time, end: time, until: str
 ) -> None:
-    """Local times of the zone."""
+    """A time inside quiet hours is moved to their end, in local time of the zone. Any other time stays."""
     assert after_quiet(ms(at, zone), begin, end, ZoneInfo(zone)) == ms(until, zone)
 
 
 def test_of_an_end_that_comes_twice_the_next_is_taken() -> None:
-    """On the night with two hours from two to three: before the first 2:30 that one, after it the second."""
+    """In the night in which clocks are set back, 2:30 comes twice.
+
+    A message before the first 2:30 waits for the first, and a later message waits for the second.
+    """
     zone = ZoneInfo("Europe/Berlin")
     first, second = (ms("2026-10-25T02:30", "Europe/Berlin", fold) for fold in (0, 1))
     assert second - first == HOUR_MS
@@ -62,19 +65,19 @@ def test_of_an_end_that_comes_twice_the_next_is_taken() -> None:
 )
 @example(datetime(2026, 10, 25, 1, 10, tzinfo=timezone.utc), NINE, time(2, 30), "Europe/Berlin")
 def test_nobody_is_woken_and_nothing_is_early(at: datetime, begin: time, end: time, zone: str) -> None:
-    """The time found is not quiet there, not before the one that was meant, and at most a day and an hour after it."""
+    """The time found is never in quiet hours, never before the given time, and at most 25 hours after it."""
     begin, end = begin.replace(microsecond=0, tzinfo=None), end.replace(microsecond=0, tzinfo=None)
     at_ms = int(at.timestamp() * 1000)
     found_ms = after_quiet(at_ms, begin, end, ZoneInfo(zone))
     assert at_ms <= found_ms <= at_ms + 25 * HOUR_MS
     local = datetime.fromtimestamp(found_ms / 1000, ZoneInfo(zone)).time()
-    if zone in STEADY:  # elsewhere an end may be skipped, and come under another name
+    if zone in STEADY:  # elsewhere a change of clocks may skip the end of the quiet hours
         assert not is_quiet(local, begin, end)
 
 
 @pytest.fixture
 def _slim_host() -> Iterator[None]:
-    """A host without the files of time zones, such as a slim container."""
+    """Hide the host's time zone files during the test, as in a slim container."""
     found = zoneinfo.TZPATH
 
     def look_in(*folders: str) -> None:
@@ -89,7 +92,9 @@ def _slim_host() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_slim_host")
 def test_a_host_without_time_zones_has_those_of_the_package() -> None:
-    """Each zone of these tests is there, and a name that is none is still refused (scale-agentex 370, goclaw 1372)."""
+    """On a host without time zone files, all zones of these tests are found, and an unknown name is refused
+    (scale-agentex 370, goclaw 1372).
+    """
     for name in ZONES:
         assert zone(name).key == name
     assert datetime(2026, 7, 1, tzinfo=zone("Europe/Berlin")).utcoffset() == timedelta(hours=2)

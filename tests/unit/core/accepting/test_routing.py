@@ -1,4 +1,4 @@
-"""Which chain, and which vendor of it."""
+"""Routing: which chain a notification gets, and which vendor of the chain comes first."""
 
 from __future__ import annotations
 
@@ -53,13 +53,16 @@ def traffic(channel: str = "sms", event: str = "e", tenant: str = "t", **more: A
     ],
 )
 def test_event_counts_before_tenant_before_country(found: Traffic, chain: tuple[str, ...]) -> None:
-    """Every list of a match must fit; the route that names the more important thing wins, wherever it stands."""
+    """A route is used only if every list of its match fits.
+
+    A route that matches the event wins over tenant, and tenant over country, wherever it stands in the file.
+    """
     assert choose_chain(ROUTES, found, "0-t.0") == chain
 
 
 @given(st.permutations(range(len(ROUTES))), st.sampled_from(["e", "login.code"]), st.sampled_from([None, "NO", "DE"]))
 def test_the_order_of_the_file_decides_only_among_equals(order: list[int], event: str, country: str | None) -> None:
-    """Routes with different matches may be written in any order; of two with the same, the first wins."""
+    """The order of routes in the file matters only between routes with the same match, where the first wins."""
     found = traffic(event=event, country=country)
     shuffled = [ROUTES[index] for index in order]
     used = rank_routes(shuffled, found)[0]
@@ -70,7 +73,7 @@ def test_the_order_of_the_file_decides_only_among_equals(order: list[int], event
 
 @pytest.mark.parametrize(("channel", "tenant"), [("push", "t"), ("email", "t")])
 def test_without_a_route_the_request_is_refused(channel: str, tenant: str) -> None:
-    """A notification that could never be sent is not accepted."""
+    """A notification that no route carries is refused with CallerError."""
     with pytest.raises(CallerError, match=f"no route carries {channel}"):
         choose_chain(ROUTES, traffic(channel, tenant=tenant), "0-t.0")
 
@@ -104,7 +107,10 @@ def shares(split: dict[str, int], down: set[str], seed: str) -> Counter[str]:
     ],
 )
 def test_a_split_is_met_within_two_percent(split: dict[str, int], down: set[str], expected: dict[str, float]) -> None:
-    """Each vendor gets its part of 10,000 notifications; the part of a vendor that is down is shared by weight."""
+    """Of 10,000 notifications each vendor of a split gets its part within two percent.
+
+    The part of a vendor that is down is divided among the others by weight.
+    """
     counts = shares(split, down, "t")
     assert set(counts) == set(expected)
     assert all(abs(counts[name] - 100 * percent) <= 200 for name, percent in expected.items()), counts
@@ -114,7 +120,10 @@ def test_a_split_is_met_within_two_percent(split: dict[str, int], down: set[str]
 def test_a_split_moves_only_the_notifications_of_the_vendor_that_is_down(
     split: dict[str, int], seed: int, tid: str
 ) -> None:
-    """The order is the same each time, each vendor is in it once, and a healthy first vendor keeps what it has."""
+    """The same id always gives the same order of vendors, each once.
+
+    If one vendor is down, only its own notifications change their vendor.
+    """
     used = route(*split, "rest", split=split)
     chain = order_chain(used, f"0-{tid}.0")
     assert chain == order_chain(used, f"0-{tid}.0")
@@ -125,7 +134,10 @@ def test_a_split_moves_only_the_notifications_of_the_vendor_that_is_down(
 
 @given(WEIGHTS)
 def test_a_raised_weight_takes_from_others_only(split: dict[str, int]) -> None:
-    """With a higher weight a vendor keeps all that it had, and no other vendor gets anything from this."""
+    """If a vendor's weight is raised, it keeps all its notifications and gets some of others.
+
+    Nothing moves between the other vendors.
+    """
     raised = {**split, "v0": split["v0"] * 2}
     for n in range(200):
         before = order_chain(route(*split, split=split), f"0-t{n}.0")[0]
@@ -134,7 +146,10 @@ def test_a_raised_weight_takes_from_others_only(split: dict[str, int]) -> None:
 
 
 def test_the_plan_knows_who_shares_a_place() -> None:
-    """Each vendor of a split has a chain that it begins, in which the others of the split come before the rest."""
+    """A route with a split gives one possible chain for each vendor of the split.
+
+    That vendor comes first, then the others of the split by weight, then the rest.
+    """
     used = route("rest", "a", "b", "c", split={"a": 1, "b": 5, "c": 3})
     assert possible_chains(used) == (("b", "c", "a", "rest"), ("c", "b", "a", "rest"), ("a", "b", "c", "rest"))
     assert possible_chains(route("a", "b")) == (("a", "b"),)

@@ -1,4 +1,4 @@
-"""Which vendors may carry an SMS of a size."""
+"""Which vendors may carry an SMS with a given number of segments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ CHAIN = ("a", "b", "c")
     event=st.none() | st.integers(1, 12),
 )
 def test_exactly_those_that_may(segments: int, most: tuple[int, int, int], event: int | None) -> None:
-    """In the order of the chain; refused exactly if the event's limit or every vendor's is too low."""
+    """The vendors whose limit allows the segments are returned in the order of the chain.
+
+    CallerError is raised exactly if the event's limit or every vendor's limit is too low.
+    """
     limits, size = dict(zip(CHAIN, most, strict=True)), SmsSize("gsm", segments)
     limit = None if event is None else EventLimit("e", event)
     able = tuple(name for name in CHAIN if limits[name] >= segments)

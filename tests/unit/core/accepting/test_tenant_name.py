@@ -1,4 +1,4 @@
-"""A tenant's name is one that a key and the configuration can spell alike."""
+"""A tenant's name must look the same in an API key and in the configuration."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ ODD = [
 
 @pytest.mark.parametrize("name", ODD)
 def test_a_name_that_looks_like_another_is_refused_everywhere(name: str, tmp_path: Path) -> None:
-    """`key new "$TENANT"` with a line end made a tenant without the limits, the weight and the routes of `shop`."""
+    """A tenant's name with invisible characters, odd spaces or too many characters is refused for an API key and
+    in the configuration. A name with a line end would be a tenant without the limits and routes of `shop`.
+    """
     path = tmp_path / "api_keys.json"
     with pytest.raises(ConfigError, match=r"^tenant: must "):
         new_key(path, name)
@@ -47,5 +49,5 @@ def test_a_name_that_looks_like_another_is_refused_everywhere(name: str, tmp_pat
 
 @pytest.mark.parametrize("name", ["shop", "Shop GmbH & Co", "büro", "acme/eu", "a:b|c", "日本", "x" * 255])
 def test_a_name_that_can_be_read_is_a_name(name: str) -> None:
-    """Slashes, spaces and letters of any language were names before, and stay names."""
+    """A tenant's name may contain slashes, inner spaces and letters of any language."""
     assert tenant_fault(name) is None

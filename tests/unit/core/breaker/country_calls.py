@@ -1,4 +1,4 @@
-"""Calls of one vendor that has a breaker for itself and one for each country."""
+"""Calls of one vendor that has a breaker of its own and one for each country."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Calls:
         self.keys.tick(self.now_ns)
 
     def cut_off(self) -> dict[str, str]:
-        """Return the state of each key that is cut off."""
+        """Return the state of each country that is cut off, by its key."""
         return {key: found.state.value for key, found in self.keys.cut_off(self.now_ns).items()}
 
     def until_open(

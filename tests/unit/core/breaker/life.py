@@ -1,12 +1,16 @@
 """The invariants of a breaker as it runs in production, under any order of calls, losses, overrides and restarts.
 
-I1   a new state, or stage of the ramp, is a new generation, and a generation never changes otherwise I2   in one
-half-open stay, at most P permits are out or have counted, and at most 4 P are handed out I3   a permit ends once: it is
-recorded, given back, expired or late I4   a late or repeated result changes nothing I5   an open breaker grants nothing
-before its wait is over, and no wait is longer than the maximum I6   a breaker never refuses forever: with a vendor that
-works it closes in bounded time I7   its counters equal those of a simple recount I8   an ignored call changes no rate
-I9   a restored breaker is the same, except for its generation and the calls in flight I10  it does not matter how often
-the breaker is told the time I11  the events are in order and name the states that the breaker was in
+- I1: a new state, or a new stage of recovery, is a new generation, and a generation never changes otherwise.
+- I2: in one half-open stay, at most P permits are out or have counted, and at most 4 P are handed out.
+- I3: a permit ends once: it is recorded, given back, expired or late.
+- I4: a late or repeated result changes nothing.
+- I5: an open breaker grants nothing before its wait is over, and no wait is longer than the maximum.
+- I6: a breaker never refuses forever: if the vendor works, the breaker closes in bounded time.
+- I7: the breaker's counters equal those of a simple recount.
+- I8: an ignored call changes no rate.
+- I9: a restored breaker equals the old one, except for its generation and the calls in flight.
+- I10: it does not matter how often the breaker is told the time.
+- I11: the events are in order and name the states that the breaker was in.
 """
 
 from __future__ import annotations
@@ -47,15 +51,15 @@ P = CONFIG.half_open_calls
 CLOSES_WITHIN_S = 2 * (6 + 4 + 3) + 3 * 3 + 3
 """The most seconds until a breaker of a vendor that works is closed.
 
-This is twice the longest wait, half-open stay and probe lease, because lost probes may open it once more. The three
-stages of the ramp come on top.
+This is twice the longest wait, half-open stay and probe lease, because lost probes may open the breaker once more. The
+three stages of recovery come on top.
 """
 
 RESULTS = st.sampled_from([OK, OK, OK, FAIL, FAIL, *NO_RESULT])
 
 
 class Life(RuleBasedStateMachine):
-    """One breaker, and everything that it has answered so far."""
+    """A hypothesis state machine that holds one breaker and all answers that it has given."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,7 +128,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def a_short_hint_leads_to_probes(self) -> None:
-        """Open the breaker for a moment only, so that many histories reach the probes."""
+        """Open the breaker for a moment only, so that many histories reach the state in which probes are sent."""
         self.the_vendor_asks_for_patience(1)
         self.time_passes(2, 0.0)
 
@@ -138,7 +142,10 @@ class Life(RuleBasedStateMachine):
 
     @rule(age_ms=st.sampled_from([0, 800, 5000, 60_000]))
     def its_process_dies(self, age_ms: int) -> None:
-        """Replace the breaker by one that is restored from an older snapshot. All permits are lost with the process."""
+        """Replace the breaker with a breaker that is restored from an older snapshot.
+
+        All permits are lost with the process.
+        """
         was = self.written()
         self.now_ns += age_ms * MS
         before, self.breaker = self.breaker, self.born()
@@ -149,7 +156,7 @@ class Life(RuleBasedStateMachine):
         self.breaker.tick(self.now_ns)  # what was left of the wait may be over
         self.breaker.drain_events()
         self.begin_history()
-        self.results = None  # what it inherited is compared by I9
+        self.results = None  # I9 compares what was restored
 
     # ---- how it answers
 
@@ -171,8 +178,9 @@ class Life(RuleBasedStateMachine):
         return got
 
     def end(self, permit: Permit, result: BreakerResult | None, slow: bool) -> None:
-        """End a permit. Only its first result in its own generation may count, and only a result changes rates
-        (I3, I4, I8).
+        """End a permit.
+
+        Only its first result in its own generation may count, and only a result changes rates (I3, I4, I8).
         """
         counts = not permit.ended and permit.generation == self.breaker.generation
         before, metrics = self.visible(), self.breaker.metrics(self.now_ns)
@@ -233,7 +241,7 @@ class Life(RuleBasedStateMachine):
         self.generation, self.share = self.breaker.generation, self.breaker.share
 
     def _size(self) -> int | None:
-        """Return the number of results in the window, or None for a time window."""
+        """Return the number of results that the breaker's window holds now, or None if it is a time window."""
         if self.breaker.state is S.CLOSED:
             return None
         return P if self.breaker.share is None else CONFIG.ramp_calls
@@ -305,7 +313,7 @@ class Life(RuleBasedStateMachine):
             return
         assert replace(theirs, generation=0) == replace(ours, generation=0)
         original = copy.deepcopy(self.breaker)
-        original._in_flight.clear()  # what is in flight is not inherited
+        original._in_flight.clear()  # calls in flight are not restored
         assert future(twin, self.now_ns) == future(original, self.now_ns)
 
     @invariant()

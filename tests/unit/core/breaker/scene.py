@@ -34,7 +34,7 @@ PLAIN = {
 
 
 class Scene:
-    """A breaker with a clock of its own. `chance` gives one value for each time that the breaker opens."""
+    """A breaker with a clock of its own. `chance` gives one random value for each time that the breaker opens."""
 
     def __init__(self, chance: Iterable[float] = (), **changes: object) -> None:
         values = itertools.chain(chance, itertools.repeat(0.0))

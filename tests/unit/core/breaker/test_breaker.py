@@ -1,4 +1,4 @@
-"""The breaker adds generations, leases, jittered waits, hints and failures in a row to the recorded one."""
+"""What our breaker adds to the recorded one: generations, leases, jittered waits, hints and failures in a row."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from tests.unit.core.breaker.scene import FAIL, MS, OK, SECOND, S, Scene
 
 
 def test_every_new_state_is_one_generation_on() -> None:
-    """Each transition, also to the same state, and each reset; a permit carries the one that granted it."""
+    """Each transition and each reset raises the generation by one, also a transition to the same state.
+
+    A permit carries the generation that granted it.
+    """
     scene = Scene()
     generations = [scene.permit().generation]
     for step in (
@@ -41,7 +44,9 @@ ELSEWHERE = {
 @pytest.mark.parametrize("name", ELSEWHERE)
 @pytest.mark.parametrize("result", [*BreakerResult, None], ids=lambda result: result.value if result else "release")
 def test_a_late_result_never_counts(name: str, result: BreakerResult | None) -> None:
-    """Granted by an earlier generation: no count, no permit given back, no transition, no event."""
+    """A result for a permit of an earlier generation changes no count, gives back no permit, and causes no
+    transition and no event.
+    """
     scene = Scene()
     late = [scene.permit() for _ in range(5)]
     ELSEWHERE[name](scene)
@@ -57,7 +62,10 @@ def test_a_late_result_never_counts(name: str, result: BreakerResult | None) -> 
 
 
 def test_a_late_success_does_not_close_a_half_open_breaker() -> None:
-    """Calls that began before the outage and end well tell nothing about now; the probes alone decide."""
+    """Calls that began before the outage and succeed later do not count in a half-open breaker.
+
+    Only its probes decide.
+    """
     scene = Scene()
     late = [scene.permit() for _ in range(4)]
     scene.half_open()
@@ -69,7 +77,7 @@ def test_a_late_success_does_not_close_a_half_open_breaker() -> None:
 
 
 def test_a_late_probe_does_not_count_in_the_next_half_open() -> None:
-    """Same state, another generation: the probe of the first round is nothing in the second."""
+    """A probe from an earlier half-open stay does not count in the next stay, and gives no permit back there."""
     scene = Scene(half_open_max_wait_ms=500)
     scene.half_open()
     probe = scene.permit()
@@ -84,7 +92,7 @@ def test_a_late_probe_does_not_count_in_the_next_half_open() -> None:
 
 
 def test_a_hanging_call_of_an_earlier_generation_does_not_open_this_one() -> None:
-    """It hangs still, but whom an operator's reset has forgiven is not judged by what was sent before."""
+    """Calls that hang since before an operator's reset do not open the breaker after the reset."""
     scene = Scene(stall_detection=True, slow_ns=100 * MS)
     old = [scene.permit() for _ in range(4)]
     scene.breaker.reset(scene.now_ns)
@@ -94,7 +102,7 @@ def test_a_hanging_call_of_an_earlier_generation_does_not_open_this_one() -> Non
 
 
 def test_a_second_report_for_a_permit_changes_nothing() -> None:
-    """Recorded, then recorded and released again: one result, one permit."""
+    """A permit that is recorded twice and then released counts as one result and frees no second permit."""
     scene = Scene()
     scene.half_open()
     probe = scene.permit()
@@ -111,7 +119,9 @@ def test_a_second_report_for_a_permit_changes_nothing() -> None:
 
 @pytest.mark.parametrize("result", [BreakerResult.IGNORED, BreakerResult.THROTTLED, BreakerResult.LOCAL, None])
 def test_a_probe_that_says_nothing_gives_its_permit_back(result: BreakerResult | None) -> None:
-    """Not sent, throttled or the request's own fault: another probe may go instead."""
+    """A probe that was ignored, throttled, failed locally or released gives its permit back, so another probe may
+    be sent.
+    """
     scene = Scene()
     scene.half_open()
     for _ in range(5):
@@ -127,7 +137,10 @@ def test_a_probe_that_says_nothing_gives_its_permit_back(result: BreakerResult |
 
 
 def test_a_lost_probe_counts_as_failed_when_its_lease_ends() -> None:
-    """Not a moment sooner; with the second lost as well the verdict falls, without anybody calling."""
+    """A probe without an answer counts as failed exactly when its lease ends.
+
+    When the second lease ends too, the breaker opens without any call.
+    """
     scene = Scene(probe_lease_ms=300)
     scene.half_open()
     scene.permit()
@@ -143,7 +156,7 @@ def test_a_lost_probe_counts_as_failed_when_its_lease_ends() -> None:
 
 
 def test_a_probe_that_reports_after_its_lease_is_late() -> None:
-    """It has been counted as failed; its success does not turn that round."""
+    """A success that is reported after the probe's lease does not change the failure that was already counted."""
     scene = Scene(probe_lease_ms=300, failure_rate=100.0)
     scene.half_open()
     probe = scene.permit()
@@ -153,7 +166,7 @@ def test_a_probe_that_reports_after_its_lease_is_late() -> None:
 
 
 def test_a_probe_in_time_has_no_lease_left() -> None:
-    """Its end passes without a trace."""
+    """After a probe has answered, the end of its lease changes nothing."""
     scene = Scene(probe_lease_ms=300)
     scene.half_open()
     scene.call(OK)
@@ -163,7 +176,10 @@ def test_a_probe_in_time_has_no_lease_left() -> None:
 
 
 def test_leases_that_end_during_a_stall_are_settled_as_of_their_time() -> None:
-    """One late tick after an hour: the breaker opened when the second lease ended, and waited since then."""
+    """If the breaker is told the time only after an hour, it first opens as of the end of the second lease.
+
+    Its wait is then over, so it is half open again.
+    """
     scene = Scene(probe_lease_ms=300)
     scene.half_open()
     scene.permit()
@@ -176,7 +192,9 @@ def test_leases_that_end_during_a_stall_are_settled_as_of_their_time() -> None:
 
 
 def test_a_lease_does_not_outlast_its_state() -> None:
-    """A hint opens while two probes are out: nobody is woken for them, and they fail nothing later."""
+    """If a hint opens the breaker while two probes are out, their leases end with the half-open state and count
+    nothing later.
+    """
     scene = Scene(probe_lease_ms=300)
     scene.half_open()
     scene.permit()
@@ -189,7 +207,7 @@ def test_a_lease_does_not_outlast_its_state() -> None:
 
 
 def test_a_closed_breaker_leases_nothing() -> None:
-    """Ordinary calls may take as long as their time-out says."""
+    """A permit of a closed breaker has no lease, because its call may take as long as its timeout."""
     scene = Scene(probe_lease_ms=300)
     assert scene.permit().lease_until_ns is None
     assert scene.breaker.next_deadline_ns() is None
@@ -201,7 +219,10 @@ ROW = {"consecutive_failures": 3, "window_size": 100, "min_calls": 100}
 
 
 def test_failures_in_a_row_open_before_the_window_has_its_minimum() -> None:
-    """The third of three, not the second; the reason says which rule it was."""
+    """Three failures in a row open the breaker, although the window has too few calls, and two do not.
+
+    The event names this rule as its reason.
+    """
     scene = Scene(**ROW)
     scene.call(FAIL, FAIL)
     assert scene.breaker.state is S.CLOSED
@@ -211,7 +232,9 @@ def test_failures_in_a_row_open_before_the_window_has_its_minimum() -> None:
 
 
 def test_a_success_in_between_starts_the_row_again() -> None:
-    """Two of three failing, again and again, is for the rate to judge."""
+    """A success starts the count of failures in a row again, so two failures in each three calls do not open by
+    this rule.
+    """
     scene = Scene(**ROW)
     scene.call(*[FAIL, FAIL, OK] * 10)
     assert scene.breaker.state is S.CLOSED
@@ -221,7 +244,7 @@ def test_a_success_in_between_starts_the_row_again() -> None:
 
 @pytest.mark.parametrize("result", [BreakerResult.IGNORED, BreakerResult.THROTTLED, BreakerResult.LOCAL])
 def test_what_is_no_result_neither_breaks_nor_lengthens_a_row(result: BreakerResult) -> None:
-    """The vendor has neither worked nor failed."""
+    """Ignored, throttled and local results neither continue nor end a row of failures."""
     scene = Scene(**ROW)
     scene.call(FAIL, FAIL, *[result] * 5)
     assert scene.breaker.state is S.CLOSED
@@ -230,7 +253,7 @@ def test_what_is_no_result_neither_breaks_nor_lengthens_a_row(result: BreakerRes
 
 
 def test_a_row_does_not_continue_over_a_new_state() -> None:
-    """Closed again after two failures: two more are two, not four."""
+    """After a reset the count of failures in a row starts again."""
     scene = Scene(**ROW)
     scene.call(FAIL, FAIL)
     scene.breaker.reset(scene.now_ns)
@@ -239,7 +262,7 @@ def test_a_row_does_not_continue_over_a_new_state() -> None:
 
 
 def test_without_the_rule_only_rates_open() -> None:
-    """0 switches it off."""
+    """With `consecutive_failures` 0, the breaker opens only by its failure rate."""
     scene = Scene(**{**ROW, "consecutive_failures": 0})
     scene.call(*[FAIL] * 99)
     assert scene.breaker.state is S.CLOSED
@@ -248,7 +271,7 @@ def test_without_the_rule_only_rates_open() -> None:
 
 
 def test_what_only_measures_does_not_open_by_a_row() -> None:
-    """Metrics-only records and stays."""
+    """In the state metrics-only, failures in a row are counted and the state stays."""
     scene = Scene(**ROW)
     scene.breaker.force(S.METRICS_ONLY, scene.now_ns)
     scene.call(*[FAIL] * 10)

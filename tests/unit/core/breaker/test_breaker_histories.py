@@ -1,4 +1,4 @@
-"""Any history of calls, waits and orders at all keeps the invariants of the breaker."""
+"""Any history of calls, waits and hints keeps the invariants of the breaker, for any settings."""
 
 from __future__ import annotations
 
@@ -57,7 +57,10 @@ STEPS = st.lists(
 
 
 class Watch:
-    """A breaker, and what it may do next by what it has said so far: its answers, events and readings alone."""
+    """A breaker, and a model of what it may do next.
+
+    The model uses only the breaker's answers, events and readings.
+    """
 
     def __init__(self, config: BreakerConfig, seed: int) -> None:
         chances = itertools.cycle([seed / 100, 0.0, 0.99])
@@ -66,10 +69,10 @@ class Watch:
         self.permits: list[Permit] = []
         self._probes: dict[int, int] = {}  # generation → probes that are out or have counted
         self._results: list[tuple[int, bool, bool]] = []  # second, failed, slow
-        self._size: int | None = None  # of the window that is filled now; None: the configured one
+        self._size: int | None = None  # size of the window in use; None means the configured size
 
     def acquire(self) -> bool:
-        """Return True if a permit was granted."""
+        """Ask the breaker for a permit and check that its answer is allowed. Return True if a permit was granted."""
         waiting = self.breaker.state is S.OPEN and self.breaker.retry_after_ns(self.now_ns) > 0
         got = self.breaker.acquire(self.now_ns)
         state, probing = self.breaker.state, self.breaker.state is S.HALF_OPEN and self.breaker.share is None
@@ -87,7 +90,10 @@ class Watch:
         return True
 
     def settle(self, permit: Permit, result: BreakerResult | None, duration_ms: int) -> None:
-        """Record or, without a result, release."""
+        """Record the result of a permit, or release the permit if `result` is None.
+
+        Check that a late result changes nothing.
+        """
         before = self.breaker.metrics(self.now_ns)
         late = permit.ended or permit.generation != before.generation
         if result is None:
@@ -108,7 +114,10 @@ class Watch:
         assert due is None or due > self.now_ns, "something due was left undone"
 
     def check(self, generation: int, slow: bool) -> None:
-        """Check what holds after a step. `generation` is from before it; `slow`: it recorded a slow call."""
+        """Check what holds after a step.
+
+        `generation` is the generation before the step, and `slow` says that the step recorded a slow call.
+        """
         for event in self.breaker.drain_events():
             if event.kind in (EventKind.SUCCESS, EventKind.ERROR):
                 self._results.append((self.now_ns // SECOND, event.kind is EventKind.ERROR, slow))
@@ -140,7 +149,9 @@ class Watch:
 def test_no_history_breaks_the_invariants(
     config: BreakerConfig, steps: list[tuple[str, int, BreakerResult, int]], seed: int
 ) -> None:
-    """Half-open never grants more than it may, open grants nothing, and the counts are those of the window."""
+    """In any history a half-open breaker grants at most its number of probes, an open breaker grants nothing, and
+    the counts equal a recount of the window.
+    """
     watch = Watch(config, seed)
     for step, number, result, duration_ms in steps:
         generation = watch.breaker.generation

@@ -1,4 +1,7 @@
-"""A breaker keeps its invariants under any order of calls, losses, operators and restarts; a broken one is found."""
+"""A breaker keeps its invariants under any order of calls, losses, operators and restarts.
+
+A breaker that was broken on purpose is found.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ BUDGET = settings(max_examples=60, stateful_step_count=30)
 
 
 def test_no_life_breaks_an_invariant() -> None:
-    """Whatever happens in whatever order."""
+    """No random sequence of calls, waits, losses, overrides and restarts breaks an invariant."""
     run_state_machine_as_test(Life, settings=BUDGET)  # type: ignore[no-untyped-call]
 
 
@@ -91,7 +94,7 @@ def row_forgotten(self: Breaker, now_ns: int) -> BreakerSnapshot:
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_a_broken_breaker_is_found(name: str, instead: Callable[..., Any]) -> None:
-    """Each of these mistakes breaks an invariant within some thousand lives, begun from one seed after the other."""
+    """Each of these deliberate mistakes breaks an invariant within fifty seeded runs of the state machine."""
     hasty = settings(BUDGET, database=None, deadline=None, phases=[Phase.generate])
     broken = Probes if name == "left" else Breaker
     with mock.patch.object(broken, name, instead), pytest.raises(AssertionError):

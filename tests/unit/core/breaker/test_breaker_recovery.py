@@ -1,4 +1,6 @@
-"""How the breaker finds a vendor that hangs, and how it lets one come back: by probes, then by growing shares."""
+"""How the breaker finds a vendor that hangs, and how it lets the vendor come back: first by probes, then by
+growing shares of the traffic.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ BASE = {
 
 
 class Scene:
-    """A breaker and its time."""
+    """A breaker with a clock of its own and the settings of these tests."""
 
     def __init__(self, **changes: object) -> None:
         self.now_ns = 1000 * SECOND
@@ -74,7 +76,10 @@ class Scene:
 def test_the_answered_probes_decide_when_their_time_is_over(
     probes: list[BreakerResult | None], share: float | None, reasons: list[str]
 ) -> None:
-    """With less traffic than probes, a healthy vendor comes back. A probe without an answer still opens the breaker."""
+    """When the half-open time is over with fewer probes than usual, the answered probes decide.
+
+    A probe without an answer opens the breaker.
+    """
     scene = Scene()
     scene.half_open()
     for result in probes:
@@ -88,7 +93,7 @@ def test_the_answered_probes_decide_when_their_time_is_over(
 
 
 def test_a_vendor_with_one_message_a_minute_comes_back() -> None:
-    """After the first probe that succeeded, the stages without traffic pass, and the breaker closes."""
+    """After one successful probe, the stages of recovery pass without traffic, and the breaker closes."""
     scene = Scene(half_open_max_wait_ms=30_000)
     scene.half_open()
     scene.pass_s(60)
@@ -102,7 +107,9 @@ def test_a_vendor_with_one_message_a_minute_comes_back() -> None:
 
 
 def test_hanging_calls_open_it_before_they_time_out() -> None:
-    """Five calls and no answer since: open when the fifth is past the slow threshold, however good it was before."""
+    """Five calls without any answer open the breaker when the fifth is in flight for longer than the slow
+    threshold, however many calls succeeded before.
+    """
     scene = Scene()
     scene.call(*[OK] * 100)
     scene.pass_s(0.1)
@@ -117,7 +124,7 @@ def test_hanging_calls_open_it_before_they_time_out() -> None:
 
 
 def test_answers_between_hanging_calls_keep_it_closed() -> None:
-    """A few calls that hang among many that do not are no outage."""
+    """A few hanging calls among many successful calls leave the breaker closed."""
     scene = Scene()
     for _ in range(9):
         scene.permit()
@@ -128,7 +135,10 @@ def test_answers_between_hanging_calls_keep_it_closed() -> None:
 
 
 def test_a_share_of_hanging_calls_as_large_as_the_slow_rate_opens_it() -> None:
-    """Counted with the slow ones of the window, also when now and then one succeeds."""
+    """Hanging calls count as slow calls of the window.
+
+    The breaker opens when their share reaches the slow rate, even if a call succeeded in between.
+    """
     scene = Scene(consecutive_failures=0, slow_rate=80.0)
     for _ in range(8):
         scene.permit()
@@ -141,7 +151,7 @@ def test_a_share_of_hanging_calls_as_large_as_the_slow_rate_opens_it() -> None:
 
 
 def test_the_late_end_of_a_hanging_call_changes_nothing() -> None:
-    """It was counted when it opened the breaker; its time-out belongs to a generation that is over."""
+    """A hanging call was counted when it opened the breaker. When it ends later, nothing is counted again."""
     scene = Scene()
     hanging = [scene.permit() for _ in range(5)]
     scene.pass_s(2.1)
@@ -157,7 +167,10 @@ def test_the_late_end_of_a_hanging_call_changes_nothing() -> None:
 
 
 def test_it_comes_back_by_probes_then_by_growing_shares() -> None:
-    """Each stage has its own results, and closed comes after the last."""
+    """After its probes a vendor gets 10 % and then 50 % of the traffic.
+
+    Each stage needs results of its own, and after the last stage the breaker closes.
+    """
     scene = Scene()
     scene.half_open()
     assert scene.breaker.share is None
@@ -183,7 +196,7 @@ def test_a_bad_stage_opens_it_again_for_longer() -> None:
 
 
 def test_a_result_of_an_earlier_stage_does_not_count() -> None:
-    """Each stage is a generation."""
+    """A call that began in an earlier stage of recovery does not count in the next stage."""
     scene = Scene()
     scene.half_open()
     scene.call(*[OK] * 3)
@@ -197,7 +210,7 @@ def test_a_result_of_an_earlier_stage_does_not_count() -> None:
 
 
 def test_a_stage_with_little_traffic_passes_by_time() -> None:
-    """No vendor stays half-open because nobody buys at night."""
+    """A stage of recovery without traffic passes after its maximum wait, so that a vendor also recovers at night."""
     scene = Scene()
     scene.half_open()
     scene.call(*[OK] * 4)
@@ -208,7 +221,10 @@ def test_a_stage_with_little_traffic_passes_by_time() -> None:
 
 
 def test_a_stage_of_which_nothing_is_heard_waits() -> None:
-    """A vendor that answers its probes and then hangs does not become healthy by time; overdue calls are slow ones."""
+    """A stage of recovery does not pass by time while its calls hang.
+
+    When the calls are overdue they count as slow, and the breaker opens.
+    """
     scene = Scene()
     scene.half_open()
     scene.call(*[OK] * 4)
@@ -224,7 +240,7 @@ def test_a_stage_of_which_nothing_is_heard_waits() -> None:
 
 
 def test_a_stage_with_little_traffic_that_fails_does_not_pass() -> None:
-    """One failure in the whole stage is all that is known."""
+    """If the only call of a stage failed, the breaker opens at the end of the stage."""
     scene = Scene()
     scene.half_open()
     scene.call(*[OK] * 4)
@@ -235,7 +251,9 @@ def test_a_stage_with_little_traffic_that_fails_does_not_pass() -> None:
 
 
 def test_probes_end_as_soon_as_the_verdict_is_certain() -> None:
-    """Two of four failed: half or more fail whatever the other two do, so no further message is spent."""
+    """Two failures of four probes open the breaker at once, because the failure rate is reached whatever the other
+    two would do.
+    """
     scene = Scene()
     scene.half_open()
     scene.call(FAIL)
@@ -245,7 +263,10 @@ def test_probes_end_as_soon_as_the_verdict_is_certain() -> None:
 
 
 def test_half_open_without_a_call_stays_so() -> None:
-    """Nothing was tried, so nothing failed: it neither opens nor waits longer the next time."""
+    """A half-open breaker without any call stays half open, and its next wait does not grow.
+
+    A call that gets no answer opens it.
+    """
     scene = Scene()
     scene.half_open()
     for _ in range(20):
@@ -258,7 +279,10 @@ def test_half_open_without_a_call_stays_so() -> None:
 
 
 def test_a_flapping_vendor_meets_longer_waits_and_a_steady_one_is_forgiven() -> None:
-    """An opening is forgotten by a minute of closed, not by closing."""
+    """The wait stays longer if the breaker opens again soon after it closed.
+
+    Each minute in the closed state forgets one opening.
+    """
     scene = Scene(ramp=())
     waits = []
     for closed_s in (0, 0, 60, 600):

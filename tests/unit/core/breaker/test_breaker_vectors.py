@@ -1,4 +1,4 @@
-"""Our breaker against 150 recorded scenarios of resilience4j 2.4.0."""
+"""Compares our breaker with 150 recorded scenarios of resilience4j 2.4.0."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ def test_every_step_matches_the_recording(family: str) -> None:
 
 
 def test_the_sample_is_whole() -> None:
-    """The file holds the 150 scenarios it was recorded with, with late results counted and dropped."""
+    """The file has all 150 recorded scenarios, some of which count late results and some of which drop them."""
     assert len(SCENARIOS) == 150
     assert Counter(s["late"] for s in SCENARIOS).keys() == {"count", "drop"}
 
 
 def test_the_replay_command_reports_a_difference(tmp_path: Path) -> None:
-    """`benchmarks.replay_breaker` exits 1 and names scenario, step and field of the first difference."""
+    """For a changed recording, `benchmarks.replay_breaker` exits with 1 and names the step and field of the
+    difference. For the real recording it exits with 0.
+    """
     import json
 
     scenario = json.loads(json.dumps(SCENARIOS[0]))

@@ -1,4 +1,4 @@
-"""Waits of an open breaker: their length, a hint of the vendor, and what shortens them."""
+"""The waits of an open breaker: their length, hints of the vendor, and what shortens them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.unit.core.breaker.scene import FAIL, MS, OK, SECOND, S, Scene
 
 
 def openings(scene: Scene, count: int) -> list[float]:
-    """The waits, in milliseconds, of `count` openings in a row: each time the probes fail."""
+    """Open the breaker `count` times in a row by failed probes. Return each wait in milliseconds."""
     scene.open()
     waits = [scene.wait_ms()]
     while len(waits) < count:
@@ -27,7 +27,7 @@ def openings(scene: Scene, count: int) -> list[float]:
 
 
 def test_each_further_opening_waits_longer_up_to_the_longest() -> None:
-    """1, 2, 4 … seconds, never above the maximum; a success starts over."""
+    """Each further opening doubles the wait up to the maximum, and a recovery starts with the shortest wait again."""
     scene = Scene()
     assert openings(scene, 9) == [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000]
     scene.pass_ms(scene.wait_ms())
@@ -37,7 +37,10 @@ def test_each_further_opening_waits_longer_up_to_the_longest() -> None:
 
 
 def test_the_jitter_shortens_by_chance_and_never_lengthens() -> None:
-    """wait × (1 - jitter × chance), the chance drawn again for each opening: replicas do not probe together."""
+    """A wait is multiplied by 1 - jitter × chance.
+
+    The chance is drawn for each opening, so that replicas do not probe at the same time.
+    """
     scene = Scene(chance=[0.0, 1.0, 0.5, 0.25], open_wait_jitter=0.5)
     assert openings(scene, 4) == [1000, 1000, 3000, 7000]
 
@@ -46,7 +49,10 @@ def test_the_jitter_shortens_by_chance_and_never_lengthens() -> None:
 def test_a_wait_lies_between_its_jittered_and_its_full_length(
     attempts: int, chance: float, jitter: float, multiplier: float
 ) -> None:
-    """At least one millisecond, at most the maximum, and without jitter never shorter than the one before."""
+    """A wait has at least one millisecond and at most the maximum.
+
+    Without jitter it is never shorter than the wait before it.
+    """
     config = BreakerConfig(open_wait_jitter=jitter, open_wait_multiplier=multiplier)
     full = config.open_wait_ns(attempts, 0.0)
     assert MS <= full <= config.open_wait_ms_max * MS
@@ -57,7 +63,10 @@ def test_a_wait_lies_between_its_jittered_and_its_full_length(
 @pytest.mark.parametrize("attempts", [1024, 10_000, 10**9])
 @pytest.mark.parametrize("multiplier", [1.0, 1.0001, 2.0, 1e10, 1e308])
 def test_no_number_of_attempts_overflows(attempts: int, multiplier: float) -> None:
-    """Powers of two end at 1,024 in a float: the wait is the maximum, or what it always was."""
+    """For a huge number of attempts the wait is the maximum, or the first wait if the multiplier is about 1.
+
+    A power of two as a float would overflow at 1,024.
+    """
     config = BreakerConfig(open_wait_multiplier=multiplier)
     assert config.open_wait_ns(attempts, 0.0) == (5_000 if multiplier < 2 else 300_000) * MS
     assert MS <= config.open_wait_ns(attempts, 0.999) <= 300_000 * MS
@@ -65,7 +74,9 @@ def test_no_number_of_attempts_overflows(attempts: int, multiplier: float) -> No
 
 @pytest.mark.parametrize("count", [1024, 10_000])
 def test_a_vendor_that_never_comes_back_is_probed_for_ever(count: int) -> None:
-    """After thousands of openings each wait still is the longest, jittered, and the next probe comes."""
+    """After thousands of openings the wait is still the jittered maximum, and a successful probe then closes the
+    breaker.
+    """
     scene = Scene(chance=itertools.repeat(0.5), open_wait_jitter=0.5, half_open_calls=1, min_calls=1)
     scene.call(FAIL)
     for _ in range(count - 1):
@@ -78,7 +89,10 @@ def test_a_vendor_that_never_comes_back_is_probed_for_ever(count: int) -> None:
 
 
 def test_the_end_of_a_wait_needs_no_call() -> None:
-    """The timer half-opens it at its time; without the timer, the first call after it does."""
+    """With `auto_half_open` the timer ends a wait and makes the breaker half open.
+
+    Without it the first call after the wait does so.
+    """
     scene = Scene()
     scene.open()
     assert scene.breaker.next_deadline_ns() == scene.now_ns + SECOND
@@ -95,7 +109,10 @@ def test_the_end_of_a_wait_needs_no_call() -> None:
 
 
 def test_timers_that_fall_due_during_a_stall_fire_as_of_their_time() -> None:
-    """It was half-open at 1,000 ms and open again at 1,500 for 2,000: a first tick at 1,600 finds 1,900 left."""
+    """If the breaker is told the time late, its timers count from when they were due.
+
+    Half open at 1,000 ms and open again at 1,500 ms for 2,000 ms, it has 1,900 ms left at 1,600 ms.
+    """
     scene = Scene(half_open_max_wait_ms=500, idle_half_open_stays=False)
     scene.open()
     scene.pass_ms(1600)
@@ -103,7 +120,7 @@ def test_timers_that_fall_due_during_a_stall_fire_as_of_their_time() -> None:
 
 
 def test_a_refusal_says_how_long_it_will_last() -> None:
-    """A refusal tells what is left of the wait, and nothing for a state that only an operator ends."""
+    """A refusal names the rest of the wait. It names 0 in a state that only an operator ends."""
     scene = Scene()
     scene.open()
     scene.pass_ms(400)
@@ -117,7 +134,9 @@ def test_a_refusal_says_how_long_it_will_last() -> None:
 
 @pytest.mark.parametrize("begin", ["closed", "half_open"])
 def test_a_hint_opens_for_as_long_as_it_says(begin: str) -> None:
-    """From closed and half-open, exactly so long and without jitter, and it counts as no attempt."""
+    """A vendor's hint opens a closed or half-open breaker for exactly the given time, without jitter, and does not
+    count as an opening.
+    """
     scene = Scene(chance=itertools.repeat(1.0), open_wait_jitter=1.0)
     if begin == "half_open":
         scene.half_open()
@@ -131,14 +150,16 @@ def test_a_hint_opens_for_as_long_as_it_says(begin: str) -> None:
 
 
 def test_a_hint_is_capped_by_the_longest_wait() -> None:
-    """A vendor that says "in a year" is asked again sooner."""
+    """A vendor's hint of a year opens the breaker for the maximum wait only."""
     scene = Scene()
     scene.breaker.open_for(31_536_000 * SECOND, scene.now_ns)
     assert scene.wait_ms() == 60_000
 
 
 def test_failed_probes_after_a_hint_wait_as_if_it_had_been_none() -> None:
-    """The growth continues from the openings that were earned by failing."""
+    """After failed probes the wait grows as if the hint had not been there, because only failures count as
+    openings.
+    """
     scene = Scene()
     scene.breaker.open_for(5 * SECOND, scene.now_ns)
     scene.pass_ms(5000)
@@ -148,7 +169,7 @@ def test_failed_probes_after_a_hint_wait_as_if_it_had_been_none() -> None:
 
 @pytest.mark.parametrize("state", [S.OPEN, S.FORCED_OPEN, S.DISABLED, S.METRICS_ONLY])
 def test_a_hint_does_not_move_any_other_state(state: BreakerState) -> None:
-    """An open one keeps its wait, and an operator's word stands."""
+    """A hint changes nothing if the breaker is open already or an operator has set its state."""
     scene = Scene()
     scene.open() if state is S.OPEN else scene.breaker.force(state, scene.now_ns)
     scene.breaker.drain_events()
@@ -159,7 +180,7 @@ def test_a_hint_does_not_move_any_other_state(state: BreakerState) -> None:
 
 
 def test_an_operator_cannot_open_what_only_measures() -> None:
-    """IllegalTransitionError, and nothing has changed."""
+    """Opening a breaker in the state metrics-only raises IllegalTransitionError and changes nothing."""
     scene = Scene()
     scene.breaker.force(S.METRICS_ONLY, scene.now_ns)
     before = scene.read()
@@ -171,7 +192,7 @@ def test_an_operator_cannot_open_what_only_measures() -> None:
 
 
 def test_an_open_wait_is_hastened_and_never_lengthened() -> None:
-    """Work waits and nobody else can do it: a minute becomes twenty seconds, three stay three."""
+    """`hasten` shortens an open wait to the given time and never lengthens it."""
     scene = Scene(open_wait_jitter=0.0, open_wait_ms=60_000)
     scene.breaker.trip(scene.now_ns, "test")
     scene.breaker.hasten(20 * SECOND, scene.now_ns)
@@ -184,7 +205,7 @@ def test_an_open_wait_is_hastened_and_never_lengthened() -> None:
 
 
 def test_a_wait_that_the_vendor_asked_for_is_not_hastened() -> None:
-    """And the next one, which is our own, is again."""
+    """`hasten` does not shorten a wait that the vendor asked for. It shortens a later wait of our own."""
     scene = Scene(open_wait_jitter=0.0, open_wait_ms=60_000)
     scene.breaker.open_for(60 * SECOND, scene.now_ns)
     scene.breaker.hasten(SECOND, scene.now_ns)
@@ -197,7 +218,7 @@ def test_a_wait_that_the_vendor_asked_for_is_not_hastened() -> None:
 
 @pytest.mark.parametrize("state", [S.CLOSED, S.FORCED_OPEN, S.METRICS_ONLY, S.DISABLED])
 def test_only_an_open_breaker_is_hastened(state: BreakerState) -> None:
-    """An operator's word and a vendor that works are left alone."""
+    """`hasten` changes nothing in a breaker that is closed or whose state an operator has set."""
     scene = Scene()
     scene.breaker.force(state, scene.now_ns)
     generation = scene.breaker.generation

@@ -1,4 +1,4 @@
-"""A new vendor actor goes on where the one before it was left, neither worse nor better."""
+"""A new vendor actor restores the breaker state of the actor before it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def actor(stage: Stage, outcomes: Iterable[Outcome] | ScriptedVendor = ())
 
 
 class Absent:
-    """The way to the store: while it is `away`, nothing arrives."""
+    """A proxy of the store. While `away` is true, every call raises UnavailableError."""
 
     def __init__(self, there: Any) -> None:
         self._there, self.away = there, False
@@ -80,7 +80,10 @@ class Absent:
 @pytest.mark.parametrize("verdict", [False, True])
 @virtual
 async def test_after_an_outage_of_the_store_an_actor_goes_on_unless_it_was_declared_dead(verdict: bool) -> None:
-    """Under its name, if that lives: nobody took what it has. Else under a new one. Meanwhile it sends nothing."""
+    """During an outage of the store an actor sends nothing.
+
+    Afterwards it goes on under its name, or under a new name if it was declared dead meanwhile.
+    """
     stage, vendor = Stage(), ScriptedVendor("a")
     control = stage.control
     way, way_to_store = Absent(control), Absent(MemoryStore(stage.cell))
@@ -112,7 +115,9 @@ async def test_after_an_outage_of_the_store_an_actor_goes_on_unless_it_was_decla
 
 @virtual
 async def test_an_open_wait_outlives_the_actor() -> None:
-    """Killed while open, its successor is open for what is left of the wait, and remembers how often it was."""
+    """If an actor is killed while its breaker is open, the next actor's breaker is open for the rest of the wait
+    and keeps the count of openings.
+    """
     stage = Stage()
     first = await actor(stage, [Outcome.failed("http_503")] * 3)
     await stage.accept(3, vendor="a", chain=("a",))
@@ -130,7 +135,7 @@ async def test_an_open_wait_outlives_the_actor() -> None:
 
 @virtual
 async def test_a_clean_end_hands_its_evidence_on() -> None:
-    """Two failures in a row and a restart: the third opens it."""
+    """After two failures in a row and a clean restart, the third failure opens the new actor's breaker."""
     stage = Stage()
     first = await actor(stage, [Outcome.failed("http_503")] * 2)
     await stage.accept(2, vendor="a", chain=("a",))
@@ -145,7 +150,7 @@ async def test_a_clean_end_hands_its_evidence_on() -> None:
 
 @virtual
 async def test_without_a_word_from_before_it_probes_what_the_plan_calls_down() -> None:
-    """Also when what was written is of another version."""
+    """If no snapshot can be read and the plan calls the vendor open, a new actor's breaker begins half open."""
     for written in (None, {"incarnation": "a/0", "breaker": {"state": "molten"}}):
         stage = Stage()
         stage.cell.plan = plan_of(a="open", b="closed")

@@ -1,4 +1,4 @@
-"""Breakers by country: one bad route is cut off alone, and never opens the vendor."""
+"""Breakers by country: a failing country is cut off alone, and never opens the vendor's breaker."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from tests.unit.core.breaker.country_calls import CONFIG, FAIL, MS, OK, Calls, l
 
 
 def test_one_bad_country_is_cut_off_alone() -> None:
-    """It is refused from its tenth failure on; the vendor stays closed and the other countries go on."""
+    """After ten failures in a row one country is refused.
+
+    The vendor's breaker stays closed, and the other countries are called as before.
+    """
     calls = Calls()
     for _ in range(20):
         calls.call("DE", OK)
@@ -29,7 +32,9 @@ def test_one_bad_country_is_cut_off_alone() -> None:
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.7, 0.9])
 @pytest.mark.parametrize("failing", [0.6, 0.9, 1.0])
 def test_a_single_bad_country_never_opens_the_vendor(share: float, failing: float) -> None:
-    """However much of the traffic it is, as long as another works."""
+    """A failing country never opens the vendor's breaker while another country works, whatever its share of the
+    traffic is.
+    """
     chance = random.Random(7)
     calls = Calls()
     calls.call("DE", OK)
@@ -42,7 +47,9 @@ def test_a_single_bad_country_never_opens_the_vendor(share: float, failing: floa
 
 
 def test_a_vendor_that_fails_everywhere_opens_as_without_keys() -> None:
-    """Failures spread over countries count together; so do those of a vendor that has but one country."""
+    """Failures spread over several countries, or in the vendor's only country, open the vendor's breaker after as
+    many calls as without breakers by country.
+    """
     bare = Breaker(CONFIG, SECOND_NS)
     n = 0
     while bare.state is BreakerState.CLOSED:
@@ -61,7 +68,7 @@ def test_a_vendor_that_fails_everywhere_opens_as_without_keys() -> None:
 
 
 def cut_off_and_waited() -> Calls:
-    """France was cut off, Germany was not, and the wait is over."""
+    """Return calls in which France was cut off and its wait is over, while Germany works."""
     calls = Calls()
     calls.call("DE", OK)
     while calls.call("FR", FAIL):
@@ -72,7 +79,10 @@ def cut_off_and_waited() -> Calls:
 
 
 def test_a_cut_off_country_comes_back_by_its_own_probes() -> None:
-    """After its wait as many calls as probes are let through; when they succeed it is as before."""
+    """After its wait a cut-off country gets as many calls as there are probes.
+
+    When these succeed, it is called as before.
+    """
     calls = cut_off_and_waited()
     assert [calls.call("FR", OK) for _ in range(CONFIG.half_open_calls)] == [True] * CONFIG.half_open_calls
     assert calls.cut_off() == {}
@@ -99,7 +109,10 @@ def test_failed_probes_cut_it_off_again_and_the_vendor_hears_nothing_of_them() -
 
 @pytest.mark.parametrize("ticked", [True, False])
 def test_a_country_that_hangs_is_cut_off_before_its_calls_end(ticked: bool) -> None:
-    """Its calls in flight, most of all, are taken from the vendor's evidence; also when nobody looked before."""
+    """A country whose calls hang is cut off before they end, and its calls do not count against the vendor.
+
+    This holds with and without ticks in between.
+    """
     calls = Calls()
     calls.call("DE", OK)
     hanging = [calls.keys.acquire("FR", calls.now_ns) for _ in range(30)]
@@ -116,7 +129,10 @@ def test_a_country_that_hangs_is_cut_off_before_its_calls_end(ticked: bool) -> N
 
 
 def test_without_a_country_that_works_its_word_does_not_count() -> None:
-    """The others were not heard for a while: it may be the vendor, so the vendor's breaker decides, on all results."""
+    """If no other country was heard for a while, a country is not cut off any more.
+
+    The vendor's breaker then decides by all results, because the vendor may be at fault.
+    """
     calls = Calls()
     calls.call("DE", OK)
     while calls.call("FR", FAIL):
@@ -138,7 +154,9 @@ def test_an_operator_s_close_silences_the_countries_too() -> None:
 
 
 def test_a_vendor_opened_from_outside_has_no_countries() -> None:
-    """By the evidence of all replicas, or an operator: asked before any call is, as a report does."""
+    """If the vendor's breaker is opened by an operator or the plan, no country counts as cut off, even before the
+    next call.
+    """
     calls = Calls()
     calls.call("DE", OK)
     while calls.call("FR", FAIL):
@@ -149,7 +167,11 @@ def test_a_vendor_opened_from_outside_has_no_countries() -> None:
 
 
 def test_keys_are_bounded_and_only_idle_closed_ones_make_room() -> None:
-    """One that is cut off, or has a call in flight, is not forgotten; what finds no room has the vendor's breaker."""
+    """At most KEYS_MAX countries have a breaker.
+
+    A country that is cut off or has a call in flight keeps its place, and a country without a place uses the
+    vendor's breaker.
+    """
     calls = Calls()
     calls.call("DE", OK)
     while calls.call("FR", FAIL):
@@ -167,7 +189,9 @@ def test_keys_are_bounded_and_only_idle_closed_ones_make_room() -> None:
 
 
 def test_a_bad_country_among_very_many_is_found() -> None:
-    """Each time between two of its failures more others are called than there is room for: it is not begun again."""
+    """A failing country is cut off even if more other countries are called between its failures than there are
+    places.
+    """
     calls = Calls()
     n = 0
     for _ in range(CONFIG.consecutive_failures):
@@ -181,7 +205,9 @@ def test_a_bad_country_among_very_many_is_found() -> None:
 
 
 def test_a_country_with_little_traffic_is_judged_by_failures_in_a_row() -> None:
-    """A call a minute is below every minimum: its rate is never known, but the tenth failure in a row is."""
+    """A country with one call a minute is cut off by its tenth failure in a row, although it never reaches the
+    minimum of a rate.
+    """
     calls = Calls()
     for n in range(CONFIG.consecutive_failures):
         assert calls.cut_off() == {}, n
@@ -192,7 +218,7 @@ def test_a_country_with_little_traffic_is_judged_by_failures_in_a_row() -> None:
 
 
 def full_of(calls: Calls, result: BreakerResult, duration_ms: int = 10) -> set[str]:
-    """Every place is one's whose last call ended so."""
+    """Fill every place with a country whose last call had this result and duration. Return the countries."""
     for n in range(KEYS_MAX):
         permit = calls.keys.acquire(f"X{n}", calls.now_ns)
         assert isinstance(permit, Permit)
@@ -202,7 +228,9 @@ def full_of(calls: Calls, result: BreakerResult, duration_ms: int = 10) -> set[s
 
 @pytest.mark.parametrize(("result", "duration_ms"), [(FAIL, 10), (OK, 6_000)], ids=["failed", "slow"])
 def test_where_nobody_is_as_new_a_further_country_shares_the_vendors(result: BreakerResult, duration_ms: int) -> None:
-    """Until what failed is out of its window."""
+    """If every place has a country with a failed or slow call in its window, a further country uses the vendor's
+    breaker. Once the windows are over, it gets a place.
+    """
     calls = Calls(BreakerConfig(min_calls=1000, consecutive_failures=0))
     known = full_of(calls, result, duration_ms)
     assert calls.call("DE", OK)
@@ -213,7 +241,9 @@ def test_where_nobody_is_as_new_a_further_country_shares_the_vendors(result: Bre
 
 
 def test_one_that_was_cut_off_keeps_its_place_until_its_opening_is_forgotten() -> None:
-    """A country that fails again soon waits longer than before, whatever other countries were called in between."""
+    """A country that was cut off keeps its place until its opening is forgotten, so that it waits longer if it
+    fails again soon.
+    """
     calls = cut_off_and_waited()
     while calls.cut_off():
         assert calls.call("FR", OK)
@@ -224,7 +254,9 @@ def test_one_that_was_cut_off_keeps_its_place_until_its_opening_is_forgotten() -
 
 
 def test_a_vendor_s_breaker_begun_anew_has_no_countries_of_before() -> None:
-    """`close` said and taken back between two calls, or a reset: nobody looked while it was something else."""
+    """After a reset, or an operator's `close` that was withdrawn, of the vendor's breaker, no country is cut off
+    any more.
+    """
     for begin in (
         lambda calls: calls.parent.reset(calls.now_ns),
         lambda calls: [calls.parent.force(to, calls.now_ns) for to in (BreakerState.METRICS_ONLY, BreakerState.CLOSED)],
@@ -239,7 +271,9 @@ def test_a_vendor_s_breaker_begun_anew_has_no_countries_of_before() -> None:
 
 
 def test_what_the_parent_was_not_told_is_not_left_out_of_its_evidence() -> None:
-    """Calls that hung when their country was cut off end when no other is heard any more, and count nowhere."""
+    """Hanging calls of a cut-off country that end after no other country was heard count neither for the country
+    nor for the vendor.
+    """
     calls = Calls()
     calls.call("DE", OK)
     hanging = [calls.keys.acquire("FR", calls.now_ns) for _ in range(30)]
@@ -257,7 +291,10 @@ def test_what_the_parent_was_not_told_is_not_left_out_of_its_evidence() -> None:
 
 
 def test_how_long_a_country_is_cut_off_counts_from_its_last_closed_moment() -> None:
-    """Probes that fail do not begin it again; one that was well again in between does."""
+    """`for_s` of a cut-off country counts from when it was last closed.
+
+    Failed probes do not restart it, but a recovery does.
+    """
     calls = Calls()
     calls.call("DE", OK)
     while calls.call("FR", FAIL):
@@ -280,7 +317,10 @@ def test_how_long_a_country_is_cut_off_counts_from_its_last_closed_moment() -> N
 
 
 def test_a_country_that_receipts_refuse_is_cut_off_though_its_calls_succeed() -> None:
-    """Its window has only successes. Where no other country works, the caller is told, and nothing is changed."""
+    """`refuse` cuts off a country whose calls all succeed.
+
+    If no other country works, it returns False and changes nothing.
+    """
     calls = Calls()
     for _ in range(3):
         calls.call("US", OK)

@@ -1,4 +1,4 @@
-"""Breakers per country over all replicas of a vendor, and over any history at all."""
+"""Breakers by country over all replicas of a vendor, and under any history of calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from tests.unit.core.breaker.country_calls import CONFIG, FAIL, LOCAL, MS, OK, C
 
 
 def replicas(count: int, evidence: bool = True) -> tuple[list[Calls], Callable[[], str]]:
-    """Replicas of a vendor, and the state that the plan gives it by all of their reports."""
+    """Return `count` replicas of a vendor, and a function that returns the vendor's state in the plan by their
+    reports. Without `evidence` the reports do not leave the failing countries out.
+    """
     pool = [Calls() for _ in range(count)]
     config = PlanConfig({"a": VendorConfig("a", "sms")}, (("a",),))
 
@@ -34,7 +36,9 @@ def replicas(count: int, evidence: bool = True) -> tuple[list[Calls], Callable[[
 
 @pytest.mark.parametrize("evidence", [True, False])
 def test_a_single_bad_country_does_not_open_the_vendor_by_all_replicas_together(evidence: bool) -> None:
-    """Nine failures in each of two: before it is cut off, while it is, and in its probes. False: the control."""
+    """Failures for one country at two replicas leave the vendor closed in the plan, before, during and after the
+    cut-off. Without `evidence` in the reports they open it, which shows that the test can fail.
+    """
     pool, state = replicas(2, evidence)
     for calls in pool:
         calls.call("DE", OK)
@@ -55,7 +59,9 @@ def test_a_single_bad_country_does_not_open_the_vendor_by_all_replicas_together(
 
 @pytest.mark.parametrize("countries", [("DE",), ("DE", "FR"), ("DE", "FR", "IT", "ES", "PT")])
 def test_replicas_that_fail_everywhere_open_the_vendor_together_as_without_keys(countries: tuple[str, ...]) -> None:
-    """Each below its own minimum; at the same call."""
+    """Four replicas that fail in every country open the vendor in the plan at the same call with and without
+    `evidence`.
+    """
     opened = []
     for evidence in (True, False):
         pool, state = replicas(4, evidence)
@@ -80,7 +86,9 @@ EVENT = st.tuples(
 def test_whatever_comes_no_permit_is_lost_and_good_countries_make_no_trouble(
     events: list[tuple[str, BreakerResult, int, int]],
 ) -> None:
-    """FR alone fails: no vendor opens while another is heard, nobody else is refused, nothing stays in flight."""
+    """If only FR fails, no other country is refused, the vendor does not open while another country is heard, and
+    no permit stays in flight.
+    """
     calls = Calls()
     flying: list[tuple[int, int, Permit, BreakerResult, int, str]] = []
     for n, (key, result, takes_ms, pause_ms) in enumerate(events):
@@ -111,7 +119,7 @@ def _end_due(calls: Calls, flying: list[tuple[int, int, Permit, BreakerResult, i
 
 
 def _heard_lately(events: list[tuple[str, BreakerResult, int, int]], calls: Calls) -> bool:
-    """Did a good country answer within the last second, while the vendor was still closed?"""
+    """Return True if another country than FR answered within the last second."""
     at_ms = 0
     for key, result, takes_ms, pause_ms in reversed(events):
         at_ms += pause_ms

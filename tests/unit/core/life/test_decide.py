@@ -1,4 +1,4 @@
-"""Where a notification goes next: one place each time, and never twice under `hold`."""
+"""The next place of a notification: exactly one place for each outcome, and no repeat under `hold`."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ chances = st.floats(0, 1, exclude_max=True)
     ],
 )
 def test_each_outcome_has_its_place(outcome: Outcome, expected: Any) -> None:
-    """The table of the six outcomes, for a first attempt with all vendors healthy."""
+    """A table of outcomes and the decision for each, after a first attempt with all vendors healthy."""
     assert after(notification(), outcome, set(CHAIN)) == expected
 
 
@@ -108,7 +108,10 @@ def test_each_outcome_has_its_place(outcome: Outcome, expected: Any) -> None:
 def test_every_decision_is_exactly_one_place(
     n: Notification, outcome: Outcome, usable: set[str], chance: float, vendor: str
 ) -> None:
-    """One value, one place; a move goes to another usable, untried vendor of the chain; a wait ends before expiry."""
+    """Each decision is one place.
+
+    A move goes to another usable, untried vendor of the chain, and a wait ends before the expiry.
+    """
     decision = after(n, outcome, usable - {vendor}, chance, vendor=vendor)
     match decision:
         case Move():
@@ -128,7 +131,7 @@ def test_every_decision_is_exactly_one_place(
 
 @given(notifications, usables, chances)
 def test_unknown_under_hold_is_never_sent_again(n: Notification, usable: set[str], chance: float) -> None:
-    """Under `hold` an unknown outcome makes the notification held, whatever else is true."""
+    """Under `hold` an unknown outcome always makes a notification held, whatever its other fields are."""
     held = dataclasses.replace(n, on_unknown="hold")
     assert isinstance(after(held, Outcome.unknown("timeout_read"), usable, chance), Hold)
 
@@ -137,7 +140,7 @@ def test_unknown_under_hold_is_never_sent_again(n: Notification, usable: set[str
 @example(notification(attempts=1023), Outcome.failed("x"), set(), 0.9)
 @example(notification(attempts=10_000), Outcome.failed("x"), set(), 0.9)
 def test_the_budget_of_attempts_is_kept(n: Notification, outcome: Outcome, usable: set[str], chance: float) -> None:
-    """No move or retry leaves with the budget spent, however large the number is."""
+    """A move never leaves a notification whose budget of attempts is used up, however large the number is."""
     assume(n.attempts < POLICY.attempts_max)
     decision = after(n, outcome, usable, chance)
     if isinstance(decision, Move):
@@ -145,7 +148,9 @@ def test_the_budget_of_attempts_is_kept(n: Notification, outcome: Outcome, usabl
 
 
 def test_the_last_attempt_is_a_dead_letter() -> None:
-    """The eighth try of eight that may have arrived ends it: each could be a repeat."""
+    """The eighth of eight attempts with an unknown outcome makes a dead letter, because each attempt may have been
+    delivered.
+    """
     decision = after(notification(attempts=7), Outcome.unknown("http_500"), set(CHAIN))
     assert decision == Dead("attempts_exhausted", ATTEMPT, 8)
 
@@ -154,7 +159,7 @@ def test_the_last_attempt_is_a_dead_letter() -> None:
 def test_what_surely_sent_nothing_spends_no_attempt(
     n: Notification, outcome: Outcome, usable: set[str], chance: float
 ) -> None:
-    """Only `unknown` and the vendor's yes count against the budget."""
+    """Only an unknown and an accepted outcome use up an attempt of the budget."""
     spent = after(n, outcome, usable, chance).attempts - n.attempts
     assert spent == (outcome.kind in (OutcomeKind.UNKNOWN, OutcomeKind.ACCEPTED))
 
@@ -163,7 +168,7 @@ def test_what_surely_sent_nothing_spends_no_attempt(
 def test_a_refusal_that_is_not_final_is_no_dead_letter_before_its_time(
     n: Notification, outcome: Outcome, usable: set[str], chance: float
 ) -> None:
-    """Only `rejected`, the budget of possible repeats and the time to live make a dead letter."""
+    """While attempts and time to live are left, only a rejected outcome makes a dead letter."""
     assume(n.expires_ms - NOW_MS >= 2000)
     n = dataclasses.replace(n, attempts=n.attempts % (POLICY.attempts_max - 1))
     decision = after(n, outcome, usable, chance)
@@ -172,7 +177,10 @@ def test_a_refusal_that_is_not_final_is_no_dead_letter_before_its_time(
 
 @pytest.mark.parametrize("outcome", [Outcome.throttled("http_429", 60.0), Outcome.failed("x"), Outcome.deferred("x")])
 def test_the_last_wait_leaves_time_for_one_more_try(outcome: Outcome) -> None:
-    """A wait past the time to live is shortened; with less than two seconds left it is a dead letter."""
+    """A wait that would outlast the time to live is shortened.
+
+    With less than two seconds left the notification becomes a dead letter.
+    """
     n = notification(chain=("a",), trail=Trail(waits=9), expires_ms=NOW_MS + 5000)
     assert after(n, outcome, set(), 0.9).wait_ms == 4500
     late = notification(chain=("a",), trail=Trail(waits=9), expires_ms=NOW_MS + 1900)
@@ -180,14 +188,16 @@ def test_the_last_wait_leaves_time_for_one_more_try(outcome: Outcome) -> None:
 
 
 def test_a_throttled_message_goes_elsewhere_when_its_time_would_end_first() -> None:
-    """The vendor asked for more patience than the message has."""
+    """If a vendor asks for a longer wait than the message's time to live, the message moves to the next vendor."""
     n = notification(expires_ms=NOW_MS + 5000)
     assert after(n, Outcome.throttled("http_429", 60.0), set(CHAIN)) == Move("b", Trail(("a",)), ATTEMPT, 0)
 
 
 @pytest.mark.parametrize("outcome", [Outcome.deferred("smtp_451"), outcome_of("x", Meaning.UNLISTED)])
 def test_refused_by_all_waits_minutes_then_hours(outcome: Outcome) -> None:
-    """The schedule that greylisting and RFC 5321 ask for, whatever it waited for failures before."""
+    """After all vendors refused a message, its waits grow from one minute to one hour, as greylisting and RFC 5321
+    need. Earlier waits after failures do not matter.
+    """
     waits = []
     for times in range(9):
         trail = Trail(("b", "c"), ("b", "c"), waits=4, refusals=times)
@@ -198,14 +208,18 @@ def test_refused_by_all_waits_minutes_then_hours(outcome: Outcome) -> None:
 
 
 def test_refused_by_some_and_failed_at_others_is_no_refusal_by_all() -> None:
-    """A vendor that is down may still carry it: seconds, not minutes."""
+    """If some vendors refused a message and another failed, the wait is seconds, because the failed vendor may
+    still carry it.
+    """
     n = notification(trail=Trail(("b", "c"), ("b",)))
     decision = after(n, Outcome.deferred("smtp_451"), set(CHAIN), 0.9)
     assert (decision.reason, decision.wait_ms) == ("", 900)
 
 
 def test_its_death_says_that_all_refused_it() -> None:
-    """An operator filters dead letters by this reason."""
+    """A notification that expires after all vendors refused it is a dead letter with the reason `refused_by_all`,
+    so that operators can filter by it.
+    """
     trail = Trail(refusals=3)
     assert decide_before(notification(trail=trail, expires_ms=NOW_MS), NOW_MS, POLICY) == Dead(
         "refused_by_all", None, 0
@@ -213,7 +227,9 @@ def test_its_death_says_that_all_refused_it() -> None:
 
 
 def test_a_round_ends_when_all_were_tried() -> None:
-    """The last vendor of the chain failed: the next round begins with nothing tried, later and later."""
+    """After the last vendor of the chain failed, the next round begins with no vendor tried, and each round waits
+    longer.
+    """
     first = after(notification(trail=Trail(("a", "b"), waits=2)), Outcome.failed("x"), set(CHAIN), 0.999, vendor="c")
     later = after(notification(trail=Trail(("a", "b"), waits=5)), Outcome.failed("x"), set(CHAIN), 0.999, vendor="c")
     assert (first.trail, later.trail) == (Trail(waits=3), Trail(waits=6))
@@ -221,7 +237,9 @@ def test_a_round_ends_when_all_were_tried() -> None:
 
 
 def test_a_round_does_not_wait_for_a_vendor_that_is_down() -> None:
-    """One failure of a healthy vendor while its fallback is out must not bind the message to the fallback's return."""
+    """If a healthy vendor fails once while the other is down, the message goes to the healthy vendor again and
+    does not wait for the other.
+    """
     n = notification(chain=("a", "b"))
     decision = after(n, Outcome.failed("http_500"), set())
     assert isinstance(decision, Retry)
@@ -252,13 +270,16 @@ def test_a_round_does_not_wait_for_a_vendor_that_is_down() -> None:
     ],
 )
 def test_what_ends_it_before_a_call(changes: dict[str, Any], expected: Any) -> None:
-    """Looked at once per claim, before anything is rendered."""
+    """What `decide_before` returns for a claimed notification before its call: nothing, a dead letter, or a hold."""
     assert decide_before(notification(**changes), NOW_MS, POLICY) == expected
 
 
 @given(notifications, usables, st.integers(0, 3), chances)
 def test_a_refusal_costs_no_attempt(n: Notification, usable: set[str], epoch: int, chance: float) -> None:
-    """Open breaker, foreign mailbox: moved at most once per plan epoch, else later, with all attempts left."""
+    """A notification that this actor may not send keeps all its attempts.
+
+    It moves at most once for each epoch of the plan, and otherwise waits.
+    """
     decision = decide_refused(n, situation("a", usable, chance, epoch))
     assert decision is not None
     assert decision.attempts == n.attempts
@@ -279,7 +300,10 @@ def test_a_refusal_costs_no_attempt(n: Notification, usable: set[str], epoch: in
     ],
 )
 def test_an_adopter_sends_only_what_names_it(chain: tuple[str, ...], tried: tuple[str, ...], sends: bool) -> None:
-    """The rest is moved on or put off."""
+    """A vendor that adopted a mailbox sends only notifications that have it in their chain and have not tried it.
+
+    All others are moved or put off.
+    """
     n = notification(chain=chain, tried=tried)
     assert (decide_adopted(n, situation("a", {"c"}, epoch=1)) is None) is sends
 
@@ -302,13 +326,17 @@ def test_an_adopter_sends_only_what_names_it(chain: tuple[str, ...], tried: tupl
 def test_the_mailbox_of_what_is_due(
     tried: tuple[str, ...], usable: str, recovering: str, known: str, expected: str | None
 ) -> None:
-    """By today's plan, not by that of the day it was put off."""
+    """A due notification goes to the mailbox that the current plan gives, not the plan of the day on which it was
+    put off.
+    """
     found = decide_mailbox(CHAIN, tried, usable.__contains__, recovering.__contains__, known=known.__contains__)
     assert found == expected
 
 
 def test_with_all_vendors_down_no_wait_is_long() -> None:
-    """A message that waits for minutes is nobody's probe: the vendor would be mended, and not found out."""
+    """While all vendors are down, a message waits at most 15 s, so that a vendor that works again gets a message
+    as a probe. If another vendor works, the wait is longer.
+    """
     n = notification(chain=("a", "b"), trail=Trail(("b",), waits=20))
     down = after(n, Outcome.failed("http_503"), set(), chance=0.999)
     assert isinstance(down, Retry) and 14_000 < down.wait_ms <= 15_000

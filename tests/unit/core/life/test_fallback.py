@@ -1,4 +1,4 @@
-"""The rules of a fallback, for every fate of the first."""
+"""The rules of a fallback, for every state of the first notification."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ waits: st.SearchStrategy[WaitFor] = st.sampled_from(("accepted", "delivered"))
 
 @given(first=firsts, wait_for=waits, is_late=st.booleans())
 def test_it_never_begins_while_something_may_come_of_the_first(first: First, wait_for: WaitFor, is_late: bool) -> None:
-    """Not beside a call, a held message or a success; and before its time only after an end without success."""
+    """A fallback does not begin while the first notification has a call in flight, is held or succeeded.
+
+    Before its own time it begins only if the first is dead or undelivered.
+    """
     if decide_fallback(first, wait_for, is_late) is not Fate.BEGIN:
         return
     assert first.state is not State.HELD
@@ -27,7 +30,9 @@ def test_it_never_begins_while_something_may_come_of_the_first(first: First, wai
 
 @given(first=firsts, wait_for=waits)
 def test_every_end_of_the_first_decides_about_it(first: First, wait_for: WaitFor) -> None:
-    """Once its time has come, it waits only while an actor has the first, or while the first is held or stands by."""
+    """Once its time has come, a fallback waits only while an actor has claimed the first notification, or while
+    the first is held or stands by.
+    """
     open_ends = (State.HELD, State.STANDBY)
     waiting = decide_fallback(first, wait_for, True) is Fate.WAIT
     assert waiting == (first.state in open_ends or (first.claimed and first.state in WAITING))
@@ -35,7 +40,7 @@ def test_every_end_of_the_first_decides_about_it(first: First, wait_for: WaitFor
 
 @given(first=firsts, wait_for=waits, is_late=st.booleans())
 def test_nobody_wants_the_fallback_of_what_was_cancelled(first: First, wait_for: WaitFor, is_late: bool) -> None:
-    """Nor that of what a cap stopped."""
+    """If the first notification was cancelled or suppressed, its fallback is skipped."""
     if first.state in (State.CANCELLED, State.SUPPRESSED):
         assert decide_fallback(first, wait_for, is_late) is Fate.SKIP
 
@@ -47,7 +52,9 @@ def test_nobody_wants_the_fallback_of_what_was_cancelled(first: First, wait_for:
     expires_ms=st.integers(0, 2**45),
 )
 def test_it_is_never_looked_at_in_a_hot_loop(first: First, now_ms: int, begin_ms: int | None, expires_ms: int) -> None:
-    """At least a second apart, and not later than its time unless that is over."""
+    """A fallback is looked at again after at least LOOK_AGAIN_MS, and exactly at its begin time if that is later
+    and the first is not held.
+    """
     again_ms = look_again_ms(first, now_ms, begin_ms=begin_ms, expires_ms=expires_ms)
     assert again_ms >= now_ms + LOOK_AGAIN_MS
     if begin_ms is not None and begin_ms > now_ms + LOOK_AGAIN_MS and first.state is not State.HELD:

@@ -1,4 +1,6 @@
-"""A vendor accepts a message and refuses it later: when another vendor tries, and what is evidence."""
+"""A vendor accepts a message and refuses it later by a receipt: when another vendor tries, and what counts as
+evidence.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,10 @@ def changed(last: LastCall = LAST, **changes: object) -> LastCall:
 
 @pytest.mark.parametrize("means", Meaning)
 def test_only_a_refusal_that_is_not_final_moves_on(means: Meaning) -> None:
-    """A final word ends nothing here, and a word that proves nothing must not send the message twice."""
+    """A receipt with a final word or an unknown meaning sends nothing again.
+
+    After any other refusal the next vendor tries.
+    """
     how = decide_late_refusal(LAST, refusal(means), at("a", "b"))
     assert (how is None) == (means in (Meaning.FINAL, Meaning.UNKNOWN))
     if how is not None:
@@ -55,7 +60,9 @@ def test_only_a_refusal_that_is_not_final_moves_on(means: Meaning) -> None:
 
 
 def test_without_another_vendor_it_waits_longer_each_time() -> None:
-    """A chain of one, or a second vendor that is down: not the same vendor again at once, and not forever."""
+    """Without another usable vendor, a message refused by a receipt waits at least a minute, longer each time, and
+    stops when its attempts are used up.
+    """
     waits = []
     for attempts in range(1, 9):
         how = decide_late_refusal(changed(chain=("a",), attempts=attempts), refusal(), at("a"))
@@ -82,12 +89,17 @@ def test_without_another_vendor_it_waits_longer_each_time() -> None:
     ids=["another", "unnamed", "both unnamed", "of a", "fallback sent", "fallback begun", "over", "hold"],
 )
 def test_what_must_not_be_sent_again_stays(last: LastCall, told: LateRefusal) -> None:
-    """A receipt about an earlier call, one that is repeated, a time to live that is over, a fallback on its way."""
+    """A receipt sends nothing again if it is about another call or vendor, if a fallback has begun, if the time to
+    live is over, or if it is uncertain under `hold`.
+    """
     assert decide_late_refusal(last, told, at("a", "b")) is None
 
 
 def test_hold_goes_on_after_a_certain_refusal() -> None:
-    """Nothing was sent, so nothing is sent twice. A held call is known by its vendor: no id came back from it."""
+    """Under `hold` a certain refusal sends the message to the next vendor, because nothing was delivered.
+
+    A held call without a message id is recognised by its vendor.
+    """
     assert decide_late_refusal(changed(on_unknown="hold"), refusal(), at("a", "b")) is not None
     held = replace(changed(on_unknown="hold", state=State.HELD), message_id="")
     assert decide_late_refusal(held, refusal(), at("a", "b")) is not None
@@ -96,7 +108,9 @@ def test_hold_goes_on_after_a_certain_refusal() -> None:
 
 
 def test_the_ids_of_sendgrid_have_more_after_a_dot() -> None:
-    """`X-Message-Id: abc` comes back as `sg_message_id: abc.filter0176p3mdw1-22850-5BD1C50F-7C.0`."""
+    """A SendGrid receipt matches if its id continues the stored id after a dot: `X-Message-Id: abc` comes back as
+    `sg_message_id: abc.filter0176...`.
+    """
     last = replace(LAST, message_id="abc")
     assert decide_late_refusal(last, refusal(message_id="abc.filter0176"), at("a", "b")) is not None
     assert decide_late_refusal(last, refusal(message_id="abcd.filter0176"), at("a", "b")) is None
@@ -117,7 +131,9 @@ def test_the_account_and_a_country_are_evidence_while_they_are_new(means: Meanin
 def test_it_is_sent_again_only_within_its_life(
     means: Meaning, certain: bool, attempts: int, passed_ms: int, usable: set[str]
 ) -> None:
-    """Whatever the receipt says, the wait ends before the time to live, and a budget that is used up sends nothing."""
+    """Whatever a receipt says, the wait ends before the time to live, and nothing is sent again once the attempts
+    are used up.
+    """
     last = changed(attempts=attempts, chain=("a", "b", "c"))
     how = decide_late_refusal(last, refusal(means, certain=certain), at(*usable, now_ms=NOW_MS + passed_ms))
     if how is not None:

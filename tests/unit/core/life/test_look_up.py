@@ -1,4 +1,4 @@
-"""A vendor's list of messages proves an unknown outcome, or nothing where it could be wrong."""
+"""A vendor's list of messages can prove an unknown outcome. It proves nothing where it could be wrong."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OTHER = Sighting("SM2", "code 9999", START_MS + 500, True)
 
 
 def listing(*sightings: Sighting, more: bool = False, ahead_ms: int = 0) -> Listing:
-    """By a vendor whose clock is ahead of ours."""
+    """Return a listing of a vendor whose clock is ahead of ours by `ahead_ms`."""
     shifted = [dataclasses.replace(one, at_ms=one.at_ms + ahead_ms) for one in sightings]
     return Listing(shifted, NOW_MS + ahead_ms, more)
 
@@ -59,7 +59,10 @@ def at(ms: int, **changes: object) -> Sighting:
     ],
 )
 def test_only_one_of_its_text_and_time_is_it(seen: Listing, answer: str) -> None:
-    """Two are none; and where older ones are not shown, the page must reach back behind the window."""
+    """A message is found if exactly one listed message has its text and time.
+
+    Two are ambiguous. If older messages are not shown, the list must reach back before the window.
+    """
     verdict = identify(seen, OURS.text, WINDOW, NOW_MS)
     assert verdict.answer == answer
     assert verdict.message_id == ("SM1" if answer in ("found", "undelivered") else "")
@@ -67,25 +70,31 @@ def test_only_one_of_its_text_and_time_is_it(seen: Listing, answer: str) -> None
 
 @given(st.integers(-86_400_000, 86_400_000), st.integers(-30_000, 30_000))
 def test_a_vendors_clock_may_be_wrong(ahead_ms: int, made_ms: int) -> None:
-    """It says what time it is, so an hour's error changes no verdict."""
+    """A vendor's clock may be wrong by any time, because the listing tells the vendor's own time."""
     right, wrong = listing(at(made_ms)), listing(at(made_ms), ahead_ms=ahead_ms)
     assert identify(wrong, OURS.text, WINDOW, NOW_MS) == identify(right, OURS.text, WINDOW, NOW_MS)
 
 
 def test_a_vendor_that_tells_no_time_is_taken_at_its_word() -> None:
-    """Its clock is then thought to be right."""
+    """If a listing has no vendor time, the vendor's clock counts as right."""
     assert identify(Listing([OURS], None, False), OURS.text, WINDOW, NOW_MS).answer == "found"
 
 
 def test_not_found_is_no_reason_to_do_anything() -> None:
-    """Only the vendor's yes or no ends a held notification; anything else leaves it."""
+    """`decide_look_up` settles a found notification, and makes an undelivered one a dead letter.
+
+    For any other answer it returns None.
+    """
     assert decide_look_up(Verdict("found", "SM1")) == ("settled", "look_up: SM1")
     assert decide_look_up(Verdict("undelivered", "SM1")) == ("dead", "undelivered")
     assert {decide_look_up(Verdict(answer)) for answer in ("not_found", "ambiguous", "unknown")} == {None}
 
 
 def test_twins_are_those_whose_windows_overlap() -> None:
-    """Same text and recipient, whatever the vendor; the mark lasts as long as a window is."""
+    """Two messages with the same text and recipient have the same fingerprint, whatever their vendor is.
+
+    It lasts as long as a window and does not show the phone number.
+    """
     mine = fingerprint("+491", "code", 10.0)
     assert mine.ttl_ms == WINDOW.to_ms - WINDOW.from_ms
     assert fingerprint("+491", "code", 10.0) == mine
@@ -95,5 +104,5 @@ def test_twins_are_those_whose_windows_overlap() -> None:
 
 @given(st.integers(1, 10_000))
 def test_looks_become_rarer_and_never_stop(looks: int) -> None:
-    """Two seconds, doubled each time, five minutes at most."""
+    """The wait between two look-ups is at least two seconds, never shrinks, and is at most AGAIN_S_MAX."""
     assert 2.0 <= again_s(looks) <= again_s(looks + 1) <= AGAIN_S_MAX

@@ -1,4 +1,4 @@
-"""Mails as bytes: nothing in a text becomes a header, a part or a byte that a relay has to change."""
+"""E-mails as bytes: no text can become a header, a part, or a byte that a mail server has to change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BODY = st.text(st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_fr
 
 
 def read(raw: bytes) -> Mail:
-    """Return the mail as an old and simple reader sees it, which decodes nothing by itself."""
+    """Parse a mail as an old and simple mail program does, which decodes nothing by itself."""
     return email.message_from_bytes(raw, policy=email.policy.compat32)
 
 
@@ -28,7 +28,10 @@ def decoded(value: str) -> str:
 
 
 def body(part: Mail) -> str:
-    """The text of a part; a 7bit body ends with a line end, as every mail does."""
+    """Return the decoded text of a part, with plain line ends.
+
+    A 7bit body ends with a line end, as every mail does.
+    """
     payload = part.get_payload(decode=True)
     assert isinstance(payload, bytes)
     return payload.decode("utf-8").replace("\r\n", "\n")
@@ -36,7 +39,10 @@ def body(part: Mail) -> str:
 
 @pytest.mark.parametrize("place", ["subject", "sender"])
 def test_an_encoded_word_in_a_text_is_only_text(place: str) -> None:
-    """CVE-2024-6923 and its relatives: what is inside such a word became a header on the wire."""
+    """An encoded word inside a subject or a display name arrives as text.
+
+    In CVE-2024-6923 and similar faults its content became a header.
+    """
     line = header("Subject", HOSTILE) if place == "subject" else address_header("From", "a@b.example", HOSTILE)
     raw = write_mail([line], "m", "text")
     assert b"Bcc" not in raw and b"=0A" not in raw
@@ -46,7 +52,7 @@ def test_an_encoded_word_in_a_text_is_only_text(place: str) -> None:
 
 @given(TEXT)
 def test_a_subject_arrives_as_it_was_given(text: str) -> None:
-    """Whatever the text holds, it is one header of short ASCII lines that decodes to the text."""
+    """Any subject becomes one header of short ASCII lines that decodes to the same text."""
     line = header("Subject", text)
     assert all(len(one) <= 78 for one in line.split("\r\n")) and line.isascii()
     assert all(one.startswith(" ") and one.strip() for one in line.split("\r\n")[1:])
@@ -57,7 +63,7 @@ def test_a_subject_arrives_as_it_was_given(text: str) -> None:
 
 @given(TEXT.map(str.strip))
 def test_a_display_name_arrives_beside_its_address(name: str) -> None:
-    """A parser of today finds one address, whatever the name holds."""
+    """A modern parser finds the one address in the header, whatever the display name contains."""
     line = address_header("From", "shop@example.com", name)
     assert line.isascii() and all(len(one) <= 128 for one in line.split("\r\n"))
     mail = read(write_mail([line], "m", ""))
@@ -68,7 +74,9 @@ def test_a_display_name_arrives_beside_its_address(name: str) -> None:
 @given(BODY, BODY)
 @example("", " \n")
 def test_both_parts_arrive_as_they_were_given(text: str, html: str) -> None:
-    """No byte above 126, no long line, no line end but CRLF, and two parts, whatever they hold."""
+    """A mail with text and HTML has two parts with the given content, only ASCII bytes, CRLF line ends and lines
+    of at most 78 characters.
+    """
     raw = write_mail([header("Subject", "s")], "m", text, html)
     lines = raw.decode("ascii").split("\r\n")
     assert all(len(line) <= 78 and "\r" not in line and "\n" not in line for line in lines)
@@ -96,7 +104,10 @@ def test_both_parts_arrive_as_they_were_given(text: str, html: str) -> None:
     ],
 )
 def test_the_transfer_encoding_follows_the_text(text: str, encoding: str) -> None:
-    """Text that no relay changes goes out as it is; the rest in the shorter of two encodings."""
+    """A text that no mail server would change is sent as 7bit.
+
+    Any other text is sent in the shorter of quoted-printable and base64.
+    """
     mail = read(write_mail([], "m", text))
     assert mail["Content-Transfer-Encoding"] == encoding
     assert body(mail).removesuffix("\n") == text.removesuffix("\n")

@@ -59,7 +59,9 @@ def rule(match: str, means: str, wait_s: float | None = None) -> Rule:
 
 
 def test_an_operators_rule_wins_over_our_list() -> None:
-    """It is searched in the reason and in the vendor's own sentence, whatever the case."""
+    """An operator's rule is searched in the reason and in the vendor's sentence, in any case, and wins over our
+    own list.
+    """
     said = read_refusal("p", 100, WORDS, text="Insufficient FUNDS on this account")
     assert said.kind is OutcomeKind.REJECTED
     by_text = apply_rules(said, [rule("insufficient funds", "account", 3600)])
@@ -86,7 +88,9 @@ def test_a_rule_reads_only_what_a_vendor_said(outcome: Outcome) -> None:
 
 
 def test_a_vendors_sentence_does_not_show_itself() -> None:
-    """It may hold an address, and an outcome is logged and compared."""
+    """The representation of an outcome does not show the vendor's sentence, because that may hold an address and
+    outcomes are logged.
+    """
     said = read_refusal("p", 1, WORDS, text="+4915112345678 is wrong")
     assert "4915112345678" not in repr(said)
 

@@ -1,4 +1,4 @@
-"""A receipt is matched to its notification, believed or refused, and changes its state."""
+"""A receipt is matched to its notification, believed or refused, and may change the notification's state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ QUERY = {"n": "0-abc.0", "t": "token"}
 
 
 def test_a_link_leads_back_to_its_notification() -> None:
-    """Below the public address, with id and token in the query; the token verifies."""
+    """A receipt link lies below the public address and has the notification's id and a token in its query.
+
+    The token verifies.
+    """
     link = LINKS.link("sms-a", "0-abc.0")
     parts = urlsplit(link.url)
     assert f"{parts.scheme}://{parts.netloc}{parts.path}" == "https://shop.example/notify/v1/receipts/sms-a"
@@ -31,7 +34,7 @@ def test_a_link_leads_back_to_its_notification() -> None:
 
 @given(st.text(max_size=40), st.text(max_size=40), st.text(max_size=40))
 def test_a_token_is_good_for_one_notification_of_one_vendor(vendor: str, nid: str, token: str) -> None:
-    """A guess, another notification's, another vendor's or another secret's is refused, whatever the text."""
+    """A token is refused for another notification, another vendor or another secret, and so is a guessed token."""
     good = LINKS.link("sms-a", "0-abc.0").token
     assert not LINKS.verified("sms-a", Told("0-abc.0", token, True)) or token == good
     if nid != "0-abc.0":
@@ -58,12 +61,12 @@ def test_a_token_is_good_for_one_notification_of_one_vendor(vendor: str, nid: st
     ],
 )
 def test_each_providers_word_is_read(adapter: str, query: Mapping[str, str], body: bytes, taken: bool | None) -> None:
-    """Delivered, not delivered, or nothing final."""
+    """Each provider's receipt is read as delivered (True), not delivered (False) or not final (None)."""
     assert read_receipts(adapter, query, body) == [Told("0-abc.0", "token", taken)]
 
 
 def test_events_of_other_messages_of_the_account_are_passed_over() -> None:
-    """SendGrid's address is the account's: what others sent with it carries no mark of ours."""
+    """SendGrid calls one address for the whole account. Events without our mark are left out."""
     events = [{"event": "delivered", "email": "x@example.com"}, "noise", {"event": "open", "nid": "0-a.1"}]
     assert read_receipts("sendgrid", {}, json.dumps(events).encode()) == [Told("0-a.1", "", True)]
 
@@ -80,14 +83,17 @@ def test_events_of_other_messages_of_the_account_are_passed_over() -> None:
     ],
 )
 def test_what_is_no_receipt_is_refused_by_name(adapter: str, query: Mapping[str, str], body: bytes, field: str) -> None:
-    """The error names what is wrong with it."""
+    """A call-back that is not a valid receipt raises CallerError with the field at fault."""
     with pytest.raises(CallerError) as caught:
         read_receipts(adapter, query, body)
     assert caught.value.field == field
 
 
 def test_a_no_ends_only_what_is_held() -> None:
-    """And a yes everything that still waits for a send; what has ended stays as it is."""
+    """The receipt `undelivered` ends only a held notification.
+
+    The receipt `delivered` settles every notification that may still be sent.
+    """
     yes = {state for state in State if decide_receipt(True, state) == ("settled", "receipt")}
     no = {state for state in State if decide_receipt(False, state) == ("dead", "undelivered")}
     assert yes == {State.QUEUED, State.STARTED, State.DUE, State.HELD}

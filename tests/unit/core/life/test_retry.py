@@ -1,4 +1,4 @@
-"""The waits before another try: how long they are, how they grow, and that they never overflow."""
+"""The waits before another try: their length, their growth, and no overflow for any number of attempts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ chances = st.floats(0, 1, exclude_max=True)
 @example(1024, 0.999, None)
 @example(10_000, 0.999, None)
 def test_waits_are_bounded(attempt: int, chance: float, retry_after_s: float | None) -> None:
-    """Full jitter, capped, never sooner than asked, and no overflow at attempt 10,000."""
+    """A wait has full jitter, is at most the cap and at least what the vendor asked for.
+
+    It does not overflow at attempt 10,000.
+    """
     wait_s = backoff_s(attempt, POLICY, chance, retry_after_s)
     assert 0 <= wait_s <= POLICY.cap_s
     if retry_after_s is not None:
@@ -26,14 +29,17 @@ def test_waits_are_bounded(attempt: int, chance: float, retry_after_s: float | N
 
 @pytest.mark.parametrize(("attempt", "most_s"), [(1, 1.0), (2, 2.0), (5, 16.0), (9, 256.0), (10, 300.0)])
 def test_waits_double_up_to_the_cap(attempt: int, most_s: float) -> None:
-    """The upper bound of the wait after each attempt."""
+    """The longest possible wait doubles with each attempt up to the cap, and the shortest is 0."""
     assert backoff_s(attempt, POLICY, 0.999999) == pytest.approx(most_s, rel=1e-3)
     assert backoff_s(attempt, POLICY, 0.0) == 0.0
 
 
 @pytest.mark.parametrize(("times", "least_s"), [(0, 60.0), (1, 600.0), (2, 600.0), (10_000, 600.0)])
 def test_the_waits_after_all_refused_are_those_configured_and_the_last_repeats(times: int, least_s: float) -> None:
-    """A wait is up to a fifth longer than configured, and never shorter."""
+    """After all vendors refused, the configured waits are used in order and the last one repeats.
+
+    A wait is up to a fifth longer, never shorter.
+    """
     assert refused_wait_s(times, POLICY, 0.0) == least_s
     assert least_s < refused_wait_s(times, POLICY, 0.999999) == pytest.approx(1.2 * least_s, rel=1e-3)
 
@@ -49,5 +55,8 @@ def test_the_waits_after_all_refused_are_those_configured_and_the_last_repeats(t
     ],
 )
 def test_a_wait_leaves_time_for_one_more_try(wait_ms: int, left_ms: int, expected: int | None) -> None:
-    """No notification waits until its time to live is over."""
+    """A wait is shortened so that one more try fits into the time to live.
+
+    If too little time is left, the result is None.
+    """
     assert within_life_ms(wait_ms, left_ms) == expected

@@ -1,4 +1,4 @@
-"""Encoding and segments of SMS texts."""
+"""The encoding and the number of segments of SMS texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dispatcher.core.life.sms_text import BASIC, EXTENSION, SmsSize, measure, re
 
 
 def test_the_tables_are_those_of_the_standard() -> None:
-    """128 places, one of which is the escape to the other table."""
+    """The basic GSM table has 127 characters and the escape to the extension table, which has 10."""
     assert len(BASIC) == 127 and len(EXTENSION) == 10
     assert not BASIC & EXTENSION
     assert "ç" not in BASIC and "Ç" in BASIC and "`" not in BASIC | EXTENSION
@@ -39,13 +39,15 @@ def test_the_tables_are_those_of_the_standard() -> None:
     ],
 )
 def test_a_text_costs_what_the_standard_says(text: str, encoding: str, segments: int) -> None:
-    """At the edges of one, two and three segments."""
+    """Texts at the limits of one, two and three segments have the encoding and the number of segments of the
+    standard.
+    """
     assert measure(text) == SmsSize(encoding, segments)  # type: ignore[arg-type]
 
 
 @given(st.text(max_size=400), st.text(max_size=5))
 def test_more_text_never_costs_less(text: str, more: str) -> None:
-    """Neither in segments nor by a smaller alphabet."""
+    """A longer text never has fewer segments, and never changes from UCS-2 to the smaller GSM alphabet."""
     before, after = measure(text), measure(text + more)
     assert after.segments >= before.segments
     assert before.encoding == "gsm" or after.encoding == "ucs2"
@@ -56,11 +58,14 @@ def test_more_text_never_costs_less(text: str, more: str) -> None:
     [("caf\x85", True), ("a\u202eb", True), ("a\u202db", True), ("\u2068a\u2069 \u200f", False)],
 )
 def test_what_shows_another_text_is_refused(text: str, refused: bool) -> None:
-    """Isolates and marks, which Arabic and Hebrew texts need, are not."""
+    """Characters that override the direction of writing are refused.
+
+    Isolates and marks, which Arabic and Hebrew texts need, are allowed.
+    """
     assert (refuse_sms(text, measure(text), 1) is not None) is refused
 
 
 def test_a_text_that_is_too_long_is_told_its_size() -> None:
-    """The sentence names the limit, the need and the encoding that made it so."""
+    """The refusal of a text that is too long names the limit, the number of segments needed and the encoding."""
     assert refuse_sms("a" * 306, measure("a" * 306), 2) is None
     assert refuse_sms("я" * 200, measure("я" * 200), 2) == "must fit in 2 segments of an SMS; it needs 3 (ucs2)"

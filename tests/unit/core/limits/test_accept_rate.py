@@ -1,4 +1,4 @@
-"""A tenant's accept rate: never more than the burst and the rate allow, over any stretch of time."""
+"""A tenant's accept rate: in no stretch of time more than the burst and the rate allow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOON_MS = 1_790_000_000_000
 
 
 def granted_at(rate: AcceptRate, gaps_ms: list[int]) -> list[int]:
-    """Return when triggers were granted that came after these gaps."""
+    """Return the times in ms at which triggers were granted, if triggers come after these gaps in ms."""
     paid_ms, now_ms, found = 0.0, NOON_MS, list[int]()
     for gap_ms in gaps_ms:
         now_ms += gap_ms
@@ -70,7 +70,10 @@ def test_no_stretch_has_more_than_the_burst_and_the_rate_times_its_length(rate: 
 
 @given(RATES, GAPS_MS)
 def test_whoever_waits_as_told_is_granted(rate: AcceptRate, gaps_ms: list[int]) -> None:
-    """And two milliseconds earlier is not: what is stored is rounded. After `full_ms` the whole burst is there."""
+    """A caller that waits for `next_ms` is granted, and not if it comes more than 2 ms earlier.
+
+    After `full_ms` the whole burst is available again.
+    """
     paid_ms, now_ms = 0.0, NOON_MS
     for gap_ms in gaps_ms:
         now_ms += gap_ms
@@ -81,7 +84,7 @@ def test_whoever_waits_as_told_is_granted(rate: AcceptRate, gaps_ms: list[int]) 
         if quota.next_ms > 2:
             assert not grant(rate, paid_ms, now_ms + quota.next_ms - 2)[0]
         assert grant(rate, paid_ms, now_ms + quota.full_ms)[2].left == rate.burst - 1
-        paid_ms = float(f"{paid_ms:.3f}")  # as it is stored
+        paid_ms = float(f"{paid_ms:.3f}")  # the store keeps three decimals
 
 
 @given(st.integers(1, 50), st.integers(1, 50))

@@ -1,4 +1,4 @@
-"""The adaptive limit against vendors of known capacity."""
+"""The adaptive concurrency limit, tried against vendors of known capacity."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ FLOOR, CAP = 4, 64
 
 
 class Load:
-    """Keeps as many calls in flight as the limit allows and `demand` asks; `latency_s` is what each then takes."""
+    """Keeps calls in flight as the limit allows, at most `demand`.
+
+    `latency_s` gives the duration of each call for a number of calls in flight.
+    """
 
     def __init__(self, latency_s: Callable[[int], float], demand: int = 1000) -> None:
         self.limit = AdaptiveLimit(FLOOR, CAP, 0.0)
@@ -32,18 +35,20 @@ class Load:
 
 
 def carries(calls: int, base_s: float = 0.05) -> Callable[[int], float]:
-    """A vendor that works on so many at once and lets the others wait."""
+    """Return the latencies of a vendor that works on `calls` calls at once and lets further calls wait."""
     return lambda in_flight: base_s * max(1.0, in_flight / calls)
 
 
 def test_a_vendor_that_never_slows_down_is_never_held_back() -> None:
-    """Nor is one that is used little."""
+    """A vendor whose latency stays the same keeps the maximum limit, also if it gets few calls."""
     assert Load(carries(1000)).run(60) == CAP
     assert Load(carries(1000), demand=3).run(60) == CAP
 
 
 def test_a_vendor_that_queues_is_given_what_it_carries() -> None:
-    """Its capacity and a short queue, no less, and for as long as it lasts."""
+    """If a vendor carries only 12 calls at once, the limit goes to 12 to 24 within seconds and stays there for an
+    hour.
+    """
     load = Load(carries(1000))
     load.run(10)
     load.latency_s = carries(12)
@@ -52,7 +57,7 @@ def test_a_vendor_that_queues_is_given_what_it_carries() -> None:
 
 
 def test_the_limit_comes_back_with_the_capacity() -> None:
-    """Within a minute all of it."""
+    """When a vendor's capacity comes back, the limit is at its maximum again within a minute."""
     load = Load(carries(1000))
     load.run(10)
     load.latency_s = carries(10)
@@ -62,7 +67,9 @@ def test_the_limit_comes_back_with_the_capacity() -> None:
 
 
 def test_slowness_that_has_nothing_to_do_with_us_becomes_the_usual() -> None:
-    """Three times slower for good: held back for seconds, not forever."""
+    """If calls become three times slower for good, whatever the load is, the limit falls for a short time and is
+    at its maximum again within a minute.
+    """
     load = Load(lambda in_flight: 0.05)
     load.run(10)
     load.latency_s = lambda in_flight: 0.15
@@ -71,7 +78,9 @@ def test_slowness_that_has_nothing_to_do_with_us_becomes_the_usual() -> None:
 
 
 def test_a_limit_that_is_not_used_does_not_grow() -> None:
-    """A concurrency that was never tried is not known to be carried."""
+    """A limit that was lowered grows to at most about twice the calls in flight, because more calls were never
+    tried.
+    """
     load = Load(carries(1000), demand=5)
     for n in range(20):
         load.limit.throttled(float(n))
@@ -79,7 +88,10 @@ def test_a_limit_that_is_not_used_does_not_grow() -> None:
 
 
 def test_a_throttle_cuts_at_once_and_once() -> None:
-    """All calls that were in flight together are told the same."""
+    """Throttled answers to many calls at the same time cut the limit once.
+
+    A throttled answer a second later cuts it again.
+    """
     limit = AdaptiveLimit(FLOOR, CAP, 0.0)
     for _ in range(64):
         limit.throttled(10.0)
@@ -89,7 +101,7 @@ def test_a_throttle_cuts_at_once_and_once() -> None:
 
 
 def test_calls_without_an_answer_cut_a_little() -> None:
-    """They took the time-out, which is no latency."""
+    """Calls without an answer cut the limit by a tenth, once for calls at about the same time."""
     limit = AdaptiveLimit(FLOOR, CAP, 0.0)
     limit.unanswered(1.0)
     limit.unanswered(1.1)
@@ -114,7 +126,7 @@ EVENTS = st.lists(
 
 @given(EVENTS)
 def test_the_limit_stays_between_floor_and_cap(events: list[tuple[str, float, int]]) -> None:
-    """Whatever happens, also with clocks that stand still."""
+    """The limit stays between its floor and its cap for any sequence of answers, also if the clock stands still."""
     limit, now_s = AdaptiveLimit(FLOOR, CAP, 0.0), 0.0
     for what, duration_s, in_flight in events:
         now_s += duration_s / 10

@@ -1,4 +1,4 @@
-"""Calls in flight leave room for urgent notifications."""
+"""Bulk notifications leave some calls free for urgent notifications."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_without_it_the_others_claim_whatever_is_free() -> None:
 
 @virtual
 async def test_a_code_begins_at_once_while_bulk_holds_what_it_may() -> None:
-    """Calls of five seconds: bulk has six of eight, and the code does not wait for one of them."""
+    """Bulk calls may use six of eight places. A message with high priority is sent at once in one of the other two."""
     stage, a = Stage(), ScriptedVendor("a", duration_s=5.0)
     await stage.courier(a, limits=CourierLimits(concurrency_min=8, concurrency_max=8))
     await stage.accept(100, priority="bulk")
@@ -51,7 +51,7 @@ async def test_a_code_begins_at_once_while_bulk_holds_what_it_may() -> None:
 
 @virtual
 async def test_bulk_goes_on_as_soon_as_one_of_its_calls_ends() -> None:
-    """Its room is not asked about now and then only: a hundred calls of 0.1 s, six at once, take 1.7 s."""
+    """A bulk call begins as soon as another ends: a hundred calls of 0.1 s, six at once, take under 2.2 s."""
     stage, a = Stage(), ScriptedVendor("a", duration_s=0.1)
     await stage.courier(a, limits=CourierLimits(concurrency_min=8, concurrency_max=8))
     began_s = stage.clock.now_s()
@@ -62,7 +62,7 @@ async def test_bulk_goes_on_as_soon_as_one_of_its_calls_ends() -> None:
 
 @virtual
 async def test_normal_work_may_have_all() -> None:
-    """Nothing is kept free for nobody: what most vendors carry is normal."""
+    """Messages with normal priority may use all eight places, because no place is kept free from them."""
     stage, a = Stage(), ScriptedVendor("a", duration_s=5.0)
     await stage.courier(a, limits=CourierLimits(concurrency_min=8, concurrency_max=8))
     await stage.accept(100, priority="normal")
@@ -105,7 +105,10 @@ def test_a_full_lane_refuses_whoever_fills_it(
 
 @given(st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 1_000)), st.integers(1, 2_000))
 def test_whoever_is_refused_has_more_than_whoever_is_not(waiting: dict[str, int], most: int) -> None:
-    """And in a full lane somebody is refused, while a share of what there is, divided evenly, never is."""
+    """In a full lane at least one tenant is refused.
+
+    Each refused tenant has no less waiting than any other tenant, and at least an equal share of the lane.
+    """
     refused = crowding(waiting, 0, most)
     assert refused is not None
     spared = [count for tenant, count in waiting.items() if tenant not in refused]

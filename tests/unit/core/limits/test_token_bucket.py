@@ -1,4 +1,4 @@
-"""The token bucket: never more than the contract, never an hour's worth at once."""
+"""The token bucket: never more than the contract's rate, and no saved-up permits beyond one burst."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dispatcher.core.limits.token_bucket import Throughput, TokenBucket
 
 
 def test_without_a_rate_there_is_no_limit() -> None:
-    """None permits, none to wait for."""
+    """Without a rate the number of permits is None, which means no limit, and there is nothing to wait for."""
     bucket = TokenBucket(None, 0.0)
     bucket.spend(1_000_000)
     assert (bucket.available(0.0), bucket.wait_s()) == (None, 0.0)
@@ -21,12 +21,12 @@ def test_without_a_rate_there_is_no_limit() -> None:
     [(10.0, 0.0, 0), (10.0, 0.1, 1), (100.0, 0.1, 10), (100.0, 3600.0, 10), (0.5, 2.0, 1), (0.5, 60.0, 1)],
 )
 def test_permits_come_with_time_up_to_the_burst(rate_per_s: float, after_s: float, expected: int) -> None:
-    """A tenth of a second's worth, at least one."""
+    """Permits grow with time up to a burst of a tenth of a second's rate, and at least one."""
     assert TokenBucket(rate_per_s, 0.0).available(after_s) == expected
 
 
 def test_what_was_overspent_is_paid_back() -> None:
-    """A claim that gave a few more than asked for delays the next ones."""
+    """If more permits are spent than were available, later permits come correspondingly later."""
     bucket = TokenBucket(10.0, 0.0)
     assert bucket.available(0.1) == 1
     bucket.spend(3)
@@ -36,7 +36,7 @@ def test_what_was_overspent_is_paid_back() -> None:
 
 
 def test_a_new_share_counts_from_now() -> None:
-    """A changed rate does not pay for the time before it."""
+    """A changed rate counts from the moment of the change and gives no permits for the time before."""
     bucket = TokenBucket(1.0, 0.0)
     bucket.set_rate(100.0, 0.5)
     assert bucket.available(0.5) == 0
@@ -53,7 +53,7 @@ def test_a_new_share_counts_from_now() -> None:
     st.lists(st.tuples(st.floats(0, 5), st.integers(0, 100)), max_size=50),
 )
 def test_no_window_sees_more_than_rate_and_burst(rate_per_s: float, steps: list[tuple[float, int]]) -> None:
-    """From any start, what was granted is at most the rate over that time and one burst."""
+    """Whatever was asked for, the permits granted are at most the rate times the time and one burst."""
     bucket, now_s, granted = TokenBucket(rate_per_s, 0.0), 0.0, 0
     for gap_s, wish in steps:
         now_s += gap_s
@@ -64,7 +64,10 @@ def test_no_window_sees_more_than_rate_and_burst(rate_per_s: float, steps: list[
 
 
 def test_throughput_is_what_was_done_of_late() -> None:
-    """Calls a second and their mean; without calls the rate fades and the latency is remembered."""
+    """`Throughput` gives the recent calls a second and their mean latency in seconds.
+
+    Without calls the rate falls and the latency stays.
+    """
     throughput = Throughput(0.0)
     for second in range(1, 9):
         for _ in range(50):

@@ -1,4 +1,4 @@
-"""Tenants take turns: nobody starves, shares follow the weights, and nothing rests while anything waits."""
+"""Tenants of a lane take turns: none starves, shares follow the weights, and a claim gets all that it can."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ def ring(tenants: list[str]) -> tuple[Turn, ...]:
 
 
 def flat(served: list[tuple[str, int]]) -> str:
-    """Return one letter for each notification, in order."""
+    """Return what was served as a string with one letter for each notification, in order."""
     return "".join(tenant * count for tenant, count in served)
 
 
 def claims(tenants: list[str], weights: dict[str, int], wants: list[int]) -> str:
-    """Return what claims of these sizes get, one letter for each, while every tenant has much."""
+    """Return what claims of these sizes get, as one letter for each notification, while every tenant has a large
+    backlog.
+    """
     turns, found = ring(tenants), ""
     for want in wants:
         served, turns = serve(turns, dict.fromkeys(tenants, MUCH), weights, want)
@@ -56,7 +58,10 @@ def test_a_weight_that_became_smaller_ends_no_turn_early_but_the_next() -> None:
 
 @given(st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 20)), WEIGHTS, st.integers(0, 200))
 def test_nothing_rests_while_anything_waits(queued: dict[str, int], weights: dict[str, int], want: int) -> None:
-    """A claim gets what it asks for, or all there is; nobody gets more than waits, and who has none leaves the ring."""
+    """A claim gets as many notifications as it asks for, or all there are.
+
+    Each tenant that still has some waiting stays in the ring, once.
+    """
     served, turns = serve(ring(list(queued)), queued, weights, want)
     got = flat(served)
     assert len(got) == min(want, sum(queued.values()))
@@ -83,7 +88,7 @@ def test_shares_follow_the_weights_within_one_turn_over_any_stretch(
 
 @given(TENANTS, WEIGHTS, WANTS)
 def test_nobody_starves(tenants: list[str], weights: dict[str, int], wants: list[int]) -> None:
-    """Between two notifications of a tenant lie at most the turns of all others."""
+    """Between two notifications of one tenant, each other tenant gets at most one turn."""
     got = claims(tenants, weights, wants)
     for tenant in tenants:
         others = sum(weights.get(other, 1) for other in tenants if other != tenant)

@@ -1,4 +1,4 @@
-"""Reports and configurations, and the plan that is decided from them."""
+"""Makes reports, configurations and the plan that is decided from them, for the tests of plans."""
 
 from __future__ import annotations
 

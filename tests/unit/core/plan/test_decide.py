@@ -1,4 +1,4 @@
-"""Every mailbox is drained by a healthy vendor, and never in a circle."""
+"""The supervisor's decision: which vendor gets new work, who drains each mailbox, who probes, and why."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tests.unit.core.plan.plans import NAMES, config, planned, report
     ],
 )
 def test_a_reason_says_what_changed(changes: dict[str, Any], reason: str) -> None:
-    """In the words of the one who reads the history."""
+    """The reason of a plan names each change, in words for a person who reads the history."""
     well = (report("a"), report("b"))
     words: dict[str, Any] = {"before": well, "reports": well, "mailboxes": {}, "overrides": {}, **changes}
     names = config("a", "b", rate_per_s=10.0)
@@ -55,7 +55,7 @@ def test_a_reason_says_what_changed(changes: dict[str, Any], reason: str) -> Non
 
 
 def test_after_a_roll_back_the_plan_is_still_read() -> None:
-    """Fields that a later version added, at any depth, are ignored, in a plan and in an override."""
+    """A plan or an override with fields of a later version is read, and those fields are ignored at any depth."""
     plan = decide(Survey([report("a")], live={"a/1"}), config("a", rate_per_s=10.0), Plan(), 1)
     later = plan.to_dict()
     later["colour"] = later["vendors"]["a"]["colour"] = later["vendors"]["a"]["shares"]["a/1"]["colour"] = "blue"
@@ -74,7 +74,7 @@ def test_after_a_roll_back_the_plan_is_still_read() -> None:
     ],
 )
 def test_a_vendor_is_judged_by_all_its_replicas(states: list[str], expected: str) -> None:
-    """The state of a pool from those of its actors."""
+    """The plan's state of a vendor follows from the breakers of all its actors."""
     reports = [report("a", state, n) for n, state in enumerate(states)]
     assert planned(*reports, config=config("a")).vendors["a"].state == expected
 
@@ -84,13 +84,18 @@ def test_a_vendor_is_judged_by_all_its_replicas(states: list[str], expected: str
     [("open", "open"), ("half_open", "half_open"), ("closed", "closed"), ("forced_open", "closed"), (None, "closed")],
 )
 def test_nobody_is_judged_by_silence(before: str | None, expected: str) -> None:
-    """A vendor of which nobody has reported keeps its state; a withdrawn override leaves no trace."""
+    """A vendor without any report keeps its state of the previous plan.
+
+    An operator's override that was withdrawn leaves no state behind.
+    """
     previous = Plan() if before is None else Plan(3, 0, {"a": VendorPlan("a", before, before == "closed", ("a",))}, {})
     assert planned(config=config("a"), previous=previous).vendors["a"].state == expected
 
 
 def test_the_next_in_the_chain_adopts() -> None:
-    """First the vendors behind it, then those before it, then nobody; another chain's vendor never."""
+    """The mailbox of a vendor that is down goes to a vendor behind it in the chain, else to one before it, else to
+    nobody. A vendor of another chain never gets it.
+    """
     pair = config("a", "b", "c", "x", chains=(("a", "b", "c"), ("x",)))
     assert planned(report("b", "open"), config=pair).vendors["c"].drains == ("c", "b")
     assert planned(report("b", "open"), report("c", "open"), config=pair).vendors["a"].drains == ("a", "b", "c")
@@ -101,19 +106,28 @@ def test_the_next_in_the_chain_adopts() -> None:
 
 
 def test_a_chain_that_begins_with_the_mailbox_names_its_adopter() -> None:
-    """Most notifications of a mailbox have the vendor first in their chain: two vendors of a split help each other."""
+    """A mailbox is adopted by the next vendor of the chain that begins with the mailbox's own vendor.
+
+    So two vendors of a split adopt each other's mailbox.
+    """
     split = config("a", "b", "c", chains=(("a", "b", "c"), ("b", "a", "c")))
     assert planned(report("b", "open"), config=split).vendors["a"].drains == ("a", "b")
 
 
 def test_the_mailbox_of_a_removed_vendor_is_drained() -> None:
-    """Somebody healthy empties it, whoever it is; with nobody healthy it is held, and says so."""
+    """The mailbox of a removed vendor is drained by any healthy vendor.
+
+    Without one it is listed as undrained, with the reason.
+    """
     assert planned(config=config("b", "a"), mailboxes={"old": 3}).vendors["a"].drains == ("a", "old")
     assert "removed" in planned(report("a", "open"), config=config("a"), mailboxes={"old": 3}).undrained["old"]
 
 
 def test_one_replica_probes() -> None:
-    """Half-open: one incarnation is named, and it may pull from the mailbox that took over."""
+    """For a half-open vendor one incarnation is named as the prober.
+
+    The vendor also drains the mailbox of the vendor that took over.
+    """
     plan = planned(report("a", "half_open", 1), report("a", "half_open", 2), config=config("a", "b"))
     assert plan.vendors["a"].prober == "a/1"
     assert plan.vendors["a"].drains == ("a", "b")
@@ -121,7 +135,7 @@ def test_one_replica_probes() -> None:
 
 
 def test_the_rate_is_shared_out() -> None:
-    """The contract's rate over all live replicas, never more."""
+    """A contract rate is divided among all live actors of the vendor, and the sum is never higher than the rate."""
     plan = planned(report("a", number=1), report("a", number=2), config=config("a", rate_per_s=10.0))
     assert plan.vendors["a"].shares == {"a/1": Share(5.0, 5.0), "a/2": Share(5.0, 5.0)}
     assert planned(config=config("a", rate_per_s=10.0)).vendors["a"].shares == {}
@@ -129,13 +143,16 @@ def test_the_rate_is_shared_out() -> None:
 
 
 def test_a_share_survives_the_wire() -> None:
-    """Shares are written and read like every other field of the plan."""
+    """A plan with shares that is written as JSON and read again is equal."""
     plan = planned(report("a"), config=config("a", "b", rate_per_s=10.0))
     assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
 
 
 def test_pools_follow_their_work() -> None:
-    """A pool is sized for the mailboxes that it drains: the adopter grows, not the vendor that is down."""
+    """A pool is sized for all mailboxes that it drains.
+
+    The pool that adopted a backlog grows, and that of the vendor that is down does not.
+    """
     busy = [report("a", "open"), report("b", number=1, calls_per_s=500.0, latency_s=0.1)]
     plan = planned(*busy, config=config("a", "b"), mailboxes={"a": 2000, "b": 0})
     assert [plan.vendors[name].replicas for name in ("a", "b")] == [1, 2]
@@ -145,21 +162,24 @@ def test_pools_follow_their_work() -> None:
 
 @pytest.mark.parametrize(("state", "live", "expected"), [("half_open", 1, 1), ("half_open", 3, 3), ("open", 3, 1)])
 def test_a_vendor_that_hangs_gets_no_more_actors(state: str, live: int, expected: int) -> None:
-    """Its calls last their whole time-out. At 10 s each, 64 at once would look like a capacity of six a second."""
+    """A vendor whose calls last their whole timeout gets no more actors, although its measured capacity is low."""
     reports = [report("a", state, number=n, calls_per_s=20.0, latency_s=10.0) for n in range(live)]
     plan = planned(*reports, config=config("a"), mailboxes={"a": 5000})
     assert plan.vendors["a"].replicas == expected
 
 
 def test_before_the_first_plan_every_vendor_may_be_tried() -> None:
-    """Afterwards only those that take new work; an unknown one never."""
+    """Before the first plan every vendor is usable.
+
+    After it only vendors that get new work are, and an unknown vendor is not.
+    """
     assert Plan().usable("anything")
     plan = planned(report("a", "open"), config=config("a", "b"))
     assert [plan.usable(name) for name in ("a", "b", "unknown")] == [False, True, False]
 
 
 def test_a_plan_says_what_changed() -> None:
-    """The reason in words, for the people who read the history."""
+    """The first plan has the reason "first plan". The next plan names the changed states and drainers."""
     first = planned(config=config("a", "b"))
     second = planned(report("a", "open", reason="http_500"), config=config("a", "b"), previous=first)
     assert first.reason == "first plan"
@@ -168,7 +188,9 @@ def test_a_plan_says_what_changed() -> None:
 
 
 def test_a_vendor_without_an_actor_is_drained_by_its_fallback() -> None:
-    """Its last actor is dead: nothing new goes there and the fallback has its mailbox, until a new actor reports."""
+    """A vendor whose last actor is dead is absent: it gets nothing new, and another vendor drains its mailbox
+    until a new actor reports.
+    """
     both = planned(report("a"), report("b"), config=config("a", "b"))
     gone = decide(Survey([report("b")], absent={"a"}), config("a", "b"), both, 2000)
     assert gone.vendors["a"].state == "absent"
@@ -180,7 +202,10 @@ def test_a_vendor_without_an_actor_is_drained_by_its_fallback() -> None:
 
 
 def test_an_operator_cannot_close_a_vendor_that_has_no_actor() -> None:
-    """`close` means "send whatever the breaker says", and nobody is there to send; `open` stays open."""
+    """An operator's `close` does not make a vendor without an actor usable, because nobody could send.
+
+    `open` makes it forced open.
+    """
     both = planned(report("a"), report("b"), config=config("a", "b"))
     for word, state in (("close", "absent"), ("open", "forced_open")):
         plan = decide(
@@ -190,13 +215,13 @@ def test_an_operator_cannot_close_a_vendor_that_has_no_actor() -> None:
 
 
 def test_before_its_first_report_a_vendor_keeps_its_state() -> None:
-    """Registered and not heard yet, or nobody seen in this term: no verdict from silence."""
+    """A vendor that has actors but no report yet keeps its state of the previous plan."""
     both = planned(report("a"), report("b"), config=config("a", "b"))
     assert decide(Survey([report("b")]), config("a", "b"), both, 2000).vendors["a"].state == "closed"
 
 
 def test_what_no_healthy_vendor_can_drain_one_that_recovers_does() -> None:
-    """With one open and one half-open, the half-open one drains both mailboxes; nothing is held."""
+    """If one vendor is half open and the other open, the half-open vendor drains both mailboxes."""
     plan = planned(report("a", "half_open"), report("b", "open"), config=config("a", "b"))
     assert plan.vendors["a"].drains == ("a", "b")
     assert plan.undrained == {}
@@ -205,7 +230,9 @@ def test_what_no_healthy_vendor_can_drain_one_that_recovers_does() -> None:
 
 
 def test_the_evidence_of_many_replicas_is_summed() -> None:
-    """Four replicas of nine calls each, half of them failed: too few for each of them, enough for all together."""
+    """The windows of all actors are added: four with nine calls each, five of them failed, open the vendor, and
+    two such actors do not.
+    """
     window = {"n": 9, "failed": 5, "slow": 0}
     many = [report("a", number=n, window=window) for n in range(4)]
     plan = planned(*many, report("b"), config=config("a", "b"))
@@ -228,7 +255,10 @@ def quarantine(*reports: Report, names: tuple[str, ...] = ("a", "b"), **changes:
 
 
 def test_a_quarantined_pool_gets_no_work_while_another_can_do_it() -> None:
-    """Its mailbox too goes to the fallback, and comes back with the end of the quarantine."""
+    """A quarantined vendor gets no new work and another vendor drains its mailbox.
+
+    When the quarantine ends, it gets both back.
+    """
     reports = (report("a"), report("b"))
     plan = quarantine(*reports)
     assert (plan.vendors["a"].state, plan.vendors["a"].accepts_new, plan.vendors["a"].drains) == (
@@ -243,7 +273,9 @@ def test_a_quarantined_pool_gets_no_work_while_another_can_do_it() -> None:
 
 
 def test_a_quarantined_pool_drains_where_nobody_else_is_left() -> None:
-    """Slowly and with repeats is better than not at all; a vendor that recovers comes first."""
+    """If no other vendor works, a quarantined vendor drains the mailboxes, because slow work with repeats is
+    better than none. A half-open vendor comes first.
+    """
     plan = quarantine(report("a"), report("b", "open"))
     assert set(plan.vendors["a"].drains) == {"a", "b"}
     assert not plan.undrained
@@ -253,7 +285,10 @@ def test_a_quarantined_pool_drains_where_nobody_else_is_left() -> None:
 
 
 def test_an_operator_ends_a_quarantine() -> None:
-    """An operator who says `close` has looked at the vendor; `open` stays `open`."""
+    """An operator's `close` ends a quarantine and `open` makes the vendor forced open.
+
+    An override that is over changes nothing.
+    """
     plan = quarantine(report("a"), report("b"), overrides={"a": Override("a", "close")})
     assert plan.vendors["a"].drains == ("a",)
     plan = quarantine(report("a"), report("b"), overrides={"a": Override("a", "open")})
@@ -273,7 +308,10 @@ def test_an_operator_ends_a_quarantine() -> None:
 def test_our_own_network_is_suspect_when_most_vendors_are_not_reached(
     unreached: dict[str, int], suspects: tuple[str, ...]
 ) -> None:
-    """Said in the plan and its reason, over any wire; who is reached goes on draining."""
+    """If more than half of the vendors were not reached, the plan lists them and its reason names our own network.
+
+    A vendor that is reached keeps draining.
+    """
     reports = [report(v, "open" if v in unreached else "closed", unreached=unreached.get(v, 0)) for v in NAMES]
     before = planned(*(report(v) for v in NAMES), config=config(*NAMES))
     plan = planned(*reports, config=config(*NAMES), previous=before)
@@ -287,12 +325,12 @@ def test_our_own_network_is_suspect_when_most_vendors_are_not_reached(
 
 
 def test_one_vendor_alone_does_not_make_our_network_suspect() -> None:
-    """One of one is more than half, and proves nothing."""
+    """With a single vendor, our own network is not suspected, because one vendor proves nothing."""
     assert planned(report("a", "open", unreached=20), config=config("a")).unreached == ()
 
 
 def test_a_suspicion_is_published_though_nothing_else_changes() -> None:
-    """The reports that tell it may come after those that opened the breakers."""
+    """A plan that newly suspects our network differs from the plan before, even if nothing else changed."""
     opened = planned(report("a", "open"), report("b", "open"), config=config("a", "b"))
     told = (report("a", "open", unreached=1), report("b", "open", unreached=1))
     assert not planned(*told, config=config("a", "b"), previous=opened).same_assignment(opened)
@@ -310,7 +348,9 @@ def test_a_suspicion_is_published_though_nothing_else_changes() -> None:
 def test_what_another_vendor_accepted_is_evidence_against_who_refused_it(
     window: dict[str, int], refuted: int, state: str
 ) -> None:
-    """An unlisted refusal is in no window of the vendor's own; the one that accepted the message tells of it."""
+    """If another vendor accepted ten messages that a vendor refused with unlisted words, the plan opens the
+    refusing vendor. It stays closed if most of its calls succeed.
+    """
     refusing, accepting = report("a", window=window), report("b", contradicted={"a": refuted})
     plan = planned(refusing, accepting, config=config("a", "b"))
     assert (plan.vendors["a"].state, plan.vendors["b"].state) == (state, "closed")
@@ -334,7 +374,10 @@ def hurried(plan: Plan) -> set[str]:
 def test_open_vendors_probe_soon_while_work_waits_for_them(
     states: dict[str, str], mailboxes: dict[str, int], due: dict[str, int], expected: str
 ) -> None:
-    """A breaker's own wait grows to minutes: right while another vendor carries the messages, and only then."""
+    """If no vendor of a chain works and work waits, its open vendors are told to probe soon.
+
+    Otherwise they wait as their breakers say.
+    """
     of = config("a", "b", "c", chains=(("a", "b"), ("c",)))
     overrides = {name: Override(name, "open") for name, state in states.items() if state == "forced_open"}
     reports = [report(name, state) for name, state in states.items()]
@@ -344,7 +387,7 @@ def test_open_vendors_probe_soon_while_work_waits_for_them(
 
 
 def test_a_plan_says_why_it_hurries() -> None:
-    """Each plan has a reason, also one that differs in nothing else."""
+    """A plan that only tells a vendor to probe sooner has a reason, and so has the plan that withdraws this."""
     before = planned(report("a", "open"), config=config("a"))
     plan = planned(report("a", "open"), config=config("a"), mailboxes={"a": 1}, previous=before)
     assert plan.reason == "a probes within 20 s: work waits"
@@ -354,7 +397,9 @@ def test_a_plan_says_why_it_hurries() -> None:
 
 @pytest.mark.parametrize("breaker", ["closed", "half_open", "open", "disabled"])
 def test_a_receipt_that_refuses_our_account_opens_the_vendor(breaker: str) -> None:
-    """At once, as after an answer: it accepts each message and then refuses it. A recovering one goes on probing."""
+    """A receipt that refuses our account opens the vendor in the plan at once, unless it is half open or an
+    operator closed it. The plan's reason says when this begins and ends.
+    """
     two = config("a", "b")
     survey = Survey([report("a", breaker), report("b")], refused=[{"a": {"": 1}}])
     plan = decide(survey, two, Plan(), 0)
@@ -369,7 +414,10 @@ def test_a_receipt_that_refuses_our_account_opens_the_vendor(breaker: str) -> No
 
 
 def test_ten_receipts_cut_off_a_country_and_not_the_vendor() -> None:
-    """They are added up over the intake replicas; nine may be bad luck, and other countries stay as they are."""
+    """Ten receipts from all intake replicas together that refuse a country put it on the plan's list, and nine do not.
+
+    The vendor stays closed.
+    """
     two = config("a", "b")
 
     def heard(before: Plan, *counts: int) -> Plan:

@@ -1,4 +1,4 @@
-"""Plans for any reports at all: each mailbox has a drainer or a reason, and adoption has no circle."""
+"""Plans for any reports: each mailbox has a drainer or a reason why not, and adoption has no circle."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ box_maps = st.dictionaries(st.sampled_from((*NAMES, "removed")), st.integers(0, 
 def test_every_mailbox_has_a_drainer_or_a_stated_hold(
     reports: list[Report], config: PlanConfig, mailboxes: dict[str, int], overrides: dict[str, Override]
 ) -> None:
-    """Also those of vendors nobody configured any more; and never two drainers who are both healthy."""
+    """Each mailbox, also of a removed vendor, has a drainer or is listed as undrained with a reason.
+
+    It never has two healthy drainers.
+    """
     plan = decide(Survey(reports, mailboxes=mailboxes, overrides=overrides), config, Plan(), 1000)
     for mailbox in {*mailboxes, *config.vendors}:
         drainers = [v.name for v in plan.vendors.values() if v.state == "closed" and mailbox in v.drains]
@@ -47,7 +50,11 @@ def test_every_mailbox_has_a_drainer_or_a_stated_hold(
 def test_an_adopter_is_healthy_in_the_same_plan(
     reports: list[Report], config: PlanConfig, mailboxes: dict[str, int], overrides: dict[str, Override]
 ) -> None:
-    """An adopter is closed; a prober also drains its adopter's mailbox, and one that nobody else can drain."""
+    """An open vendor drains nothing.
+
+    A half-open vendor drains its own mailbox, that of its adopter, and one that no healthy vendor drains. Only
+    closed vendors get new work.
+    """
     plan = decide(Survey(reports, mailboxes=mailboxes, overrides=overrides), config, Plan(), 1000)
     for entry in plan.vendors.values():
         if entry.state in ("open", "forced_open"):
@@ -64,7 +71,7 @@ def test_an_adopter_is_healthy_in_the_same_plan(
 def test_adoption_has_no_circle(
     reports: list[Report], config: PlanConfig, mailboxes: dict[str, int], overrides: dict[str, Override]
 ) -> None:
-    """A vendor whose mailbox was adopted adopts nobody's."""
+    """A healthy vendor that drains another's mailbox has its own mailbox drained by nobody else."""
     plan = decide(Survey(reports, mailboxes=mailboxes, overrides=overrides), config, Plan(), 1000)
     healthy = [entry for entry in plan.vendors.values() if entry.state == "closed"]
     adopted = {box for entry in healthy for box in entry.drains if box != entry.name}
@@ -73,7 +80,7 @@ def test_adoption_has_no_circle(
 
 @given(report_lists, configs, st.sampled_from(["open", "close"]))
 def test_an_override_wins(reports: list[Report], config: PlanConfig, word: str) -> None:
-    """Whatever the breakers report, until its time is over."""
+    """An operator's override decides a vendor's state until its time is over, whatever the breakers report."""
     name = next(iter(config.vendors))
     plan = decide(Survey(reports, overrides={name: Override(name, word, "ada", "why")}), config, Plan(), 1000)
     assert plan.vendors[name].state == ("forced_open" if word == "open" else "closed")
@@ -93,7 +100,7 @@ def test_every_change_of_a_plan_has_a_reason(
     words: dict[str, Override],
     limited: bool,
 ) -> None:
-    """Whatever changed between two plans."""
+    """A plan has a reason exactly if its assignment differs from the plan before."""
     if limited:
         config = PlanConfig({n: replace(v, rate_per_s=10.0) for n, v in config.vendors.items()}, config.chains)
     live = {r.incarnation for r in (*reports, *later)}
@@ -106,7 +113,7 @@ def test_every_change_of_a_plan_has_a_reason(
 def test_a_plan_travels(
     reports: list[Report], config: PlanConfig, mailboxes: dict[str, int], overrides: dict[str, Override]
 ) -> None:
-    """The decided plan is published; deciding again from the same facts changes no assignment."""
+    """A plan that is written and read again is equal. A second decision from the same facts changes no assignment."""
     plan = decide(Survey(reports, mailboxes=mailboxes, overrides=overrides), config, Plan(), 1000)
     assert Plan.from_dict(plan.to_dict()) == plan
     again = decide(Survey(reports[::-1], mailboxes=mailboxes, overrides=overrides), config, plan, 1000)

@@ -1,4 +1,4 @@
-"""A vendor that comes and goes does not draw new work to and fro."""
+"""A vendor that fails and recovers again and again does not switch new work to and fro."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ CONFIG = PlanConfig({name: VendorConfig(name, "sms") for name in "abc"}, (("a", 
 
 
 class History:
-    """Plans one after the other, by what the breakers of a, b and c say."""
+    """A sequence of plans, decided from what the breakers of vendors a, b and c say."""
 
     def __init__(self, config: PlanConfig = CONFIG) -> None:
         self.config, self.plan, self.at_s = config, Plan(), 1000.0
 
     def say(self, at_s: float, overrides: Mapping[str, Override] | None = None, **states: str) -> set[str]:
-        """Return the vendor that gets new work by the plan of `at_s` seconds from the beginning."""
+        """Decide the plan at `at_s` seconds from the beginning. Return the vendors that get new work by it."""
         reports = [Report(f"{name}/1", name, states.get(name, "closed")) for name in "abc"]
         now_ms = int((self.at_s + at_s) * 1000)
         self.plan = decide(Survey(reports, overrides=overrides or {}), self.config, self.plan, now_ms)
@@ -32,7 +32,7 @@ class History:
 
 
 def flapped() -> History:
-    """Vendor a was lost at 0 s, came back at 10 s and is lost again at 20 s."""
+    """Return a history in which vendor a was lost at 0 s, came back at 10 s and was lost again at 20 s."""
     history = History()
     assert history.say(-600) == {"a", "b", "c"}
     assert history.say(0, a="open") == {"b", "c"}
@@ -42,7 +42,10 @@ def flapped() -> History:
 
 
 def test_who_loses_new_work_soon_after_its_return_gets_it_back_later() -> None:
-    """A minute after the loss, however well it is before; it is usable for what failed elsewhere all the while."""
+    """A vendor that is lost again soon after its return gets new work only 60 s after the second loss.
+
+    Until then it still drains its mailbox and is usable as a fallback.
+    """
     history = flapped()
     assert history.say(30) == {"b", "c"}
     assert (history.plan.usable("a"), history.plan.vendors["a"].drains) == (True, ("a",))
@@ -52,7 +55,7 @@ def test_who_loses_new_work_soon_after_its_return_gets_it_back_later() -> None:
 
 
 def test_who_was_well_for_ten_minutes_is_believed_again() -> None:
-    """From its return on."""
+    """After ten good minutes, a vendor that is lost again gets new work as soon as it recovers."""
     history = flapped()
     history.say(80)
     assert history.say(80 + 601, a="open") == {"b", "c"}
@@ -60,7 +63,7 @@ def test_who_was_well_for_ten_minutes_is_believed_again() -> None:
 
 
 def test_nobody_waits_when_nobody_else_takes_the_work() -> None:
-    """Its only fallback is lost: it takes new work at once. And who has no fallback never waits."""
+    """A vendor gets new work at once if its only fallback is lost, or if it has no fallback."""
     history = flapped()
     assert history.say(30, b="open") == {"a", "c"}
     history = History()
@@ -70,7 +73,7 @@ def test_nobody_waits_when_nobody_else_takes_the_work() -> None:
 
 
 def test_of_two_that_come_and_go_the_first_takes_the_work() -> None:
-    """One of the two must get the work, or nobody would."""
+    """If both vendors of a chain come and go together, the first gets the new work."""
     history = History()
     for at_s, state in ((0, "closed"), (1, "open"), (2, "closed"), (3, "open")):
         history.say(at_s, a=state, b=state)
@@ -78,7 +81,10 @@ def test_of_two_that_come_and_go_the_first_takes_the_work() -> None:
 
 
 def test_an_operator_waits_for_nothing() -> None:
-    """`close` brings new work back at once; what was switched by a word makes nobody unsteady."""
+    """An operator's `close` gives a vendor new work at once.
+
+    Switches by an operator's override do not make a vendor count as unsteady.
+    """
     history = flapped()
     assert history.say(30, {"a": Override("a", "close")}) == {"a", "b", "c"}
     history = History()
@@ -92,7 +98,10 @@ def test_an_operator_waits_for_nothing() -> None:
 
 
 def test_a_wait_survives_the_supervisor_and_a_clock_set_back() -> None:
-    """It is in the plan; one that seems to begin in the future is none."""
+    """The wait is written in the plan, so it survives a new supervisor.
+
+    A wait that seems to begin in the future does not count, and neither does any wait with `dwell_ms` 0.
+    """
     history = flapped()
     history.plan = Plan.from_dict(history.plan.to_dict())
     assert history.say(30) == {"b", "c"}
@@ -106,7 +115,9 @@ def test_a_wait_survives_the_supervisor_and_a_clock_set_back() -> None:
 @pytest.mark.parametrize(("well_s", "ill_s"), [(2, 2), (10, 2), (15, 1), (20, 2), (45, 2)])
 @virtual
 async def test_a_flapping_vendor_is_switched_twice_a_minute_at_most(well_s: float, ill_s: float) -> None:
-    """Three times in the first minute: away, back, away. Without the dwell it was up to six."""
+    """New work of a flapping vendor is switched at most three times in the first minute and twice in each later
+    minute.
+    """
     outage = Outage()
     outage.a.then = None
     await outage.begin()

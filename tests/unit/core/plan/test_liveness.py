@@ -1,4 +1,4 @@
-"""An actor is dead only if it is silent while all others are heard."""
+"""An actor is declared dead only if it is silent while others are heard."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BEAT_MS = 250
 
 
 class Scene:
-    """A supervisor's watch over actors that beat every 250 ms, and its own echo."""
+    """A supervisor's watch over actors that beat every 250 ms. Its own echo shows that it can hear."""
 
     def __init__(self, *actors: str) -> None:
         self.watch = SilenceWatch(2000, 500)
@@ -29,7 +29,9 @@ class Scene:
 
 
 def test_the_silent_one_is_found_within_its_time() -> None:
-    """An actor is dead after two seconds without a beat, counted between own echoes, and not sooner."""
+    """An actor is dead after two seconds without a beat, counted only between the supervisor's own echoes, and not
+    sooner.
+    """
     scene = Scene("a/1", "a/2", "b/3")
     scene.pass_ms(1000, {"a/1", "a/2", "b/3"})
     scene.pass_ms(1500, {"a/1", "b/3"})
@@ -39,7 +41,10 @@ def test_the_silent_one_is_found_within_its_time() -> None:
 
 
 def test_one_that_waits_for_a_core_is_not_dead_for_ten_seconds() -> None:
-    """Waiting for a core is no silence, up to eight seconds; a frozen process waits for none and is found as ever."""
+    """Up to eight seconds of waiting for a core do not count as silence.
+
+    A frozen process does not wait for a core and is found in the usual time.
+    """
     watch = SilenceWatch(2000, 500)
     watch.watch(["a/1", "a/2", "b/3", "b/4"])
     waited = {"a/1": 240.0, "a/2": 0.0}
@@ -55,7 +60,10 @@ def test_one_that_waits_for_a_core_is_not_dead_for_ten_seconds() -> None:
 
 
 def test_a_beat_gives_a_starved_one_its_patience_again() -> None:
-    """And waiting counts for no more than the interval, whatever is said."""
+    """A beat gives a starved actor the whole patience again.
+
+    Reported waiting never counts for more than the interval.
+    """
     watch = SilenceWatch(2000, 500)
     watch.watch(["a/1", "a/2", "b/3"])
     for n in range(1, 200):
@@ -66,7 +74,9 @@ def test_a_beat_gives_a_starved_one_its_patience_again() -> None:
 
 
 def test_a_stall_condemns_nobody() -> None:
-    """Redis or the supervisor stands still: its own echo is late too, and the interval counts for nobody."""
+    """If the store or the supervisor stalls, its own echo is late too, and that interval counts as silence for
+    nobody.
+    """
     scene = Scene("a/1", "a/2", "b/3")
     scene.pass_ms(1000, {"a/1", "a/2", "b/3"})
     scene.now_ms += 30_000
@@ -75,7 +85,7 @@ def test_a_stall_condemns_nobody() -> None:
 
 
 def test_a_stall_of_three_seconds_finds_only_the_dead() -> None:
-    """The dead one is found after the stall, by the time that was really listened to."""
+    """After a stall only the really dead actor is found, by the time in which the supervisor was listening."""
     scene = Scene("a/1", "a/2", "a/3", "b/4")
     scene.pass_ms(1000, {"a/1", "a/2", "b/4"})
     scene.now_ms += 3000
@@ -86,7 +96,7 @@ def test_a_stall_of_three_seconds_finds_only_the_dead() -> None:
 
 
 def test_a_new_supervisor_condemns_nobody_for_its_own_absence() -> None:
-    """All silences start at nothing."""
+    """A new supervisor counts every silence from zero."""
     watch = SilenceWatch()
     watch.watch(["a/1", "b/2"])
     watch.on_echo(1_000_000.0)
@@ -94,7 +104,9 @@ def test_a_new_supervisor_condemns_nobody_for_its_own_absence() -> None:
 
 
 def test_more_than_half_silent_means_patience() -> None:
-    """Most of them at once is more likely our ears: three times the wait, then they are dead all the same."""
+    """If more than half of the actors fall silent at once, the supervisor waits three times as long, since it may
+    be deaf itself. Then they are dead.
+    """
     scene = Scene("a/1", "a/2", "b/3")
     scene.pass_ms(5500, {"a/1"})
     assert scene.watch.dead() == []
@@ -104,14 +116,14 @@ def test_more_than_half_silent_means_patience() -> None:
 
 @pytest.mark.parametrize("actors", [("a/1",), ("a/1", "b/2")])
 def test_a_pair_is_too_few_for_patience(actors: tuple[str, ...]) -> None:
-    """One of two actors is already half of them; it is found in the ordinary time."""
+    """With one or two actors, silent actors are dead after the usual time."""
     scene = Scene(*actors)
     scene.pass_ms(2250, set())
     assert scene.watch.dead() == list(actors)
 
 
 def test_a_beat_starts_the_count_again() -> None:
-    """A pause just short of the limit is forgiven."""
+    """A beat just before the limit starts the count of silence again."""
     scene = Scene("a/1", "a/2", "b/3")
     for _ in range(4):
         scene.pass_ms(1500, {"a/1", "b/3"})
@@ -120,7 +132,7 @@ def test_a_beat_starts_the_count_again() -> None:
 
 
 def test_who_is_not_watched_is_not_judged() -> None:
-    """An incarnation that the store no longer lists is dropped; a new one starts at nothing."""
+    """An incarnation that is no longer watched is dropped, and a new one starts with no silence."""
     scene = Scene("a/1")
     scene.pass_ms(1900, set())
     scene.watch.watch(["a/1", "a/2"])
@@ -132,7 +144,10 @@ def test_who_is_not_watched_is_not_judged() -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 60_000), st.booleans(), st.booleans()), max_size=60))
 def test_the_living_are_never_condemned(steps: list[tuple[float, bool, bool]]) -> None:
-    """Whoever is heard between any two echoes lives, however time jumps; nobody dies in gaps alone."""
+    """An actor that is heard between any two echoes is never declared dead, however time jumps.
+
+    Gaps in which the supervisor did not listen kill nobody.
+    """
     watch = SilenceWatch(2000, 500)
     watch.watch(["a/1", "a/2", "a/3"])
     now_ms = listened_ms = 0.0
@@ -153,7 +168,10 @@ def test_the_living_are_never_condemned(steps: list[tuple[float, bool, bool]]) -
 
 
 def test_five_deaths_in_a_minute_are_borne_the_sixth_is_not() -> None:
-    """A death exactly as old as the period still counts; the pool gets a new chance after its quarantine."""
+    """Six deaths within a minute, one of them exactly a minute old, quarantine a pool for a minute.
+
+    Then it begins with no deaths.
+    """
     intensity = RestartIntensity(deaths_max=5, period_s=60.0, quarantine_s=60.0)
     for at_s in (0.0, 10.0, 20.0, 30.0, 40.0):
         intensity.on_deaths(["a"], at_s)
@@ -167,7 +185,7 @@ def test_five_deaths_in_a_minute_are_borne_the_sixth_is_not() -> None:
 
 
 def test_a_machine_that_takes_many_actors_with_it_is_one_death() -> None:
-    """And what one pool suffers is not held against another."""
+    """Several deaths of one pool at the same time count as one. Deaths of one pool do not count for another."""
     intensity = RestartIntensity(deaths_max=2)
     intensity.on_deaths(["a", "a", "a", "a", "b"], 0.0)
     assert intensity.quarantined(0.0) == set()
@@ -177,7 +195,7 @@ def test_a_machine_that_takes_many_actors_with_it_is_one_death() -> None:
 
 
 def test_old_deaths_are_forgotten() -> None:
-    """One death every 13 s is borne forever: never more than five within a minute."""
+    """One death every 13 s never quarantines a pool, because at most five lie within a minute."""
     intensity = RestartIntensity(deaths_max=5, period_s=60.0)
     for n in range(100):
         intensity.on_deaths(["a"], 13.0 * n)
@@ -187,14 +205,16 @@ def test_old_deaths_are_forgotten() -> None:
 @pytest.mark.parametrize(
     ("machines", "heard", "after_ms"),
     [
-        ({"a/1": "n1", "b/1": "n1", "c/1": "n2"}, ("c/1",), 2000),  # n1 is lost, with two of three
-        ({"a/1": "n1", "b/1": "n2", "c/1": "n2"}, ("c/1",), 6000),  # half of n2 is heard: this may be our ears
-        ({"a/1": "n1", "b/1": "n1", "c/1": "n1"}, (), 6000),  # nobody is heard
-        ({}, ("c/1",), 6000),  # machines are not known
+        ({"a/1": "n1", "b/1": "n1", "c/1": "n2"}, ("c/1",), 2000),  # machine n1 is lost with two of three actors
+        ({"a/1": "n1", "b/1": "n2", "c/1": "n2"}, ("c/1",), 6000),  # half of n2 is heard, so the supervisor may be deaf
+        ({"a/1": "n1", "b/1": "n1", "c/1": "n1"}, (), 6000),  # no actor is heard
+        ({}, ("c/1",), 6000),  # the machines are not known
     ],
 )
 def test_a_lost_machine_is_no_deafness(machines: dict[str, str], heard: tuple[str, ...], after_ms: int) -> None:
-    """More than half silent takes three times the patience, unless machines are silent as a whole or not at all."""
+    """If more than half of the actors are silent, they get three times the patience, unless each machine is silent
+    as a whole or not at all.
+    """
     watch = SilenceWatch()
     watch.watch(["a/1", "b/1", "c/1"])
     for now_ms in range(0, 10_000, 250):

@@ -1,4 +1,4 @@
-"""Messages between processes: what one class writes, the same class reads, also beside another version."""
+"""Messages between processes: the class that writes a message also reads it, even from another version."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ def read(kind: str, data: dict[str, Any]) -> Message:
 
 @pytest.mark.parametrize(("kind", "data", "made"), PUBLISHED, ids=KINDS)
 def test_a_message_is_read_and_written_by_one_class(kind: str, data: dict[str, Any], made: type) -> None:
-    """The published form is what versions before understand: each key and each value stays."""
+    """Each message is read by one class and written back with the same keys and values, which earlier versions
+    understand.
+    """
     message = read(kind, data)
     assert type(message) is made
     assert json.loads(json.dumps(message.to_dict())) == json.loads(json.dumps(data))
@@ -68,7 +70,7 @@ def test_a_message_is_read_and_written_by_one_class(kind: str, data: dict[str, A
 
 @pytest.mark.parametrize(("kind", "data", "made"), PUBLISHED, ids=KINDS)
 def test_what_a_newer_version_added_is_ignored(kind: str, data: dict[str, Any], made: type) -> None:
-    """During an upgrade both versions hear each other."""
+    """A field that a newer version added is ignored, so that both versions can run during an upgrade."""
     assert read(kind, {**data, "added_later": {"x": 1}}) == read(kind, data)
 
 
@@ -80,7 +82,9 @@ def test_what_a_newer_version_added_is_ignored(kind: str, data: dict[str, Any], 
     ],
 )
 def test_what_an_older_version_did_not_send_has_its_default(kind: str, data: dict[str, Any]) -> None:
-    """A version before these fields is heard as one that measured nothing and counted nothing."""
+    """A field that an older version does not send has its default, which means that nothing was measured or
+    counted.
+    """
     found = read(kind, data)
     assert isinstance(found, (Beat, Report))
     assert (found.incarnation, found.node, found.pid) == ("a/1", "", 0)
@@ -88,7 +92,7 @@ def test_what_an_older_version_did_not_send_has_its_default(kind: str, data: dic
 
 
 def test_values_are_read_as_values() -> None:
-    """A reader gets marks and cut-offs, not rows and objects of JSON."""
+    """Cut-off countries and marks are read as their classes and not as plain JSON."""
     report, statement = read("report", REPORT), read("report", STATEMENT)
     assert isinstance(report, Report) and report.cut_off == {"49": CountryCutOff("open", 1.5)}
     assert isinstance(statement, Statement) and statement.mark == Mark("life", 9)
@@ -96,20 +100,20 @@ def test_values_are_read_as_values() -> None:
 
 @pytest.mark.parametrize("wrong", [None, "many", [1]])
 def test_a_measure_that_is_no_number_is_not_measured(wrong: object) -> None:
-    """Free cores decide how many replicas there are, so a value of another kind must not end the supervisor."""
+    """Free cores that are no number are read as not measured, so that they cannot end the supervisor."""
     for data in (REPORT, STATEMENT):
         found = read("report", {**data, "free_cores": wrong})
         assert isinstance(found, (Report, Statement)) and found.free_cores is None
 
 
 def test_what_was_not_measured_is_not_published() -> None:
-    """A version before reads a key that is there as measured, or as counted."""
+    """A measure that was not taken has no key in the message, because an older version reads any key as measured."""
     assert Statement("intake-r").to_dict() == {"process": "intake-r", "node": ""}
     assert "metrics" not in Report("a/1", "a", "closed").to_dict()
 
 
 def test_a_statement_tells_what_receipts_refused() -> None:
-    """By vendor and country; a version before, which tells nothing, is read as before."""
+    """A statement carries how many receipts refused, by vendor and country. Without that field it is read as empty."""
     told = Statement("intake-r", refused={"a": {"": 1, "US": 12}})
     assert read("report", json.loads(json.dumps(told.to_dict()))) == told
     found = read("report", {"process": "intake-r"})

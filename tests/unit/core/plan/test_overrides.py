@@ -1,4 +1,4 @@
-"""An operator's word, by the actors it is about: `close` keeps sending, and ends when it ends."""
+"""An operator's override at the vendor actors: `close` sends to a failing vendor, and ends when its time is over."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.virtual import until, virtual
 
 @virtual
 async def test_close_sends_whatever_the_breaker_says() -> None:
-    """Every message is tried at the vendor that fails, goes on to the next, and none waits."""
+    """Under `close` every message is tried at the failing vendor, then sent by the next vendor, and none waits."""
     outage = Outage()
     outage.say("close", None)
     await outage.begin()
@@ -26,7 +26,7 @@ async def test_close_sends_whatever_the_breaker_says() -> None:
 
 @virtual
 async def test_an_open_breaker_closes_at_an_operators_word() -> None:
-    """And the vendor has work again at once, not when its wait is over."""
+    """When an operator says `close`, an open vendor gets work again at once, before its breaker's wait is over."""
     outage = Outage()
     await outage.begin()
     await outage.post(2.0)
@@ -40,7 +40,7 @@ async def test_an_open_breaker_closes_at_an_operators_word() -> None:
 
 @virtual
 async def test_when_close_ends_the_breaker_judges_again() -> None:
-    """The breaker opens as without an override: the vendor gets a few calls and probes."""
+    """After `close` has ended, the breaker opens as usual, and the failing vendor gets only a few calls."""
     outage = Outage()
     outage.say("close", 10.0)
     await outage.begin()
@@ -56,7 +56,9 @@ async def test_when_close_ends_the_breaker_judges_again() -> None:
 
 @virtual
 async def test_an_expired_close_is_as_if_never_said() -> None:
-    """It used to close the breaker again with every plan: 141 calls of a dead vendor instead of 9, and 94 plans."""
+    """A `close` whose time is over changes nothing: the failing vendor gets at most 15 calls and there are at most
+    20 plans in 30 s.
+    """
     outage = Outage()
     outage.say("close", -1.0)
     await outage.begin()
@@ -69,7 +71,7 @@ async def test_an_expired_close_is_as_if_never_said() -> None:
 
 @virtual
 async def test_close_holds_for_an_actor_that_begins_meanwhile() -> None:
-    """Its predecessor's breaker was open, and is what it would go on with."""
+    """A new actor obeys an existing `close`, although the breaker state that it restores is open."""
     outage = Outage()
     outage.say("close", None)
     await outage.begin()

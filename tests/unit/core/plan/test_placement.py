@@ -1,4 +1,4 @@
-"""Which replica leaves its machine, and how often one is asked to."""
+"""Which replica is told to leave its machine, and how often a pool is asked to move."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TWO = {"n1", "n2"}
 
 
 def placed(*places: str, age_s: float = 60.0) -> list[Placed]:
-    """Replicas as `pool@node`, the later ones younger."""
+    """Return replicas for places written as `pool@node`. Later ones are younger."""
     split = [place.split("@") for place in places]
     return [Placed(f"{pool}{i}", pool, node, age_s - i) for i, (pool, node) in enumerate(split)]
 
@@ -26,25 +26,27 @@ def placed(*places: str, age_s: float = 60.0) -> list[Placed]:
         (("intake@n1", "intake@n1"), TWO, "intake1"),
         (("intake@n1", "intake@n1"), {"n1"}, None),
         (("intake@n1", "intake@n2"), TWO, None),
-        (("intake@n1", "intake@n1", "intake@n2"), TWO, None),  # as well as three can be on two
+        (("intake@n1", "intake@n1", "intake@n2"), TWO, None),  # three cannot be spread better over two machines
         (("intake@n1", "intake@n1", "intake@n2"), {*TWO, "n3"}, "intake1"),
         (("supervisor@n2", "supervisor@n2"), TWO, "supervisor1"),
-        (("a@n1", "b@n1"), TWO, "b1"),  # the fallback leaves, the primary goes on
+        (("a@n1", "b@n1"), TWO, "b1"),  # the fallback leaves, and the first vendor stays
         (("a@n1", "b@n1"), {"n1"}, None),
         (("a@n1", "b@n2"), TWO, None),
         (("a@n1", "a@n2", "b@n1"), TWO, None),
-        (("a@n1", "c@n1"), TWO, None),  # neither can stand in for the other
+        (("a@n1", "c@n1"), TWO, None),  # the two are in different chains
         (("a@n1",), TWO, None),
     ],
 )
 def test_who_breaks_a_rule_leaves(places: tuple[str, ...], nodes: set[str], leaver: str | None) -> None:
-    """A pool is spread while there is a machine without it, and a chain never stands on one machine alone."""
+    """A replica leaves if a machine without its pool is free, or if all pools of a chain stand on one machine."""
     found = next(leavers(placed(*places), nodes, CHAINS), None)
     assert (found and found.replica) == leaver
 
 
 def test_a_young_pool_is_left_alone() -> None:
-    """It is being started or replaced: what shares a machine now may be about to end."""
+    """No replica of a pool that has just started has to leave, since the pool may be in the middle of a
+    replacement.
+    """
     assert list(leavers(placed("intake@n1", "intake@n1", age_s=2.0), TWO, CHAINS)) == []
     assert list(leavers(placed("a@n1", "b@n1", age_s=2.0), TWO, CHAINS)) == []
 
@@ -57,7 +59,7 @@ PLACES = st.lists(
 
 @given(PLACES, st.sets(st.sampled_from(["n1", "n2", "n3"]), min_size=1))
 def test_moving_ends(places: list[str], nodes: set[str]) -> None:
-    """Whoever leaves for the emptiest machine leaves everything right in a few moves."""
+    """If each leaving replica goes to the emptiest machine, no replica has to leave after at most 20 moves."""
     there = placed(*[place for place in places if place.split("@")[1] in nodes])
     for turn in range(20):
         leaver = next(leavers(there, nodes, CHAINS), None)
@@ -72,7 +74,10 @@ def test_moving_ends(places: list[str], nodes: set[str]) -> None:
 
 
 def test_one_leaves_at_a_time_and_each_try_waits_longer() -> None:
-    """Where the other machine has no room, a replica comes back to the same one: that must not go on and on."""
+    """At most one replica leaves at a time.
+
+    If it comes back to the same machine, each further try waits twice as long.
+    """
     moves, now_s, asked = Moves(), 0.0, []
     replicas = 0
     while now_s < 200.0:
@@ -89,7 +94,7 @@ def test_one_leaves_at_a_time_and_each_try_waits_longer() -> None:
 
 
 def test_a_replica_is_asked_until_it_is_gone() -> None:
-    """The plan says it as long as the replica is heard, so that no lost publication stops the move."""
+    """The plan names a leaving replica as long as it is heard, so that a lost publication does not stop the move."""
     moves = Moves()
     there = placed("intake@n1", "intake@n1")
     assert moves.look(there, TWO, CHAINS, 0.0) == ("intake1",)
@@ -98,7 +103,7 @@ def test_a_replica_is_asked_until_it_is_gone() -> None:
 
 
 def test_a_pool_that_finds_no_room_holds_up_no_other() -> None:
-    """It waits for minutes between its tries, and a chain that comes to stand on one machine meanwhile does not."""
+    """While one pool waits long for its next try, a replica of another pool can be told to leave at once."""
     moves, now_s, tries = Moves(), 0.0, 0
     while now_s < 100.0:  # intake comes back to its machine each time
         there = [*placed("intake@n1"), Placed(f"late{tries}", "intake", "n1", 30.0)]

@@ -1,4 +1,4 @@
-"""Which pools grow: where actors are the limit, and a core is free."""
+"""Which pools grow: those whose actors are the limit, while a core is free."""
 
 from __future__ import annotations
 
@@ -42,17 +42,23 @@ def sized(*pools: Pool, free: float = 1.5, starting: int = 0, before: tuple[str,
     ],
 )
 def test_a_pool_grows_where_it_helps(pool: Pool, changes: dict[str, Any], expected: Any) -> None:
-    """An actor more is worth its core only when the actors there are the limit."""
+    """A pool gets one more actor only if its actors are the limit and there is a free core for it.
+
+    The second result lists pools for which the machine is full.
+    """
     assert sized(pool, **changes) == expected
 
 
 def test_nobody_measures_so_every_pool_gets_what_it_asks_for() -> None:
-    """Pools grow as they did before there were readings: during an update, or without /proc."""
+    """Without readings of free cores, every pool gets the number of actors that it asks for."""
     assert allot([BUSY], {}, 0).actors == {"a": 4}
 
 
 def test_one_actor_starts_at_a_time_on_a_node_with_one_free_core() -> None:
-    """Two pools in need: the one that needs more, then the other."""
+    """If only one actor may start, the pool in greater need gets it.
+
+    With two free cores, or two nodes with room, both pools grow.
+    """
     other = replace(BUSY, name="b", wanted=8)
     assert sized(BUSY, other, free=1.9) == ((2, 3), ())
     assert sized(BUSY, other, free=2.0) == ((3, 3), ())
@@ -60,14 +66,14 @@ def test_one_actor_starts_at_a_time_on_a_node_with_one_free_core() -> None:
 
 
 def test_an_actor_that_never_comes_does_not_keep_others_waiting_for_ever() -> None:
-    """Whatever keeps it: after a minute the next may start."""
+    """A planned actor that never appears counts as starting for START_MS_MAX only. After that another may start."""
     missing = replace(BUSY, planned=3)
     assert count_starting([missing], {"a": 0}, START_MS_MAX - 1) == 1
     assert count_starting([missing], {"a": 0}, START_MS_MAX) == 0
 
 
 def test_nothing_grows_before_the_start_is_complete() -> None:
-    """One vendor's first actor is missing: the other's backlog waits until it is there."""
+    """While one vendor's first actor is missing, no other pool grows, even with a backlog."""
     config = PlanConfig({n: VendorConfig(n, "sms") for n in "ab"}, (("a", "b"),))
     busy = Report("a/1", "a", "closed", in_flight=64, calls_per_s=500, latency_s=0.1, cpu=0.4)
     plan = decide(Survey([busy], mailboxes={"a": 9999}, free_cores={"n": 1.5}), config, Plan(), 0)
@@ -80,7 +86,7 @@ def test_nothing_grows_before_the_start_is_complete() -> None:
 
 
 def test_a_full_machine_is_said_and_its_end_too() -> None:
-    """In the plan and in its reason."""
+    """The plan lists the pools for which the machine is full. When that ends, the next plan's reason says so."""
     config = PlanConfig({"a": VendorConfig("a", "sms")}, (("a",),))
     busy = Report("a/1", "a", "closed", in_flight=64, calls_per_s=500, latency_s=0.1, cpu=0.4)
     before = decide(Survey([busy], free_cores={"n": 0.1}), config, Plan(), 0)
@@ -100,7 +106,10 @@ def test_a_full_machine_is_said_and_its_end_too() -> None:
 
 @dataclass
 class Machine:
-    """Pools that share cores. An actor makes calls as fast as its vendor, its concurrency and one core allow."""
+    """A model of pools that share cores.
+
+    An actor makes as many calls as its vendor, its concurrency and one core allow.
+    """
 
     cores: float
     other: float
@@ -115,13 +124,16 @@ class Machine:
         self.live = dict.fromkeys(self.arrivals, 1)
 
     def asked(self, name: str) -> float:
-        """Calls a second that the pool would make on free cores; a backlog is there when these are too few."""
+        """Return the calls a second that the pool would make on free cores.
+
+        If fewer are possible, there is a backlog.
+        """
         each = min(self.concurrency / self.latency_s[name], 1.0 / self.per_call_s)
         return min(self.arrivals[name], self.live[name] * each)
 
     @property
     def speed(self) -> float:
-        """Share of what is asked for that the cores carry."""
+        """Return the share of the wanted calls that the cores can carry, from 0.01 to 1."""
         work = sum(map(self.asked, self.live)) * self.per_call_s
         left = self.cores - self.other - self.idle * sum(self.live.values())
         return max(0.01, min(1.0, left / work)) if work else 1.0
@@ -178,7 +190,9 @@ machines = st.builds(
 @given(machines)
 @example(Machine(2.0, 0.9, 0.0006, 0.05, {"a": 1400, "b": 1400, "c": 0}, dict.fromkeys("abc", 0.05), 64))
 def test_no_plan_makes_throughput_lower_than_the_plan_before_it(machine: Machine) -> None:
-    """By more than a twentieth, on any machine, whatever comes in and however slow the vendors are."""
+    """No plan lowers the throughput by more than a twentieth, on any machine, for any load and any slowness of
+    vendors.
+    """
     config = PlanConfig({n: VendorConfig(n, "sms", replicas_max=8) for n in "abc"}, (("a", "b", "c"),))
     config = replace(
         config, vendors={n: replace(v, concurrency_max=machine.concurrency) for n, v in config.vendors.items()}

@@ -1,4 +1,7 @@
-"""A contract rate divided among actors that hear late, say nothing, and die: never above it in sum."""
+"""A contract rate is divided among actors that may hear late, stay silent or die.
+
+The sum in use is never above the rate.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,13 @@ def shares(**per_s: float) -> dict[str, Share]:
 
 
 def test_one_actor_has_it_all() -> None:
-    """And nobody alone has nothing."""
+    """A single actor gets the whole rate. Without any actor there are no shares."""
     assert divide(RATE, ["a"], {}, []) == shares(a=60.0)
     assert divide(RATE, [], shares(a=60.0), ["a"]) == {}
 
 
 def test_a_new_actor_waits_until_the_others_have_shrunk() -> None:
-    """First the old share shrinks; when that is confirmed, the new one grows."""
+    """A new actor gets a share only after the old actor has confirmed its smaller share."""
     first = divide(RATE, ["a", "b"], shares(a=60.0), [])
     assert first == {"a": Share(30.0, 60.0), "b": Share(0.0, 0.0)}
     assert divide(RATE, ["a", "b"], first, ["b"]) == first
@@ -30,17 +33,22 @@ def test_a_new_actor_waits_until_the_others_have_shrunk() -> None:
 
 
 def test_the_share_of_the_dead_is_free_at_once() -> None:
-    """They are fenced before they leave the list."""
+    """The share of a dead actor is given to the others at once, because a dead actor is fenced before it leaves
+    the list.
+    """
     assert divide(RATE, ["b"], shares(a=30.0, b=30.0), []) == shares(b=60.0)
 
 
 def test_who_was_to_shrink_and_may_not_have_grows_back_for_nothing() -> None:
-    """Up to what it may be using anyway."""
+    """An actor that has not confirmed its smaller share may grow back to its old share without waiting."""
     assert divide(RATE, ["a"], {"a": Share(30.0, 60.0)}, []) == shares(a=60.0)
 
 
 def test_a_lower_contract_takes_effect_before_anybody_confirms() -> None:
-    """Nobody grows until the sum of what may be in use is below it."""
+    """A lower contract rate lowers all shares at once.
+
+    No share grows until the rates that may be in use are below it in sum.
+    """
     lower = divide(20.0, ["a", "b"], shares(a=30.0, b=30.0), [])
     assert lower == {"a": Share(10.0, 30.0), "b": Share(10.0, 30.0)}
     assert divide(20.0, ["a", "b"], lower, ["a", "b"]) == shares(a=10.0, b=10.0)
@@ -51,7 +59,10 @@ STEPS = ("join", "plan", "plan", "hear", "hear", "report", "report", "die", "res
 
 @pytest.mark.parametrize("block", range(4))
 def test_the_sum_in_use_is_never_above_the_rate(block: int) -> None:
-    """Actors adopt any plan not older than theirs, whenever they hear of one; reports come late or never."""
+    """In random histories, actors adopt new plans late or never report.
+
+    The sum of the rates in use is never above the contract rate.
+    """
     for seed in range(100 * block, 100 * (block + 1)):
         dice = random.Random(seed)
         steps = [(dice.choice(STEPS), dice.randrange(6)) for _ in range(60)]
@@ -59,7 +70,10 @@ def test_the_sum_in_use_is_never_above_the_rate(block: int) -> None:
 
 
 def play(steps: list[tuple[str, int]], rate: float) -> None:
-    """Check the sum after each step, and that everyone comes to an equal part in the quiet afterwards."""
+    """Run the steps and check the sum in use after each.
+
+    Then let all actors adopt and report, and check that each has an equal share.
+    """
     plans: list[dict[str, Share]] = [{}]
     works_by: dict[str, int] = {}
     reported: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""How many actors a pool gets."""
+"""How many actors a pool gets for its work."""
 
 from __future__ import annotations
 
@@ -38,20 +38,23 @@ DEFAULTS: dict[str, Any] = {"concurrency": 8, "rate_per_s": None, "live": 1, "le
 def test_a_pool_fits_its_work(
     calls_per_s: float, latency_s: float, backlog: int, changes: dict[str, Any], expected: int
 ) -> None:
-    """Eight calls of 0.1 s at once are 80 a second, of which 64 are busy and 40 idle."""
+    """The size of a pool follows its calls and backlog.
+
+    One actor with eight calls of 0.1 s at once makes 80 calls a second; above 64 it is busy, below 40 idle.
+    """
     assert pool_size(calls_per_s, latency_s, backlog, **{**DEFAULTS, **changes}) == expected
 
 
 @given(st.floats(0, 1e4), st.integers(0, 10**6), st.integers(1, 8), st.floats(1, 1000))
 def test_no_actor_is_there_only_to_wait_for_permits(calls: float, backlog: int, live: int, rate_per_s: float) -> None:
-    """However many there are, whatever waits: one less could not use the contract up without being too busy."""
+    """A pool has no more actors than needed to use up its contract rate at a normal load."""
     size = pool_size(calls, 0.1, backlog, **{**DEFAULTS, "live": live, "most": 8, "rate_per_s": rate_per_s})
     assert size == 1 or (size - 1) * 80 * 0.8 < rate_per_s
 
 
 @given(st.floats(0, 1e4), st.floats(0, 10), st.integers(0, 10**6), st.integers(1, 8))
 def test_a_pool_comes_to_rest(calls_per_s: float, latency_s: float, backlog: int, live: int) -> None:
-    """After a few steps the size that it was given it keeps, as long as nothing else changes."""
+    """After four steps with unchanged work, the size of a pool does not change any more."""
     size = live
     for _ in range(4):
         size = pool_size(calls_per_s, latency_s, backlog, **{**DEFAULTS, "live": size, "most": 8})

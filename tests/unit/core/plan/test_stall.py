@@ -1,4 +1,4 @@
-"""A healthy vendor that delivers nothing of what is ready is told of, and nothing else is."""
+"""A stall is reported if a healthy vendor delivers nothing of the work that is ready, and in no other case."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CHANNELS = {"a": "sms", "b": "sms", "m": "email"}
 
 
 def plan(**states: str) -> Plan:
-    """Vendors by state; `b` drains the mailbox of an `a` that is down."""
+    """Return a plan with these states of vendors. Vendor b also drains the mailbox of vendor a if a is down."""
     vendors = {name: VendorPlan(name, state, state == "closed", (name,)) for name, state in states.items()}
     if states.get("a") != "closed" and "b" in vendors:
         vendors["b"] = VendorPlan("b", states["b"], True, ("b", "a"))
@@ -29,13 +29,16 @@ def backlog(ready_s: float, name: str = "a", count: int = 3) -> dict[str, Backlo
 
 
 class Watched:
-    """A watch that is asked each second."""
+    """A StallWatch that is asked once a second."""
 
     def __init__(self, **rates: float) -> None:
         self.watch, self.now_s = StallWatch(CHANNELS, rates), 100.0
 
     def wait(self, seconds: int, of: Plan = WELL, ready_s: float | None = None, box: str = "a") -> list[Stall]:
-        """Look each second for so long; the work becomes older, or stays `ready_s` old."""
+        """Ask the watch each second for `seconds`, and return the last answer.
+
+        The work grows older, or stays `ready_s` old.
+        """
         found: list[Stall] = []
         for second in range(seconds + 1):
             age_s = second if ready_s is None else ready_s
@@ -45,28 +48,33 @@ class Watched:
 
 
 def test_work_that_nobody_delivers_is_a_stall_after_thirty_seconds() -> None:
-    """The case of an interpreter on which no courier could run: accepts went on, and all was green."""
+    """Work that is ready and not delivered is a stall after 30 s, and not before."""
     assert Watched().wait(30) == []
     assert Watched().wait(31) == [Stall("a", "sms", 3, 31.0)]
 
 
 def test_before_the_first_plan_a_vendor_is_presumed_healthy() -> None:
-    """A supervisor that never came is no reason for silence."""
+    """Before the first plan every vendor counts as healthy, so that a missing supervisor does not hide a stall."""
     assert [stall.vendor for stall in Watched().wait(31, Plan())] == ["a"]
 
 
 def test_one_delivery_is_enough() -> None:
-    """A vendor with a long backlog that accepts a message now and then is slow, not stalled."""
+    """One delivery ends a stall for another 30 s, however old the backlog is.
+
+    The same count reported again is not a delivery.
+    """
     watched = Watched()
     assert watched.wait(31, ready_s=600)
     watched.watch.delivered("a", "a-1", 1)
     assert watched.wait(29, ready_s=600) == []
-    watched.watch.delivered("a", "a-1", 1)  # said again, and nothing new
+    watched.watch.delivered("a", "a-1", 1)  # the same count again
     assert watched.wait(3, ready_s=600)
 
 
 def test_a_process_that_ended_is_no_delivery() -> None:
-    """Actors that die without a yes come back, count from nothing, and deliver nothing."""
+    """New actors that begin their count at 0 do not count as deliveries, so actors that die again and again are a
+    stall.
+    """
     watched = Watched()
     watched.watch.delivered("a", "a-1", 5)
     for number in range(4):
@@ -86,12 +94,14 @@ def test_a_process_that_ended_is_no_delivery() -> None:
     ],
 )
 def test_what_is_no_stall(of: Plan, box: str, ready_s: float) -> None:
-    """It is no stall without work, without a vendor that could do it, or if the work ends otherwise."""
+    """There is no stall without work, without a vendor that could do it, or if the work is always young because it
+    ends otherwise.
+    """
     assert Watched().wait(300, of, ready_s, box) == []
 
 
 def test_old_work_that_a_vendor_gets_now_gives_it_time() -> None:
-    """Adopted work, or a vendor's own after an outage, is old already, and the vendor had no chance yet."""
+    """A vendor that has just got old work, by adoption or after an outage, has 30 s before it counts as stalled."""
     watched = Watched()
     assert watched.wait(300, plan(a="open", b="open"), 600) == []
     assert watched.wait(29, plan(a="open", b="closed"), 600) == []
@@ -99,14 +109,16 @@ def test_old_work_that_a_vendor_gets_now_gives_it_time() -> None:
 
 
 def test_a_contract_of_one_call_a_minute_is_no_stall() -> None:
-    """Two calls fit into the patience."""
+    """The patience for a vendor with a slow contract rate is long enough for two calls, for example 120 s at one
+    call a minute.
+    """
     assert (patience_s(None), patience_s(0.0), patience_s(50), patience_s(1 / 60)) == (30, 30, 30, 120)
     assert Watched(a=1 / 60).wait(119) == []
     assert Watched(a=1 / 60).wait(121)
 
 
 def test_a_channel_without_a_vendor_is_counted() -> None:
-    """By channel: all that is left of e-mail says nothing about SMS."""
+    """`working_vendors` counts the vendors of each channel that can send. Before the first plan all count."""
     assert working_vendors(plan(a="open", b="forced_open", m="closed"), CHANNELS) == {"sms": 0, "email": 1}
     assert working_vendors(plan(a="half_open", b="closed", m="absent"), CHANNELS) == {"sms": 1, "email": 0}
     assert working_vendors(Plan(), CHANNELS) == {"sms": 2, "email": 1}

@@ -1,4 +1,4 @@
-"""The watch finds out if the store lost what it accepted."""
+"""The continuity watch finds out if the store has lost what it accepted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ def knowing(mark: Mark | None) -> Continuity:
     ],
 )
 def test_only_the_same_life_and_no_lower_count_follow(found: Mark | None, kind: str | None) -> None:
-    """Anything else is a break, told once; afterwards what was found is what is expected."""
+    """A mark with the same life and no lower count is no break.
+
+    Any other mark is a break that is reported once, and then becomes the expected mark.
+    """
     c = knowing(Mark("l", 10))
     told = c.compare(c.mark, found)
     assert (told.kind if told else None) == kind
@@ -36,7 +39,7 @@ def test_only_the_same_life_and_no_lower_count_follow(found: Mark | None, kind: 
 
 
 def test_who_knew_nothing_believes() -> None:
-    """A process that has just started, or a store that is new, is no break."""
+    """A process that knows no mark yet accepts any reading without a break."""
     c = Continuity()
     assert c.compare(c.mark, None) is None
     assert c.compare(c.mark, Mark("l", 7)) is None
@@ -44,7 +47,7 @@ def test_who_knew_nothing_believes() -> None:
 
 
 def test_a_late_answer_is_no_break() -> None:
-    """Asked before a higher count was known, answered after it: nothing was to be expected of it."""
+    """An answer to a question that was asked before a higher count was known is no break."""
     c = knowing(Mark("l", 10))
     asked = c.mark
     c.hear(Mark("l", 12))
@@ -53,7 +56,7 @@ def test_a_late_answer_is_no_break() -> None:
 
 
 def test_one_break_is_told_once_however_many_ask() -> None:
-    """Two questions under way meet the same break."""
+    """Two questions under way at the same time report a break once."""
     c = knowing(Mark("l", 10))
     asked = c.mark
     assert c.compare(asked, Mark("l", 3)) is not None
@@ -62,7 +65,7 @@ def test_one_break_is_told_once_however_many_ask() -> None:
 
 
 def test_a_break_says_how_many() -> None:
-    """The text is for an operator."""
+    """The text of a break tells an operator how many triggers were lost or had been accepted."""
     c = knowing(Mark("l", 10))
     assert str(c.compare(c.mark, Mark("l", 3))) == "the store went back by 7 accepted triggers"
     assert "had accepted 3" in str(c.compare(c.mark, None))
@@ -70,7 +73,7 @@ def test_a_break_says_how_many() -> None:
 
 @given(st.lists(st.integers(0, 5), max_size=30), st.data())
 def test_a_store_that_only_counts_up_never_breaks(steps: list[int], data: st.DataObject) -> None:
-    """However answers are delayed and overtake each other."""
+    """A store whose count only grows never causes a break, however answers are delayed or overtake each other."""
     c, count, under_way = Continuity(), 0, []
     for step in steps:
         count += step
@@ -96,7 +99,10 @@ KNOWN = Lineage("a", 1000, replicas=1)
     ],
 )
 def test_only_a_replica_that_left_its_primary_too_early_is_a_break(found: Lineage, told: Undone | None) -> None:
-    """Told once; afterwards what was found is what is known."""
+    """A new primary causes a break only if it left the old primary's stream before the known position.
+
+    The break is reported once.
+    """
     c = Continuity()
     assert c.follow(KNOWN) is None
     assert c.follow(found) == told
@@ -115,7 +121,7 @@ def test_what_is_undone_is_told_in_bytes() -> None:
 
 @pytest.mark.parametrize("other", [990, 1000, 1007])
 def test_one_restore_is_counted_once(other: int) -> None:
-    """Another intake that has not noticed yet says its old mark again and again: 32 breaks in 16 s were counted."""
+    """One restore is one break, even if another process goes on reporting its old mark."""
     mine = Continuity()
     mine.hear(Mark("life", 1000))
     breaks = 0
@@ -127,7 +133,9 @@ def test_one_restore_is_counted_once(other: int) -> None:
 
 
 def test_what_others_know_counts_before_a_break_and_long_after_it() -> None:
-    """A process that accepts nothing itself notices what was lost of another's."""
+    """A process that accepts nothing itself finds a loss by the mark that another process reported, also after an
+    earlier break.
+    """
     mine = Continuity()
     mine.told(Mark("life", 1000))
     assert mine.compare(mine.mark, Mark("life", 400)) is not None

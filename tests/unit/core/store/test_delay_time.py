@@ -1,4 +1,4 @@
-"""Delay time: the rules of dispatcher/core/store/delay_time.py."""
+"""Delay time: the rules in dispatcher/core/store/delay_time.py."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ def known(at_ms: int = 10_000, answered_s: float = 50.0) -> DelayTime:
 
 
 def test_a_step_back_is_told_with_what_the_time_must_be() -> None:
-    """Ten seconds after the last reading the store says an hour less: it must be at least ten seconds more."""
+    """If the store's clock goes back by an hour, `correction` returns the time that it must at least show."""
     assert known().correction(20_000 - HOUR_MS, 0, 60.0, 60.0) == 20_000
 
 
 def test_it_is_told_until_it_is_mended() -> None:
-    """A reading that was found wrong is no new expectation."""
+    """A wrong reading does not become the expectation: `correction` returns a time until the store's clock is
+    right again.
+    """
     d = known()
     assert d.correction(20_000 - HOUR_MS, 0, 60.0, 60.0) == 20_000
     assert d.correction(21_000 - HOUR_MS, 0, 61.0, 61.0) == 21_000
@@ -30,7 +32,7 @@ def test_it_is_told_until_it_is_mended() -> None:
 
 
 def test_a_drift_is_no_step() -> None:
-    """A clock that is slewed loses a little with each reading, and never as much as a step."""
+    """A clock that loses a little with each reading is not a step back."""
     d, at_ms = known(), 10_000
     for n in range(1, 100):
         at_ms += 1000 - SLACK_MS
@@ -38,21 +40,27 @@ def test_a_drift_is_no_step() -> None:
 
 
 def test_a_step_forward_is_the_new_expectation() -> None:
-    """Nobody can tell it from a clock that was put right; back again, it is a step back."""
+    """A step forward is believed, because it looks like a clock that was corrected.
+
+    Going back from it is a step back.
+    """
     d = known()
     assert d.correction(10_000 + HOUR_MS, 0, 51.0, 51.0) is None
     assert d.correction(12_000, 0, 52.0, 52.0) == 11_000 + HOUR_MS
 
 
 def test_who_has_known_nothing_has_the_last_wait_that_was_dated() -> None:
-    """After a restart of everything the store's own memory is the expectation; without one it is believed."""
+    """A process without a reading expects at least the last time that the store has dated a wait with.
+
+    Without that it believes the clock.
+    """
     assert DelayTime().correction(HOUR_MS, 2 * HOUR_MS, 50.0, 50.0) == 2 * HOUR_MS
     assert DelayTime().correction(HOUR_MS, 0, 50.0, 50.0) is None
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 10_000)] * 4), min_size=1, max_size=20))
 def test_slowness_is_never_a_step(readings: list[tuple[int, int, int, int]]) -> None:
-    """However long the question, the answer or the reader takes: a right clock is never found wrong."""
+    """A right clock is never found wrong, however long the question, the answer or the reader takes."""
     d, now_ms = DelayTime(), 1_000_000
     for pause, there, back, late in readings:
         asked_ms = now_ms + pause

@@ -1,4 +1,4 @@
-"""How many replicas are waited for, which set-ups promise nothing, and what an operator is told."""
+"""How many replicas an accept waits for, which settings promise nothing, and which warnings an operator gets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ from dispatcher.core.store.replication import ReplicaRule, Seen, Standing
 def test_those_in_step_are_waited_for_and_never_fewer_than_allowed(
     rule: ReplicaRule, seen: Seen | None, needed: int
 ) -> None:
-    """Any replica that may be promoted has the write, as far as the setting does not allow less."""
+    """An accept waits for all replicas in step, and for no fewer than the setting allows, so that a promoted
+    replica has the write.
+    """
     assert rule.needed(seen) == needed
 
 
@@ -41,13 +43,16 @@ def test_those_in_step_are_waited_for_and_never_fewer_than_allowed(
     ],
 )
 def test_a_set_up_without_a_promise_is_refused(rule: ReplicaRule, seen: Seen | None, words: str | None) -> None:
-    """The sentence names the setting."""
+    """A setting that would promise nothing is refused in a sentence that names the setting."""
     found = rule.refusal(seen)
     assert found is None if words is None else found is not None and found.startswith("store.") and words in found
 
 
 def test_what_is_less_than_all_is_told() -> None:
-    """Too few refuses accepts; fewer than all that are known is what the setting allows. All is silence."""
+    """There is a warning if too few replicas have the last write, or fewer than are known.
+
+    If all have it, there is none.
+    """
     assert Standing(2, 2, 2, False).warnings() == []
     assert "1 of 2 replicas have the last write on disk" in Standing(2, 2, 1, True).warnings()[0]
     assert "is on 1 of 2 replicas" in Standing(2, 1, 1, False).warnings()[0]
