@@ -1,4 +1,7 @@
-"""Fixtures of all tests: one private Redis for the whole run. It is empty before each test that asks for it."""
+"""Fixtures of all tests.
+
+One private Redis serves the whole run, and Redis is empty before each test that asks for it.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +48,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Run the garbage collector less often, and leave out the collected tests.
+    """Run the garbage collector less often, and let it skip the collected tests.
 
-    It costs a fifth of the simulation's time otherwise.
+    Otherwise garbage collection takes a fifth of the simulation's time.
     """
     gc.freeze()
     gc.set_threshold(20_000)

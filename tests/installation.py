@@ -1,4 +1,4 @@
-"""One running service that the serve and chaos tests share. Each test leaves it in working order."""
+"""Starts one service that the serve and chaos tests share. Each test leaves the service in working order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.leftovers import short_folder
 
 
 class Installation:
-    """A service with the sandbox vendors. It starts when a test first asks for it."""
+    """A service with the sandbox vendors. The service starts when a test first asks for it."""
 
     def __init__(self) -> None:
         self._service: Service | None = None

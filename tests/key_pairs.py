@@ -61,7 +61,7 @@ def issue(
 ) -> KeyPair:
     """Make a certificate that is valid from `days[0]` to `days[1]`, in days from now.
 
-    `issuer` signs it. Without `issuer` the certificate is signed by its own key.
+    The certificate is signed by `issuer`, or by its own key if `issuer` is None.
     """
     key = key or ec.generate_private_key(ec.SECP256R1())
     now = datetime.datetime.now(datetime.timezone.utc)

@@ -20,7 +20,7 @@ RUN = "DISPATCHER_TEST_RUN"
 def short_folder(prefix: str = "nd") -> Path:
     """Make a private folder, which is removed at the end of the run at the latest.
 
-    Its path is short, because the path of a Unix socket may have only 107 bytes.
+    The folder's path is short, because the path of a Unix socket may have only 107 bytes.
     """
     found = Path(tempfile.mkdtemp(prefix=prefix))
     if RUN in os.environ:

@@ -92,8 +92,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
             super()._reschedule(node)
 
         def mark_test_complete(self, node: Any, item_index: int, duration: float = 0) -> None:
-            """Note that a test is done, and forget a group whose tests are all done. xdist would count through all
-            of them after each test.
+            """Note that a test is done, and forget a group whose tests are all done.
+
+            Without this, xdist would count through all earlier tests after each test.
             """
             nodeid = self.registered_collections[node][item_index]
             scope, given = self._split_scope(nodeid), self.assigned_work[node]
@@ -122,7 +123,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def give_way() -> None:
     """Lower the priority of this process for good.
 
-    It gets a session of its own, because Linux may weigh sessions before processes.
+    The process gets a session of its own, because Linux may weigh sessions before processes.
     """
     with contextlib.suppress(OSError):
         os.setsid()

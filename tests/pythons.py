@@ -1,4 +1,5 @@
-"""Runs the unit tests with every CPython version that we promise, side by side. It names the versions that are missing.
+"""Runs the unit tests with every CPython version that we promise, side by side, and names the versions that are
+missing.
 
     python -m tests.pythons [FILE OR FOLDER OF TESTS ...]
 

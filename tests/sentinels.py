@@ -1,6 +1,6 @@
-"""Redis servers with replicas and sentinels for a test.
+"""Starts Redis servers with replicas and sentinels for a test.
 
-Each is a process of its own, and the test ends it by its id.
+Each server and each sentinel is a process of its own, which the test ends by its process id.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ DOWN_MS = 500
 
 
 def until(condition: Callable[[], object], what: str = "") -> None:
-    """Wait until `condition` is true, at most thirty seconds. An error of Redis counts as not true."""
+    """Wait until `condition` is true, at most thirty seconds.
+
+    An error of Redis counts as not true. Raises AssertionError after that time.
+    """
     end_s = time.monotonic() + WAIT_S
     while time.monotonic() < end_s:
         with contextlib.suppress(redis.RedisError, OSError):
@@ -78,7 +81,10 @@ class Process:
         shutil.rmtree(self.folder)
 
     def follow(self, primary: Process) -> None:
-        """Start the process again as a replica of `primary`. Its disk is empty if `lose_disk` was called before."""
+        """Start the process again as a replica of `primary`.
+
+        The replica's disk is empty if `lose_disk` was called before.
+        """
         self._words += ["--replicaof", "127.0.0.1", str(primary.port)]
         self.start()
 

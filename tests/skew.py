@@ -1,4 +1,4 @@
-"""Makes the store's clock wrong for chosen processes. It needs neither libfaketime nor another server."""
+"""Makes the store's clock wrong for chosen processes, without libfaketime and without another server."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ def skewed(honest: Callable[[str], Script]) -> Callable[[str], Script]:
 
 
 def time(connection: redis.asyncio.Redis) -> Any:
-    """Return the store's time with the skew. This replaces the client's own method `time`."""
+    """Return the store's time with the skew. This function replaces the Redis client's own method `time`."""
     return connection.execute_command("EVAL", _PROLOGUE + "return store_time()", 0)

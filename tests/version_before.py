@@ -1,4 +1,4 @@
-"""The code of the version before this one, in an archive, so that tests can run both versions on one Redis.
+"""Unpacks the code of the version before this one, so that tests can run both versions on one Redis.
 
     python -m tests.version_before COMMIT
 

@@ -1,4 +1,4 @@
-"""Virtual time: an event loop in which an hour takes no time, and each run of a program takes the same steps."""
+"""Runs coroutines in virtual time, in which an hour takes no time and each run takes the same steps."""
 
 from __future__ import annotations
 

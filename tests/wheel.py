@@ -89,7 +89,7 @@ def installed(folder: Path, wheel: Path) -> Path:
 def helps(python: Path, folder: Path) -> list[str]:
     """Ask each command for its `--help` and return their names. Raises CalledProcessError if a command does not answer.
 
-    One interpreter of the environment asks them all, because its start takes longer than most answers.
+    One interpreter of the environment asks all commands, because its start takes longer than most answers.
     """
     return _run([python, "-c", EVERY_HELP], folder).splitlines()
 

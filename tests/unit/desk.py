@@ -1,4 +1,4 @@
-"""An intake with its loop running, on a slow store, for the tests of the accept path."""
+"""Runs an intake with its loop on a slow store, for the tests of the accept path."""
 
 from __future__ import annotations
 
@@ -38,8 +38,9 @@ def body(n: int = 0, **changes: Any) -> dict[str, Any]:
 class SlowStore(MemoryStore):
     """A memory store that takes `duration_s` for each accept.
 
-    It records how many triggers (`trips`) and notifications (`sizes`) each round trip had, and the ids in their order
-    (`stored`).
+    `trips` and `sizes` list how many triggers and notifications each round trip had. `stored` lists the triggers' ids
+    in
+    their order.
     """
 
     duration_s = 0.01

@@ -1,6 +1,6 @@
-"""The whole dispatcher in one process, on the memory store and in virtual time.
+"""Runs the whole dispatcher in one process, on the memory store and in virtual time.
 
-It has an intake, a supervisor, and one actor for each vendor.
+The dispatcher has an intake, a supervisor, and one actor for each vendor.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The source files of the four layers, and what each of them imports."""
+"""Lists the source files of the four layers, and what each of them imports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objects for the unit tests: scripted vendors, a store that can fail, and whole couriers."""
+"""Makes objects for the unit tests: scripted vendors, a store that can fail, and whole couriers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ScriptedVendor:
     """A vendor that answers each call with the next of the given outcomes, and after the last with `then` or an
     acceptance.
 
-    It records each message and the time of each call. An outcome that is an exception is raised.
+    The vendor records each message and the time of each call. An outcome that is an exception is raised.
     """
 
     channel = "sms"
@@ -94,7 +94,7 @@ class FaultyStore:
 
 
 class Stage:
-    """A memory cell with couriers on it. It must be created inside a virtual event loop."""
+    """A memory cell with couriers on it. A Stage must be created inside a virtual event loop."""
 
     def __init__(self) -> None:
         self.clock = VirtualClock()
@@ -181,8 +181,7 @@ def plan_of(epoch: int = 1, **states: str) -> Plan:
     """Return a plan with these states of the vendors.
 
     Each healthy or recovering vendor drains its own mailbox. The first healthy vendor also drains the mailboxes of
-    all
-    vendors that are not healthy.
+    all vendors that are not healthy.
     """
     healthy = [name for name, state in states.items() if state == "closed"]
     drains = {name: [name] if state != "open" else [] for name, state in states.items()}

@@ -1,6 +1,4 @@
-"""A passed deadline can be distinguished from a TimeoutError that the code inside raised, on every promised
-CPython.
-"""
+"""Checks that a passed deadline can be told from a TimeoutError of the code inside, on every promised CPython."""
 
 from __future__ import annotations
 

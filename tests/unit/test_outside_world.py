@@ -1,4 +1,4 @@
-"""The guard of the folder `tests/unit`: a test that starts a process or a server, or opens Redis, fails."""
+"""Checks the guard of the folder `tests/unit`: a test that starts a process or a server, or opens Redis, fails."""
 
 from __future__ import annotations
 

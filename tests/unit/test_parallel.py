@@ -1,4 +1,4 @@
-"""The workers of `make test`: which worker gets which test, and in which order."""
+"""Checks the workers of `make test`: which worker gets which test, and in which order."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def play(workers: int, tests: list[str]) -> list[list[str]]:
 
 
 def test_the_last_worker_computes_from_the_beginning() -> None:
-    """The last worker runs only computing tests and begins with the simulation.
+    """The last worker runs only tests that compute and begins with the simulation.
 
-    The other workers run computing tests only when nothing else is left.
+    The other workers run such tests only when nothing else is left.
     """
     ran = play(4, KILLS + LIVES + WAITS + COMPUTES + SIMULATES)
     assert sorted(chain.from_iterable(ran)) == sorted(KILLS + LIVES + WAITS + COMPUTES + SIMULATES)
@@ -74,7 +74,7 @@ def test_a_group_stays_in_one_worker() -> None:
 
 
 def test_without_what_computes_the_last_worker_is_one_like_the_others() -> None:
-    """Without computing tests all workers share the tests evenly.
+    """If no test only computes, all workers share the tests evenly.
 
     A worker that has run all computing tests ends, because it has a low priority.
     """

@@ -17,8 +17,8 @@ RETIRED = re.compile(r"\b(for[ ]ever|ane[w]|ami[d])\b", re.IGNORECASE)  # in bra
 
 
 def _room(path: Path) -> str:
-    """Return the room of a file: the folder below `dispatcher`, the folder below `dispatcher/core`, or else the
-    whole tree.
+    """Return the room that a file belongs to: its folder below `dispatcher` or `dispatcher/core`, and otherwise
+    its whole tree.
     """
     parts = path.relative_to(ROOT).parts
     depth = 1 if parts[0] != "dispatcher" else 3 if parts[1] == "core" else 2
@@ -39,7 +39,9 @@ def _docstrings(path: Path) -> Iterator[tuple[int, str]]:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_no_docstring_begins_without_a_subject(room: str) -> None:
-    """No docstring of a room begins with a word such as "Of", "Who" or "What" that leaves out subject or verb."""
+    """No docstring of a room begins with a word such as "Of", "Who" or "What", which would leave out its subject
+    or verb.
+    """
     found = [
         f"{path.relative_to(ROOT)}:{line}: {text.splitlines()[0]}"
         for path in ROOMS[room]

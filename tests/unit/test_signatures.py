@@ -1,4 +1,4 @@
-"""Functions that can be read at once: at most four positional parameters and at most 40 lines."""
+"""Checks that functions can be read at once: they have at most four positional parameters and at most 40 lines."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def _wide(name: str, source: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("tree", TREES)
 def test_nothing_takes_more_than_four_values_by_position(tree: str) -> None:
-    """No function has more than four positional parameters, because a reader of a call with nine cannot see which
-    is which.
+    """No function has more than four positional parameters, because in a call with nine values a reader cannot see
+    which is which.
     """
     files = sorted((ROOT / tree).rglob("*.py"))
     assert [line for f in files for line in _wide(str(f.relative_to(ROOT)), f.read_text())] == []
@@ -91,7 +91,7 @@ def test_the_check_counts_the_lines_of_a_function(lines: int, found: int) -> Non
 def test_a_long_function_is_still_there_and_still_long() -> None:
     """Each function in `LONG` exists and is still too long.
 
-    An exemption without need would hide the next long function of that name.
+    An exemption without need would hide a later long function of that name.
     """
     for (name, own), reason in LONG.items():
         nodes = ast.walk(ast.parse((ROOT / name).read_text()))
@@ -101,6 +101,9 @@ def test_a_long_function_is_still_there_and_still_long() -> None:
 
 
 def test_an_exemption_is_needed() -> None:
-    """Each function in `EXEMPT` exists. An exemption of a missing function would hide the next one of that name."""
+    """Each function in `EXEMPT` exists.
+
+    An exemption of a missing function would hide a later function of that name.
+    """
     for name, own in EXEMPT:
         assert f"def {own}(" in (ROOT / name).read_text()

@@ -1,4 +1,4 @@
-"""Waiting for the end of tasks, even if a library swallows a cancellation."""
+"""Checks that waiting for the end of tasks works, even if a library swallows a cancellation."""
 
 from __future__ import annotations
 
@@ -64,9 +64,7 @@ class Swallowing:
 
 @virtual
 async def test_a_supervisor_that_is_out_of_office_ends_all_the_same() -> None:
-    """If the store refuses a supervisor's publication while its beat swallows the cancellation, the supervisor
-    still ends with StaleTermError.
-    """
+    """A supervisor whose term was replaced ends with StaleTermError, even if its beat swallows the cancellation."""
     stage = Stage()
     stage.cell.actors = {"a/1": "live", "b/1": "live"}
     supervisor = Supervisor(Swallowing(stage.control), stage.clock, CONFIG)  # type: ignore[arg-type]

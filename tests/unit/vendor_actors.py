@@ -1,4 +1,4 @@
-"""Vendor actors on a Stage: a single actor, and two vendors of which one fails."""
+"""Makes vendor actors on a Stage: a single actor, or two vendors of which one fails."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class OneActor(VendorActor):
         return self._courier.breaker
 
     def kill(self) -> None:
-        """Kill the actor as SIGKILL does. It publishes nothing after that."""
+        """Kill the actor as SIGKILL does. The actor publishes nothing after that."""
         for task in (*self._tasks._tasks, *self._courier._calls):
             task.cancel()
 
@@ -47,7 +47,7 @@ CONFIG = PlanConfig({name: VendorConfig(name, "sms") for name in "ab"}, (("a", "
 
 
 def settings(open_wait_s: float) -> dict[str, Any]:
-    """Return settings with two SMS vendors in one chain. Their breakers open after three failures."""
+    """Return settings with two SMS vendors in one chain. The vendors' breakers open after three failures."""
     breaker = {"consecutive_failures": 3, "open_wait_jitter": 0.0, "open_wait_s": open_wait_s}
     return {
         "vendors": {name: {"adapter": "twilio", "channel": "sms", "breaker": breaker} for name in "ab"},

@@ -1,4 +1,4 @@
-"""A dry run answers what a trigger would become. It stores nothing and uses nothing up."""
+"""A dry run answers what a trigger would become, without storing or using up anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Fallbacks that a request or an event's definition asks for: stored with the first notification, or refused."""
+"""Checks fallbacks that a request or an event asks for: a right one is stored with the first notification, a wrong
+one is refused.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +47,9 @@ async def test_it_is_stored_with_the_first_and_stands_by() -> None:
 
 @virtual
 async def test_without_a_time_it_is_looked_at_when_the_first_must_have_ended() -> None:
-    """A fallback without `after_s` is looked at one second after the first notification's time to live ends.
+    """A fallback without `after_s` is looked at one second after the first notification expires.
 
-    Its own time to live counts from its own beginning.
+    The fallback's time to live counts from when the fallback begins.
     """
     desk = Desk()
     accepted = await desk.intake.accept("shop", wanted(expires_in_s=300))
@@ -72,8 +74,8 @@ async def test_its_time_counts_from_the_time_of_the_first() -> None:
 async def test_an_event_may_have_one() -> None:
     """An event's definition may have a fallback.
 
-    Its template is rendered at accept, so data that does not fit it is refused, and each of several recipients
-    gets a fallback.
+    The fallback's template is rendered at accept, so data that does not fit is refused. Each of several
+    recipients gets a fallback.
     """
     fallback = {"channel": "email", "template": "mail", "after_s": 30}
     event = {"notifications": [{"channel": "sms", "template": "text", "fallback": fallback}]}

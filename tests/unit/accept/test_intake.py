@@ -99,7 +99,7 @@ async def test_a_full_store_is_unavailable() -> None:
 async def test_new_work_goes_to_the_first_usable_vendor() -> None:
     """Under a plan with one open breaker, new work goes to the next vendor of the chain.
 
-    If all breakers are open, it goes to the first vendor's mailbox.
+    If all breakers are open, new work goes to the first vendor's mailbox.
     """
     desk = Desk()
     desk.intake.plan = plan_of(a="open", b="closed")
@@ -138,9 +138,8 @@ async def test_countries_can_be_bounded() -> None:
 
 @virtual
 async def test_stopping_answers_whoever_waits() -> None:
-    """If the loop is cancelled during a round trip, its requests end as unavailable, since they may be stored.
-
-    The loop ends.
+    """If intake's loop is cancelled during a round trip, the waiting requests end as unavailable, because they may
+    be stored. The loop ends.
     """
     desk = Desk()
     posts = [desk.post(n) for n in range(3)]
@@ -153,7 +152,7 @@ async def test_stopping_answers_whoever_waits() -> None:
 
 @virtual
 async def test_a_stop_amid_the_answer_is_not_swallowed() -> None:
-    """The loop also ends if it is cancelled in the same turn in which the store answers."""
+    """Intake's loop also ends if it is cancelled in the same turn of the event loop in which the store answers."""
     desk = Desk()
     gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -187,7 +186,7 @@ HOUR_MS = 3_600_000
 async def test_nobody_is_woken(changes: dict[str, Any], later_ms: int) -> None:
     """A trigger inside the event's quiet hours is stored for their end, and its time to live counts from there.
 
-    High priority, another event or daytime at the recipient's place causes no wait.
+    With high priority, for another event, or where it is day for the recipient, a trigger does not wait.
     """
     wall = datetime.fromtimestamp(Desk().stage.clock.wall_ms() / 1000, timezone.utc)
     quiet = {name: f"{wall + timedelta(hours=h):%H:%M}" for name, h in (("begin", -1), ("end", 1))}
@@ -245,7 +244,7 @@ async def test_caps_belong_to_a_tenant() -> None:
 async def test_times_are_the_stores() -> None:
     """Accept and expiry times use the store's clock, even if this host's clock is a minute behind.
 
-    By the host's clock a code that lives for 60 s would have expired already.
+    By the host's clock, a code that lives for 60 s would be stored as expired.
     """
     desk = Desk()
     store_ms = desk.stage.clock.wall_ms() + 60_000

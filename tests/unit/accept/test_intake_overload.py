@@ -1,5 +1,5 @@
-"""More triggers than the store can accept: the store keeps working at its capacity, and the rest are refused in
-time.
+"""Checks an overload: while more triggers come than the store can accept, the store works at its capacity, and the
+rest are refused in time.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ async def test_those_who_gave_up_make_no_queue() -> None:
 
 @virtual
 async def test_a_queue_that_one_round_trip_holds_keeps_its_order() -> None:
-    """After a stall of the store, all waiting requests that fit into one round trip go together, in the order of
+    """After a stall of the store, all waiting requests go together in one round trip if they fit, in the order of
     arrival.
     """
     desk = Desk(intake={"group_commit_max": 64})
@@ -97,9 +97,9 @@ async def test_a_queue_that_one_round_trip_holds_keeps_its_order() -> None:
 
 @virtual
 async def test_beyond_the_bound_the_oldest_goes() -> None:
-    """When too many requests wait, a new request pushes out the oldest, which is refused.
+    """When WAITING_MAX requests wait, a new request pushes out the oldest, which is refused.
 
-    If the oldest was cancelled by its client, only its place is freed.
+    If the oldest request's client has left already, no other request is refused.
     """
     desk = Desk(intake={"group_commit_max": GROUP})
     desk.store.duration_s = TRIP_S

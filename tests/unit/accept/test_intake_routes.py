@@ -1,4 +1,4 @@
-"""Routes and splits at accept: the trigger decides its vendor, and a repeated trigger keeps it."""
+"""Checks routes and splits at accept: the trigger decides its vendor, and a repeated trigger keeps its vendor."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ async def test_a_route_of_the_event_is_used() -> None:
 
 @virtual
 async def test_a_split_shares_new_work_and_leaves_out_who_is_open() -> None:
-    """Both vendors of a split get about their part of new work.
+    """Both vendors of a split get their part of new work.
 
-    While one vendor's breaker is open, the other gets all.
+    While one vendor is open in the plan, the other vendor gets all new work.
     """
     desk = Desk(routes=[SPLIT])
     both = Counter([(await desk.post(n % 1000, f"k{n}")).notifications[0][2] for n in range(300)])
@@ -39,8 +39,8 @@ async def test_a_split_shares_new_work_and_leaves_out_who_is_open() -> None:
 
 @virtual
 async def test_a_repeated_key_keeps_its_vendor() -> None:
-    """A repeated idempotency key gets the vendor of its first answer, even if the plan says by then that this
-    vendor is open.
+    """A repeated idempotency key gets the vendor of its first answer, even if that vendor is open in the plan by
+    then.
     """
     desk = Desk(routes=[SPLIT])
     first = [await desk.post(n, f"k{n}") for n in range(30)]

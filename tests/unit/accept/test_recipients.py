@@ -1,4 +1,6 @@
-"""Several recipients in one trigger: each gets a notification, and all are stored together or none is."""
+"""Checks several recipients in one trigger: each gets a notification, and either all notifications are stored or
+none.
+"""
 
 from __future__ import annotations
 
@@ -115,9 +117,9 @@ async def test_a_country_that_is_not_allowed_names_whose_it_is() -> None:
 
 @virtual
 async def test_an_address_that_no_channel_uses_may_be_shared() -> None:
-    """Two recipients may share an e-mail address if no e-mail is sent.
+    """Two recipients may share an e-mail address if the trigger sends no e-mail.
 
-    If one is sent, addresses that differ only in case count as the same and are refused.
+    Otherwise they are refused, also if their addresses differ only in case.
     """
     desk = Desk()
     shared = [{**who, "email": "family@example.com"} for who in people(2)]
@@ -140,7 +142,7 @@ async def test_more_notifications_than_one_script_may_store_are_refused() -> Non
 
 @virtual
 async def test_each_has_its_own_language_and_night() -> None:
-    """Each recipient's text uses that recipient's locale, and quiet hours use its time zone.
+    """Each recipient's text uses the recipient's locale, and quiet hours use the recipient's time zone.
 
     Of two recipients half a day apart, exactly one has to wait.
     """

@@ -1,4 +1,6 @@
-"""Idempotency keys: where a key is given, and that its repeat gets the first answer whatever has changed since."""
+"""Checks idempotency keys: where a key is given, and that a repeated key gets the first answer whatever has
+changed since.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,7 @@ async def test_the_key_of_the_header_and_that_of_the_body(
 
 
 def test_ids_are_of_the_tenant_and_its_key() -> None:
-    """The same tenant and key always give the same id, and another tenant's key gives another.
+    """The same tenant and key always give the same trigger id, and another tenant's key gives another id.
 
     Without a key every id is new.
     """
@@ -88,9 +90,9 @@ def test_ids_are_of_the_tenant_and_its_key() -> None:
 
 @virtual
 async def test_a_repeat_tells_again_what_was_suppressed() -> None:
-    """A repeat of a suppressed trigger says again that it was suppressed, even if the cap has room by now.
+    """A repeat of a suppressed trigger is answered as suppressed again, even if the cap has room by now.
 
-    The metric counts it once.
+    The metric counts the suppression once.
     """
     desk = Desk(limits=CAPS)
     first = [await desk.post(key=f"order-{n}") for n in range(3)][2]
@@ -104,9 +106,9 @@ async def test_a_repeat_tells_again_what_was_suppressed() -> None:
 
 @virtual
 async def test_the_first_answer_is_given_again_after_its_time_has_passed() -> None:
-    """A repeat whose `send_at` has passed since gets the first answer.
+    """A repeated key gets the first answer even after its `send_at` has passed.
 
-    A new key with the same `send_at` is refused.
+    A new key with a `send_at` that has passed is refused.
     """
     desk = Desk()
     at = instant(desk, 2.0)
@@ -124,8 +126,8 @@ async def test_the_first_answer_is_given_again_after_its_time_has_passed() -> No
 
 @virtual
 async def test_a_repeated_key_is_no_surer_than_its_first_try() -> None:
-    """A repeat waits until the stored trigger is as durable as an accept requires, because the first try may have
-    ended as "maybe stored". If this cannot be reached, the repeat ends as unavailable.
+    """A repeat waits until the stored trigger is as durable as an accept must be, because the first try may have
+    ended as "maybe stored". If too few replicas have the trigger, the repeat ends as unavailable.
     """
     desk = Desk()
     await desk.post(0, "k")

@@ -1,4 +1,4 @@
-"""The segments of an SMS at accept: they are counted, stored, and limited by event and vendor."""
+"""Checks the segments of an SMS at accept: their count is stored, and events and vendors may limit it."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ async def test_a_text_beyond_the_limit_is_refused(event: str, changes: dict[str,
 
 @virtual
 async def test_a_rendered_text_that_shows_another_is_refused() -> None:
-    """A control character for the direction of writing is refused, also if it comes with the data and not with the
-    template.
+    """A control character that changes the direction of writing is refused, also if the character comes with the
+    data and not with the template.
     """
     desk = await desk_with_template()
     with pytest.raises(CallerError, match="must not contain control characters") as caught:

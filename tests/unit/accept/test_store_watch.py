@@ -104,7 +104,7 @@ async def test_a_replica_knows_the_stores_clock_and_what_is_full() -> None:
 async def test_a_store_that_is_silent_for_three_seconds_is_away() -> None:
     """A replica is not ready after its store was silent for three seconds.
 
-    It is ready again as soon as the store answers.
+    The replica is ready again within about a second after the store answers.
     """
     store = Store()
     it = Watched(store)

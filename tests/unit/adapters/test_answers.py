@@ -1,4 +1,4 @@
-"""Answers that a provider's description does not list: what each of them proves, and what it does not prove."""
+"""Checks answers that a provider's description does not list: what each answer proves, and what it does not prove."""
 
 from __future__ import annotations
 
@@ -94,9 +94,8 @@ def test_a_rate_never_ends_a_message() -> None:
     ],
 )
 def test_a_wait_is_read_however_it_is_written(wait: str, seconds: float | None) -> None:
-    """`Retry-After` is read in seconds from two joined headers, with a unit, and from a past date.
-
-    Other text gives None.
+    """The wait in seconds is read from `Retry-After`: from two joined headers, from a number with a unit and from
+    a past date. Any other text gives None.
     """
     assert answered("twilio", 429, {"code": 20429}, Retry_After=wait).retry_after_s == seconds
 
@@ -219,7 +218,10 @@ def test_the_code_at_the_beginning_of_a_reply_counts_and_no_other(
     ids=["a short code", "a number", "a name"],
 )
 def test_a_short_code_that_may_not_reach_a_country_is_no_fault_of_the_account(sender: str, scope: Scope) -> None:
-    """Twilio says the same of a sender that is not ours and of a short code of another country (21606, 21659)."""
+    """Twilio's code 21659 concerns only this route if the sender is a short code, which may not reach a country.
+
+    For any other sender it concerns the account (21606 means the same).
+    """
     refusal = Answer(400, {}, b'{"code": 21659, "message": "not a Twilio phone number", "status": 400}')
     vendor = twilio.Twilio("t", "sms", TwilioOptions(account_sid="AC1", auth_token=SecretStr("s"), sender=sender))
     vendor._http.post_form = AsyncMock(return_value=refusal)  # type: ignore[method-assign]

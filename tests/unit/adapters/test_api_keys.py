@@ -31,9 +31,9 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Yield a list with one element: the monotonic time in seconds by which the key file is read again.
+    """Yield a list whose one element is the monotonic time in seconds that the key file's reader sees.
 
-    Tests change it.
+    Tests change the element.
     """
     now_s = [1000.0]
     monkeypatch.setattr(auth, "time", SimpleNamespace(monotonic=lambda: now_s[0], time_ns=time.time_ns))
@@ -107,9 +107,8 @@ def test_a_wrong_key_opens_nothing(path: Path, name: str) -> None:
 def test_every_answer_costs_one_comparison_in_constant_time(
     path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each `verify` compares two digests exactly once with `hmac.compare_digest`, also for an unknown prefix.
-
-    So its duration tells an attacker nothing.
+    """Each `verify` compares two digests exactly once with `hmac.compare_digest`, also for an unknown prefix, so
+    that its duration tells an attacker nothing.
     """
     key = new_key(path, "shop")
     compared: list[tuple[str, str]] = []
@@ -222,7 +221,7 @@ def test_a_file_unreadable_from_the_start_lets_nobody_in(path: Path, text: str) 
 def invoke_up(path: Path, host: str, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, list[str]]:
     """Run `dispatcher up` without really starting anything.
 
-    Return the exit code, the output, and the steps that it began.
+    Return the exit code, the output, and the names of the steps that began.
     """
     began: list[str] = []
 
@@ -347,7 +346,7 @@ def test_both_keys_work_until_the_old_one_ends(path: Path, clock: list[float]) -
 def test_a_lost_file_opens_no_door_after_a_restart(path: Path) -> None:
     """A mark beside the key file records that keys were wanted.
 
-    So keys stay required after a restart with a lost file, and after the last key was revoked.
+    Therefore keys stay required after a restart with a lost file, and after the last key was revoked.
     """
     key = new_key(path, "shop")
     path.unlink()

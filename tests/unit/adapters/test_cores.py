@@ -1,4 +1,4 @@
-"""Free cores and the CPU of this process, read from files as Linux writes them."""
+"""Checks the reading of free cores and of this process's CPU, from files as Linux writes them."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_nothing_is_known_at_first_and_without_proc(machine: Machine, tmp_path: 
 
 
 def test_this_machine_is_read() -> None:
-    """On a real Linux the reading has a CPU of at least 0 and a waiting share from 0 to 1."""
+    """On a real Linux machine the reading shows at least 0 CPU in use, and a share of waiting time from 0 to 1."""
     cores = Cores()
     cores.read(0.0)
     reading = cores.read(1.0)

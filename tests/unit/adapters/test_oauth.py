@@ -1,4 +1,4 @@
-"""Answers of token endpoints, including answers that do not follow RFC 6749."""
+"""Checks how answers of token endpoints are read, including answers that do not follow RFC 6749."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from dispatcher.adapters.providers.oauth import LIFE_S, read_token
     ],
 )
 def test_a_token_has_the_life_that_the_answer_gives(answer: dict[str, Any], life_s: float) -> None:
-    """A token's life is read from `expires_in` as a number or as text. If it is missing or null, LIFE_S is used."""
+    """A token's life is read from `expires_in` as a number or as text.
+
+    If `expires_in` is missing or null, the life is LIFE_S.
+    """
     assert read_token(json.dumps(answer).encode()) == ("ya29.a0", life_s)
 
 

@@ -1,4 +1,4 @@
-"""Options of providers: each mistake is named by its field, and no value is ever shown."""
+"""Checks the options of providers: each mistake is named by its field, and no value is ever shown."""
 
 from __future__ import annotations
 
@@ -235,8 +235,8 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_an_installed_package_adds_a_provider(installed: Any) -> None:
-    """A provider of an installed package is found by its entry point, and its options are validated like those of
-    our own.
+    """A provider of an installed package is found by its entry point, and its options are checked like those of a
+    provider of ours.
     """
     installed(echo="ECHO")
     assert provider("echo") is ECHO
@@ -245,9 +245,9 @@ def test_an_installed_package_adds_a_provider(installed: Any) -> None:
 
 
 def test_a_broken_package_stops_only_those_who_use_it(installed: Any) -> None:
-    """A provider whose package is broken is refused with the reason.
+    """A provider whose package is broken is refused with the reason, and all other providers work.
 
-    All other providers work, and a package cannot replace one of ours.
+    A package cannot replace a provider of ours.
     """
     installed(broken="ABSENT", odd="NOT_A_PROVIDER", twilio="ECHO")
     with pytest.raises(ConfigError, match="broken cannot be used: its package cannot be loaded: AttributeError"):

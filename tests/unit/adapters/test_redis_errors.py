@@ -1,4 +1,4 @@
-"""Errors of Redis: some concern one key only, and some say that the whole store can do nothing now."""
+"""Checks which errors of Redis concern one key only, and which say that the whole store can do nothing now."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ READONLY = "READONLY You can't write against a read only replica."
 
 
 def error(text: str) -> Any:
-    """Make the error as redis-py does. For some answers redis-py uses a class of its own and drops the first word."""
+    """Return the exception that redis-py makes from the text of an error reply.
+
+    For some texts redis-py uses a class of its own and drops the first word.
+    """
     return BaseParser.parse_error(text)
 
 

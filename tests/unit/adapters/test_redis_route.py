@@ -13,10 +13,9 @@ from dispatcher.adapters.redis.route import Route
 
 
 class Sentinel:
-    """A fake sentinel.
+    """A fake sentinel that answers with this primary and epoch after `turns` turns of the event loop.
 
-    It answers with this primary and epoch after `turns` turns of the event loop, or not at all if `port` is
-    None.
+    With `port` None the sentinel does not answer.
     """
 
     def __init__(self, port: int | None, epoch: int = 0, turns: int = 0, **flags: bool) -> None:

@@ -1,4 +1,4 @@
-"""Replies of real mail servers: what each proves about the message, the recipient and our account."""
+"""Checks replies of real mail servers: what each reply proves about the message, the recipient and our account."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_relays_reply_means_what_its_writer_meant(means: Meaning, code: int, t
 
 @pytest.mark.parametrize(("code", "text"), DAILY)
 def test_a_quota_that_is_used_up_is_not_asked_about_each_minute(code: int, text: str) -> None:
-    """A reply about a used-up daily or hourly quota sets the wait to DAILY_S."""
+    """After a reply that a daily or hourly quota is used up, the wait is DAILY_S."""
     assert meaning_of(code, text, mailed=True, named=True).wait_s == DAILY_S
 
 

@@ -108,9 +108,9 @@ def test_all_faults_come_at_once() -> None:
 
 
 def test_a_secret_that_is_elsewhere_is_listed_and_no_fault() -> None:
-    """With `secrets_elsewhere`, as in `deploy`, a missing secret is returned in a list and raises nothing.
+    """With `secrets_elsewhere`, as in `deploy`, a missing secret is returned in a list and no error is raised.
 
-    Other faults still raise.
+    Any other fault still raises ConfigError.
     """
     data = changed("a", options={"auth_token": "${NO_A}"})
     (listed,) = prove(parse_settings(data), secrets_elsewhere=True)
@@ -123,7 +123,7 @@ def test_a_secret_that_is_elsewhere_is_listed_and_no_fault() -> None:
 def test_a_certificate_is_proven_where_it_is_used() -> None:
     """A missing certificate raises ConfigError.
 
-    With `secrets_elsewhere` it is only returned in the list, because the nodes have it.
+    With `secrets_elsewhere` the fault is only returned in the list, because the nodes have the certificate.
     """
     settings = parse_settings(changed(tls={"certificate": "/nowhere/c.pem"}))
     fault = "tls.certificate: /nowhere/c.pem: cannot be read: No such file or directory"
@@ -173,7 +173,7 @@ def test_a_control_character_is_refused_by_the_name(
 def test_a_changed_secret_has_another_digest(tmp_path: Path) -> None:
     """A changed secret changes the digest of its own vendor only.
 
-    Another key gives other digests, so nobody can compare them without it.
+    With another digest key all digests differ, so only somebody who has the key can compare digests.
     """
     (tmp_path / "key").write_text("first")
     settings = parse_settings(changed("a", options={"auth_token": f"file:{tmp_path}/key"}))

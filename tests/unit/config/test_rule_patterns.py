@@ -1,4 +1,6 @@
-"""Regular expressions that operators write: what they find, what is refused, and that none can stop the event loop."""
+"""Checks the regular expressions that operators write: what they find, what is refused, and that none can stop the
+event loop.
+"""
 
 from __future__ import annotations
 

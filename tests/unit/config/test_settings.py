@@ -1,4 +1,4 @@
-"""The configuration file: which values are allowed, and what its errors name."""
+"""Checks the configuration file: which values are allowed, and what its errors name."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_settings_survive_the_way_to_another_process() -> None:
 def test_a_low_maximum_alone_lowers_the_minimum() -> None:
     """A `concurrency_max` below the default minimum is allowed, because the writer did not choose that minimum.
 
-    This also holds after a dump and a second parse.
+    The dumped settings can also be parsed again.
     """
     settings = parse_settings(changed("vendors/sms-a/concurrency_max", 4))
     assert parse_settings(settings.model_dump(mode="json")) == settings
@@ -256,7 +256,7 @@ def test_a_reference_to_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch, val
 def test_a_reference_of_another_program_is_no_secret(value: str) -> None:
     """A value that looks like another program's reference is refused.
 
-    It would be sent as the password itself, and the vendor would answer 401.
+    Otherwise the reference would be sent as the password, and the vendor would answer 401.
     """
     with pytest.raises(
         ConfigError, match=r"looks like a reference of another program; allowed are \$\{NAME\} and file:/path"

@@ -1,4 +1,4 @@
-"""The configuration file as people write it: how YAML reads it, and which line an error names."""
+"""Checks how the configuration file is read as people write it, and which line an error names."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_number_is_the_number_that_is_written(tmp_path: Path, written: str, re
 def test_a_clock_time_needs_no_quotes(tmp_path: Path) -> None:
     """A time such as 21:00 is read as text without quotes.
 
-    YAML 1.1 would read it as 1260, but leave 08:00 a text (hacs_waste_collection_schedule 5065).
+    YAML 1.1 would read 21:00 as the number 1260 and 08:00 as text (hacs_waste_collection_schedule 5065).
     """
     text = """
 vendors: {a: {adapter: twilio, channel: sms}}

@@ -1,4 +1,4 @@
-"""For the tests of the courier: settings of a breaker that opens after four failures, and a memory store."""
+"""Has settings of a breaker that opens after four failures, and makes a memory store, for the tests of the courier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""One delivery from claim to outcome while something on our side breaks: memory runs out, or our code has a bug."""
+"""Checks one delivery from claim to outcome while something on our side breaks: memory runs out, or our code has a
+bug.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,7 @@ def first_raises(inner: Callable[..., Any], error: Exception) -> Callable[..., A
 async def test_without_memory_to_render_it_waits(monkeypatch: pytest.MonkeyPatch, of: Any, name: str) -> None:
     """If memory runs out while a message is rendered, the message is sent a little later.
 
-    It does not become a dead letter, because the fault says nothing about the message.
+    The message does not become a dead letter, because it is not at fault.
     """
     stage, a = Stage(), ScriptedVendor("a")
     await stage.template_store.put(TemplateSource("receipt", "Hi {{ name }}"))
@@ -91,8 +93,9 @@ async def test_what_only_watches_undoes_no_yes(
 async def test_a_lasting_bug_after_the_call_has_its_attempts_and_no_more(
     monkeypatch: pytest.MonkeyPatch, broken: str, policy: str, sent: int, state: str
 ) -> None:
-    """If each call ends in a bug of ours, the message is sent once for each attempt and then becomes a dead
-    letter, since the vendor may have it each time. Under `hold` it is sent once and held.
+    """If a bug of ours follows each call, a message is sent once for each attempt and then becomes a dead letter.
+
+    Under `hold` the message is sent once and held.
     """
     stage, a = Stage(), ScriptedVendor("a")
     if broken.startswith("adapter"):
@@ -133,7 +136,7 @@ async def test_a_timeout_that_an_adapter_raises_is_its_bug() -> None:
 async def test_an_adapter_that_outlasts_its_deadline_is_ended() -> None:
     """A call is cancelled two seconds after its timeout.
 
-    Its outcome is unknown, its permit is free again, and the breaker counts a failure.
+    The call's outcome is unknown, its permit is free again, and the breaker counts a failure.
     """
     stage, a = Stage(), ScriptedVendor("a", duration_s=500.0)
     courier = await stage.courier(a, limits=CourierLimits(concurrency_max=1), terms=Terms(RetryPolicy(), timeout_s=5.0))
@@ -150,9 +153,8 @@ async def test_an_adapter_that_outlasts_its_deadline_is_ended() -> None:
 @pytest.mark.parametrize("why", ["no memory to render", "store away"])
 @virtual
 async def test_what_is_put_off_costs_no_permit_of_the_contract(monkeypatch: pytest.MonkeyPatch, why: str) -> None:
-    """Messages that are put off before their call use up none of the contract's rate.
-
-    The bucket is full again afterwards.
+    """Messages that are put off before their call use up none of the contract's rate: the token bucket is full
+    again afterwards.
     """
     stage, a = Stage(), ScriptedVendor("a")
     error: Exception = MemoryError() if why == "no memory to render" else UnavailableError("away")
@@ -192,7 +194,9 @@ async def test_no_memory_to_note_a_suspect_s_turn_stops_no_other_turn(monkeypatc
 )
 @virtual
 async def test_an_html_part_that_shows_nothing_is_left_out(html: str, sent: str | None) -> None:
-    """An HTML part without visible text is left out, because a mail program would show it instead of the text."""
+    """An HTML part without visible text is left out, because a mail program would show the blank part instead of
+    the text.
+    """
     stage, mail = Stage(), ScriptedVendor("mail")
     await stage.template_store.put(TemplateSource("receipt", "Hi", subject="Receipt", html=html))
     courier = await stage.courier(mail)

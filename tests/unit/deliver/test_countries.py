@@ -1,5 +1,5 @@
-"""A vendor fails for one country: messages to that country go to another vendor, all others stay, and the country
-comes back.
+"""Checks a vendor that fails for one country: messages to that country go to another vendor until the country
+works again, and all others stay.
 """
 
 from __future__ import annotations
@@ -62,9 +62,10 @@ async def post(stage: Stage, rounds: int, chain: Sequence[str] = ("a", "b")) -> 
 
 @virtual
 async def test_one_country_fails_and_only_its_messages_go_elsewhere() -> None:
-    """After ten failures for one country, only probes go there, and its messages move to the next vendor.
+    """After ten failures for one country, its messages move to the next vendor and only probes go there.
 
-    The vendor's own breaker stays closed. When the country works again, the vendor is used for it again.
+    The vendor's own breaker stays closed. When the country works again, its messages go to the first vendor
+    again.
     """
     stage, a, b = Stage(), Abroad("a"), ScriptedVendor("b")
     first, second = await stage.courier(a, breaker=QUICK, per_country=True), await stage.courier(b)
@@ -112,9 +113,9 @@ async def test_a_country_that_the_account_may_not_reach_is_evidence_against_it_a
 
 @virtual
 async def test_with_nowhere_else_to_go_they_wait_and_use_up_nothing() -> None:
-    """Messages to a cut-off country without another vendor wait, and their retries are bounded.
+    """Messages to a cut-off country wait if there is no other vendor, with a bounded number of retries.
 
-    They are delivered when the country is reached again.
+    When the country works again, the messages are delivered.
     """
     stage, a = Stage(), Abroad("a")
     courier = await stage.courier(a, breaker=QUICK, per_country=True)
@@ -144,7 +145,7 @@ async def test_without_the_setting_the_vendor_opens_as_a_whole() -> None:
 
 
 class Replica(OneOfTwo):
-    """One of two actors of vendor a, with a breaker for each country."""
+    """An actor of vendor a, which has two actors and a breaker for each country."""
 
     def __init__(self, stage: Stage, vendor: ScriptedVendor, number: int) -> None:
         a = {"adapter": "twilio", "channel": "sms", "breaker": {"per": "country"}}
@@ -155,10 +156,10 @@ class Replica(OneOfTwo):
 
 
 async def states_while_france_fails(monkeypatch: pytest.MonkeyPatch, shielded: bool) -> set[str]:
-    """Run two actors of vendor a that get many failures for France and one success for Germany each.
+    """Run two actors of vendor a that each get many failures for France and one success for Germany.
 
-    Return the states that the plan gave the vendor. Without `shielded`, the failures of a country also count
-    against the vendor.
+    Return the states that the plan gave vendor a. If `shielded` is False, the actors' reports do not leave out
+    the failing country.
     """
     if not shielded:
         monkeypatch.setattr(Gate, "evidence", lambda _: None)
@@ -183,8 +184,8 @@ async def states_while_france_fails(monkeypatch: pytest.MonkeyPatch, shielded: b
 
 @virtual
 async def test_two_replicas_do_not_give_a_vendor_up_for_one_country(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Failures for one country at two actors leave the vendor closed in the plan, because they are kept out of the
-    vendor's own evidence.
+    """Failures for one country at two actors leave the vendor closed in the plan, because the actors leave these
+    failures out of the vendor's evidence.
     """
     assert await states_while_france_fails(monkeypatch, shielded=True) == {"closed"}
 

@@ -1,6 +1,5 @@
-"""A courier claims, prepares, sends and settles notifications.
-
-These tests also cover each way in which a delivery can end.
+"""Checks a courier, which claims, prepares, sends and settles notifications, and each way in which a delivery can
+end.
 """
 
 from __future__ import annotations
@@ -177,7 +176,7 @@ async def test_throttled_burns_no_attempt() -> None:
 async def test_an_open_breaker_moves_what_was_claimed_and_not_sent() -> None:
     """After the breaker opened, nothing more is sent to the vendor.
 
-    What it had claimed moves to the next vendor and costs no attempt.
+    Notifications that its courier had claimed move to the next vendor without costing an attempt.
     """
     stage = Stage()
     a, b = ScriptedVendor("a", duration_s=0.05), ScriptedVendor("b")
@@ -209,7 +208,7 @@ async def test_an_open_breaker_moves_what_was_claimed_and_not_sent() -> None:
 async def test_an_accounts_failure_opens_at_once() -> None:
     """One answer that our account is refused opens the breaker, because every message would fail.
 
-    It costs the notification no attempt.
+    The refused call costs the notification no attempt.
     """
     stage, a = Stage(), ScriptedVendor("a", [Outcome.failed("http_401", scope=Scope.ACCOUNT)])
     courier = await stage.courier(a)
@@ -221,8 +220,9 @@ async def test_an_accounts_failure_opens_at_once() -> None:
 
 @virtual
 async def test_a_template_error_is_dead_with_the_variables_name() -> None:
-    """A notification whose data lacks a variable becomes a dead letter that names the variable, and others of the
-    template are delivered.
+    """A notification whose data lacks a variable becomes a dead letter that names the variable.
+
+    Other notifications with the same template are delivered.
     """
     stage, a = Stage(), ScriptedVendor("a")
     await stage.template_store.put(TemplateSource("receipt", "Hi {{ name }}, order {{ order }}"))
@@ -240,7 +240,7 @@ async def test_a_template_error_is_dead_with_the_variables_name() -> None:
 
 @virtual
 async def test_after_the_store_lost_data_no_other_text_is_sent() -> None:
-    """After a loss of data one template version may have a new text.
+    """After the store lost data, one template version may get a new text.
 
     New triggers get the new text, and an older trigger with that version becomes a dead letter.
     """
@@ -267,8 +267,8 @@ async def test_after_the_store_lost_data_no_other_text_is_sent() -> None:
 @virtual
 @pytest.mark.parametrize("text", ["{{ name }}" + "a" * 161, "{{ name }}\u202e"])
 async def test_a_text_that_no_sms_can_have_is_never_sent(text: str) -> None:
-    """A rendered text with too many segments for the vendor, or with a character that changes the direction of
-    writing, becomes a dead letter that says so.
+    """A rendered text becomes a dead letter if it has more segments than the vendor's limit, or a character that
+    changes the direction of writing.
     """
     stage, a = Stage(), ScriptedVendor("a")
     await stage.template_store.put(TemplateSource("receipt", text))
@@ -305,9 +305,9 @@ async def test_a_vendor_is_told_how_long_a_message_lives() -> None:
 @pytest.mark.parametrize(("policy", "sent", "state"), [("resend", 2, "settled"), ("hold", 1, "held")])
 @virtual
 async def test_a_broken_adapter_may_have_sent(policy: str, sent: int, state: str) -> None:
-    """An exception from an adapter leaves open whether the message was sent.
+    """After an exception from an adapter nobody knows whether the message was sent.
 
-    Under `resend` it is sent again, and under `hold` it is held.
+    Under `resend` the message is sent again, and under `hold` it is held.
     """
     stage, a = Stage(), ScriptedVendor("a", [RuntimeError("bug")])
     courier = await stage.courier(a)
@@ -356,7 +356,7 @@ async def test_expired_ones_are_not_sent() -> None:
 async def test_a_held_mailbox_expires_without_claiming() -> None:
     """While every vendor is down and nobody claims, an expired notification becomes a dead letter.
 
-    One with time left stays queued.
+    A notification with time left stays queued.
     """
     stage, a = Stage(), ScriptedVendor("a")
     courier = await stage.courier(a)

@@ -40,8 +40,8 @@ async def test_a_cancelled_delivery_stays_pending_and_the_audit_finds_it() -> No
 
 @virtual
 async def test_a_cancelled_delivery_under_hold_is_not_sent_again() -> None:
-    """Under `hold`, the audit holds a cancelled delivery instead of sending it again, because its start mark says
-    that it was maybe sent.
+    """Under `hold`, the audit holds a notification whose delivery was cancelled, because its start mark says that
+    it was maybe sent.
     """
     stage, a = Stage(), ScriptedVendor("a", duration_s=5.0)
     courier = await stage.courier(a)
@@ -91,7 +91,7 @@ async def test_a_lost_claim_is_found_after_the_mailbox_went_to_another() -> None
 @pytest.mark.parametrize("again", [False, True], ids=["alone", "and another begins meanwhile"])
 @virtual
 async def test_a_late_audit_sends_nothing_twice(again: bool) -> None:
-    """A notification that was claimed, sent and settled during the audit's round trip is not sent again, even if a
+    """A notification that is claimed, sent and settled while an audit asks the store is not sent again, even if a
     second audit runs meanwhile.
     """
     stage, a = Stage(), ScriptedVendor("a", duration_s=0.01)
@@ -157,9 +157,9 @@ async def test_a_store_outage_is_waited_out() -> None:
 
 @virtual
 async def test_an_answer_that_waited_for_a_sleeper_to_wake_does_not_wake_his_trust() -> None:
-    """An actor that was frozen for three seconds does not trust an old reply and sends nothing.
+    """An actor that was frozen for three seconds does not trust an old reply of the store and sends nothing.
 
-    It trusts its link again only after its incarnation was renewed.
+    Only a renewal of its incarnation ends this doubt.
     """
     stage, a = Stage(), ScriptedVendor("a")
     courier = await stage.courier(a, run=False)
@@ -211,7 +211,7 @@ async def test_a_start_mark_that_is_refused_means_no_send(policy: str, calls: in
 async def test_a_claim_that_comes_too_late_is_left_to_the_next(ended: str) -> None:
     """If a claim's reply arrives when its incarnation is ending or has ended, nothing is sent.
 
-    Another actor takes the claim and sends it, and no crash is counted.
+    Another actor takes the claim and sends the message, and no crash is counted.
     """
     stage, a = Stage(), ScriptedVendor("a")
     courier = await stage.courier(a, run=False)
@@ -277,7 +277,7 @@ async def test_what_was_not_sent_after_a_short_sleep_is_sent_soon() -> None:
 
 @virtual
 async def test_draining_finishes_what_was_begun() -> None:
-    """A courier that is told to finish claims nothing new. Its calls end, and their outcomes are settled."""
+    """A courier that is told to finish claims nothing new. The calls in flight end, and their outcomes are settled."""
     stage, a = Stage(), ScriptedVendor("a", duration_s=0.3)
     courier = await stage.courier(a, limits=CourierLimits(concurrency_max=3))
     await stage.accept(9)

@@ -47,9 +47,9 @@ async def test_what_is_not_sent_costs_no_permit_of_the_contract() -> None:
 
 @virtual
 async def test_who_has_no_share_sends_nothing() -> None:
-    """With a contract rate, an actor sends nothing before a plan gives it a share.
+    """With a contract rate, an actor sends nothing before a plan gives it a share of the rate.
 
-    As soon as it has a share, it sends.
+    When the actor gets a share, it sends at once.
     """
     stage, a = Stage(), ScriptedVendor("a")
     courier = await stage.courier(a, limits=CourierLimits(rate_per_s=10.0))
@@ -93,10 +93,9 @@ async def test_bulk_moves_however_busy_the_others_are() -> None:
 
 
 class CrowdedVendor(ScriptedVendor):
-    """A vendor that works on `carries` calls at once.
+    """A vendor that works on `carries` calls at once, and is slower with more calls in flight.
 
-    With more calls in flight each call takes longer. `crowd` lists how many calls were in flight at the start
-    of each call.
+    `crowd` lists how many calls were in flight at the start of each call.
     """
 
     def __init__(self, name: str, carries: int) -> None:
@@ -115,7 +114,9 @@ class CrowdedVendor(ScriptedVendor):
 
 @virtual
 async def test_a_vendor_that_slows_down_under_load_is_not_crowded() -> None:
-    """When a vendor carries only 10 calls at once instead of 1,000, the courier soon sends it at most 24 at once."""
+    """When a vendor can work on only 10 calls at once instead of 1,000, the courier soon keeps at most 24 calls in
+    flight.
+    """
     stage, a = Stage(), CrowdedVendor("a", carries=1000)
     limits = CourierLimits(concurrency_min=4, concurrency_max=64)
     courier = await stage.courier(a, limits=limits)
@@ -141,9 +142,9 @@ async def test_a_throttle_lowers_the_limit_and_spends_no_attempt() -> None:
 
 @virtual
 async def test_a_prober_does_not_turn_its_fallbacks_backlog_over() -> None:
-    """A vendor that probes looks for its messages in another vendor's mailbox.
+    """A vendor that probes looks for its own messages in another vendor's mailbox.
 
-    In five seconds it disturbs at most 125 messages that are not for it, and it finds its own.
+    In five seconds it moves at most 125 messages that are not for it, and it finds its own.
     """
     stage, a, b = Stage(), ScriptedVendor("a"), ScriptedVendor("b", duration_s=1.0)
     first = await stage.courier(a, breaker=FRAGILE)

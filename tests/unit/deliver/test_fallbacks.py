@@ -1,4 +1,4 @@
-"""Fallbacks: the e-mail is sent if, and only if, the SMS came to nothing."""
+"""Checks fallbacks: the e-mail is sent if, and only if, the SMS came to nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Play:
         self.sms, self.mail = ScriptedVendor("a", outcomes, duration_s), ScriptedVendor("mail")
 
     async def begin(self, after_s: float | None = None, wait_for: str = "accepted", **changes: Any) -> str:
-        """Accept the pair, start both actors, and return the id of the trigger."""
+        """Accept the SMS with its fallback, start both vendors' actors, and return the id of the trigger."""
         stage, now_ms = self.stage, self.stage.clock.wall_ms()
         ends_ms = now_ms + 3_600_000
         begin_ms = None if after_s is None else now_ms + int(after_s * 1000)
@@ -83,8 +83,8 @@ async def test_a_time_to_live_that_ends_begins_it() -> None:
 
 @virtual
 async def test_its_time_overtakes_a_first_that_waits() -> None:
-    """If the SMS is still failing after `after_s`, it is cancelled and never tried again, and the e-mail is sent
-    once.
+    """If the SMS is still failing after `after_s`, the SMS is cancelled and never tried again, and the e-mail is
+    sent once.
     """
     play = Play()
     play.sms.then = Outcome.failed("http_503")
@@ -110,9 +110,8 @@ async def test_a_call_in_flight_is_waited_for() -> None:
 @virtual
 @pytest.mark.parametrize(("word", "states"), [("delivered", "skipped"), ("undelivered", "settled"), (None, "settled")])
 async def test_it_may_wait_for_delivery(word: str | None, states: str) -> None:
-    """A fallback that waits for delivery is skipped by the receipt `delivered` and begins with `undelivered`.
-
-    Without a receipt it begins after `after_s`.
+    """A fallback that waits for delivery is skipped by the receipt `delivered`, and begins with the receipt
+    `undelivered`. Without a receipt the fallback begins after `after_s`.
     """
     play = Play()
     tid = await play.begin(60, "delivered")
@@ -129,7 +128,9 @@ async def test_it_may_wait_for_delivery(word: str | None, states: str) -> None:
 
 @virtual
 async def test_many_that_end_at_once_do_not_hold_up_what_is_due() -> None:
-    """Five pages of fallbacks that end at once are all skipped within a second."""
+    """Fallbacks that end at the same time are all skipped within a second, even if there are five times as many as
+    the store returns at once (DUE_PAGE).
+    """
     play = Play()
     stage = play.stage
     await play.begin(60)
@@ -142,7 +143,7 @@ async def test_many_that_end_at_once_do_not_hold_up_what_is_due() -> None:
 def test_what_a_receipt_means_for_a_fallback() -> None:
     """A receipt that the vendor carries a message decides nothing for a fallback.
 
-    `delivered` skips it and `undelivered` begins it.
+    A receipt of delivery skips the fallback, and a receipt of failure begins it.
     """
     words = [word_for_fallback(Told("n", "t", *told)) for told in ((True, True), (True, False), (False,), (None,))]
     assert words == ["delivered", None, "undelivered", None]

@@ -1,4 +1,6 @@
-"""Late outcomes, and outcomes that say nothing about the vendor: they settle what they prove and open no breaker."""
+"""Checks late outcomes, and outcomes that say nothing about the vendor: they settle what they prove and open no
+breaker.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ async def buried(stage: Stage, incarnation: str) -> None:
 async def test_a_yes_that_comes_after_the_takeover_ends_what_is_held() -> None:
     """Under `hold`, a message that another actor took over is held.
 
-    When the first actor's call is accepted late, it is settled and not sent again.
+    When the first actor's call is accepted late, the message is settled and not sent again.
     """
     stage, slow, other = Stage(), ScriptedVendor("a", duration_s=3.0), ScriptedVendor("a")
     owner = await stage.courier(slow)
@@ -44,7 +46,7 @@ async def test_a_yes_that_comes_after_the_takeover_ends_what_is_held() -> None:
 async def test_a_yes_that_comes_after_the_takeover_ends_what_waits() -> None:
     """Under `resend`, a message that another actor took over waits for its next try.
 
-    When the first actor's call is accepted late, it is settled and not sent again.
+    When the first actor's call is accepted late, the message is settled and not sent again.
     """
     stage, slow = Stage(), ScriptedVendor("a", duration_s=3.0)
     other = ScriptedVendor("a", [Outcome.failed("x", retry_after_s=30.0)])
@@ -101,8 +103,10 @@ async def test_our_own_bug_opens_nobodys_breaker() -> None:
 )
 @virtual
 async def test_probes_of_a_long_outage_do_not_use_up_their_message(outcome: Outcome, states: set[str]) -> None:
-    """If the only vendor is down for long, a message that was surely not sent by its probes stays in work until
-    its time to live. If each probe was maybe sent, it becomes a dead letter.
+    """During a long outage one message is sent again and again as a probe.
+
+    It becomes a dead letter if each call maybe delivered it, and stays in work if its calls surely sent
+    nothing.
     """
     stage, vendor = Stage(), ScriptedVendor("a")
     vendor.then = outcome

@@ -1,5 +1,5 @@
-"""Each actor does maintenance: it returns delayed notifications to mailboxes, and ends what expired in a mailbox
-without a drainer.
+"""Checks the maintenance that each actor does: it returns delayed notifications to mailboxes, and ends what
+expired in a mailbox without a drainer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.virtual import until, virtual
 
 
 async def caretaker(stage: Stage, plan: Plan | None = None, vendors: str = "a") -> Caretaker:
-    """Make the Caretaker of an actor of vendor a. Its file names `vendors`, and nothing runs by itself."""
+    """Make the Caretaker of an actor of vendor a whose configuration names `vendors`. Nothing of it runs by itself."""
     courier = await stage.courier(ScriptedVendor("a"), run=False)
     if plan is not None:
         courier.adopt_plan(plan)
@@ -32,9 +32,8 @@ async def due(stage: Stage, chain: str) -> str:
 
 @virtual
 async def test_an_actor_of_before_a_change_condemns_nothing_that_the_plan_knows() -> None:
-    """A vendor was added that the plan knows and the actor's own file does not.
-
-    A notification for it is queued and not ended.
+    """If the plan knows a new vendor and the actor's own file does not, a due notification for that vendor is
+    queued and does not become a dead letter.
     """
     stage = Stage()
     nid = await due(stage, "n")
@@ -45,7 +44,7 @@ async def test_an_actor_of_before_a_change_condemns_nothing_that_the_plan_knows(
 @virtual
 async def test_a_chain_that_nobody_knows_is_dead_after_half_a_minute() -> None:
     """If neither the plan nor the file knows any vendor of a chain, the notification becomes a dead letter after
-    half a minute. Without a plan it only waits.
+    half a minute. Without a plan the notification only waits.
     """
     stage = Stage()
     nid = await due(stage, "n")
@@ -64,8 +63,8 @@ async def test_a_chain_that_nobody_knows_is_dead_after_half_a_minute() -> None:
 
 @virtual
 async def test_what_waits_in_the_mailbox_of_a_removed_vendor_is_dead_within_two_minutes() -> None:
-    """A notification in the mailbox of a removed vendor becomes a dead letter within two minutes, so that it can
-    be redriven. It does not wait for its time to live.
+    """A notification in the mailbox of a removed vendor becomes a dead letter within two minutes, long before its
+    time to live ends, so that it can be redriven.
     """
     stage, a = Stage(), ScriptedVendor("a")
     courier = await stage.courier(a)
@@ -96,8 +95,8 @@ async def test_a_plan_that_comes_within_half_a_minute_saves_it() -> None:
 
 @virtual
 async def test_a_vendor_s_absence_of_long_ago_condemns_nothing() -> None:
-    """A vendor's earlier absence does not count: a notification that comes long after it waits half a minute of
-    its own.
+    """A notification whose vendor is unknown waits half a minute, even if an earlier notification met the same
+    unknown vendor long ago.
     """
     stage = Stage()
     tender = await caretaker(stage, plan_of(a="closed"))
@@ -117,7 +116,7 @@ def held(*names: str) -> Plan:
 @pytest.mark.parametrize("mailbox", ["removed", "a"])
 @virtual
 async def test_what_expires_where_nobody_drains_is_ended(mailbox: str) -> None:
-    """A sweep ends expired notifications in a mailbox that nobody drains, also if its vendor was removed.
+    """A sweep ends expired notifications in a mailbox that nobody drains, also if the mailbox's vendor was removed.
 
     Notifications with time left stay queued.
     """
@@ -134,9 +133,8 @@ async def test_what_expires_where_nobody_drains_is_ended(mailbox: str) -> None:
 
 @virtual
 async def test_many_mailboxes_are_swept_in_turn() -> None:
-    """Each sweep handles one undrained mailbox after the other.
-
-    It leaves out a drained mailbox, because its drainer finds what expired.
+    """Each sweep handles one undrained mailbox after the other, and never a drained mailbox, because the drainer
+    finds what expired.
     """
     stage = Stage()
     over = stage.clock.wall_ms() - 1
@@ -174,7 +172,7 @@ async def test_a_taken_claim_wakes_the_courier() -> None:
 async def test_an_actor_knows_when_the_silence_of_the_store_makes_it_doubt() -> None:
     """An actor's link is stale one second after the store's last answer.
 
-    An answer that comes later does not end that.
+    A later answer does not make the link fresh again.
     """
     stage = Stage()
     courier = await stage.courier(ScriptedVendor("a"), run=False)

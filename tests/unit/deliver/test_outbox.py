@@ -1,6 +1,6 @@
-"""The outbox settles outcomes: many in one round trip, urgent outcomes at once.
+"""Checks the outbox, which settles outcomes: many in one round trip, urgent outcomes at once.
 
-None is lost, and none is reported twice.
+No outcome is lost or reported twice.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.virtual import VirtualClock, virtual
 class Ledger:
     """A fake store that only applies outcomes.
 
-    Each call takes `duration_s`. It can be away for some calls, lose replies or refuse entries.
+    Each call takes `duration_s`. The store can be away for some calls, lose replies or refuse entries.
     """
 
     def __init__(self, duration_s: float = 0.01) -> None:
@@ -94,7 +94,7 @@ async def test_successes_wait_for_company() -> None:
 
 @virtual
 async def test_an_urgent_one_goes_at_once_and_takes_the_others_along() -> None:
-    """An urgent outcome such as a dead letter is sent at once, and all waiting outcomes go with it."""
+    """An urgent outcome, such as a dead letter, goes to the store at once, and all waiting outcomes go with it."""
     scene = Scene()
     scene.put("a", "b")
     await scene.pass_s(0.01)
@@ -104,7 +104,7 @@ async def test_an_urgent_one_goes_at_once_and_takes_the_others_along() -> None:
 
 @virtual
 async def test_a_lone_message_is_not_delayed() -> None:
-    """If no other call is in flight, an outcome is sent at once."""
+    """If no other call is in flight, an outcome goes to the store at once."""
     scene = Scene(busy=False)
     scene.put("a")
     assert await scene.pass_s(0.011) == [1]
@@ -112,7 +112,9 @@ async def test_a_lone_message_is_not_delayed() -> None:
 
 @virtual
 async def test_the_last_call_in_flight_ends_the_wait() -> None:
-    """If all other calls end while an outcome waits, `nudge` sends it before the interval is over."""
+    """If all other calls end while an outcome waits, `nudge` sends the outcome to the store before the interval is
+    over.
+    """
     scene = Scene()
     scene.put("a")
     assert await scene.pass_s(0.02) == []

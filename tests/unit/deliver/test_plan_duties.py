@@ -1,7 +1,4 @@
-"""The plan passes on what receipts say about an account or a country.
-
-The actors of the vendor act on each statement once.
-"""
+"""Checks how the actors of a vendor act on a plan that passes on what receipts say about an account or a country."""
 
 from __future__ import annotations
 
@@ -49,8 +46,8 @@ class Actor:
 
 @virtual
 async def test_an_account_that_receipts_refuse_waits_as_after_an_answer() -> None:
-    """If the plan says that receipts refuse the account, the breaker opens for ACCOUNT_OPEN_S. The same statement
-    does not open it twice, but a new statement after a probe does.
+    """If the plan begins to say that receipts refuse the account, the breaker opens for ACCOUNT_OPEN_S. While the
+    plan goes on saying so, the breaker does not open again.
     """
     actor = Actor()
     await actor.begin()

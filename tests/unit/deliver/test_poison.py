@@ -1,4 +1,6 @@
-"""A message that kills its actor becomes a dead letter, and everything that was claimed beside it is delivered."""
+"""Checks a message that kills its actor: it becomes a dead letter, and everything that was claimed beside it is
+delivered.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,7 @@ async def test_a_poison_ends_alone() -> None:
 @virtual
 async def test_a_suspect_has_nothing_beside_it_and_is_named() -> None:
     """A notification suspected of killing an actor is sent with no other call in flight, and the store has it
-    singled out. Afterwards the others are sent together.
+    singled out meanwhile. After that the other notifications are sent together.
     """
     stage = Stage()
     vendor = DeadlyVendor(stage)
@@ -103,7 +105,7 @@ async def test_a_suspect_has_nothing_beside_it_and_is_named() -> None:
 
 @virtual
 async def test_one_crash_is_not_worth_a_procession() -> None:
-    """After a single crash, its notifications are sent together and not one by one."""
+    """Notifications that were in flight in only one crash are sent together and not one by one."""
     stage = Stage()
     vendor = DeadlyVendor(stage)
     ids = await stage.accept(5)
@@ -118,7 +120,7 @@ async def test_one_crash_is_not_worth_a_procession() -> None:
 async def test_without_the_mark_no_suspect_is_sent(fault: str) -> None:
     """A suspected notification is not sent before the store has confirmed that it is singled out.
 
-    When the store answers again, it is sent.
+    When the store answers again, the notification is sent.
     """
     stage = Stage()
     vendor = DeadlyVendor(stage)
@@ -167,7 +169,7 @@ async def test_little_is_claimed_meanwhile() -> None:
 
 @virtual
 async def test_an_end_that_cannot_wait_leaves_the_others_too() -> None:
-    """If a courier's time to finish runs out, it keeps only the call in flight and gives up its other claims."""
+    """If the time to finish runs out, a courier keeps only the call in flight and gives up its other claims."""
     stage = Stage()
     vendor = DeadlyVendor(stage)
     vendor.duration_s = 5.0

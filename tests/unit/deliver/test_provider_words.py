@@ -1,4 +1,6 @@
-"""Each word of each provider, through the life of a notification: only a word that its list calls final ends it.
+"""Checks each word of each provider through the life of a notification: only a word that the provider's list calls
+final
+ends it.
 
 Vendor `a` answers each message with one word of a provider, read by that provider's own code. Vendor `b` accepts.
 """
@@ -166,9 +168,9 @@ def unlisted() -> list[Said]:
 
 
 class Speaking(ScriptedVendor):
-    """A vendor that answers each recipient once with the word in `words`, or each time if `once` is false.
+    """A vendor that answers each recipient in `words` with its word, only once or, if `once` is False, each time.
 
-    Otherwise it accepts.
+    Every other message is accepted.
     """
 
     def __init__(self, name: str, words: dict[str, Said], once: bool = True) -> None:
@@ -224,7 +226,7 @@ async def test_a_word_ends_a_message_only_if_it_is_final(said: Said) -> None:
 
 @virtual
 async def test_a_refused_account_is_told_to_operators() -> None:
-    """Each refusal of our account is counted by its reason, and the log reports it once."""
+    """Each refusal of our account is counted by its reason, and one log event reports the reason."""
     stage = Stage()
     a, b = ScriptedVendor("a", [of_twilio(21659), of_twilio(21659)]), ScriptedVendor("b")
     with capture_logs() as logs:
@@ -254,8 +256,8 @@ async def test_an_operators_rule_decides_about_a_real_message() -> None:
 
 @virtual
 async def test_a_hundred_unlisted_words_of_each_provider_lose_nothing() -> None:
-    """The second vendor delivers all messages that the first answered with unlisted words, each after one call to
-    the first. No breaker opens.
+    """If the first vendor answers messages with unlisted words, the second vendor delivers all of them, each after
+    one call to the first. No breaker opens.
     """
     stage, said = Stage(), unlisted()
     assert len({one.name for one in said}) == 4 * UNLISTED
@@ -304,9 +306,9 @@ async def test_a_thousand_bad_messages_cut_off_nobody(seed: int) -> None:
 
 @virtual
 async def test_a_vendor_that_refuses_everybody_is_cut_off() -> None:
-    """A vendor that refuses every message of thirty recipients is cut off by its breaker.
+    """A vendor that refuses every message to many recipients is cut off by its breaker.
 
-    After that it gets only probes.
+    After that the vendor gets only probes.
     """
     stage = Stage()
     a, b = ScriptedVendor("a"), ScriptedVendor("b")
@@ -348,7 +350,7 @@ async def test_a_greylisted_mail_arrives_whatever_the_budget() -> None:
 async def test_refused_by_all_ends_with_its_time_and_says_so() -> None:
     """A message that all vendors refuse is tried again until its time to live ends.
 
-    Then it is a dead letter whose history has each vendor's reason.
+    Then the message is a dead letter whose history has each vendor's reason.
     """
     stage = Stage()
     a, b = ScriptedVendor("a"), ScriptedVendor("b")

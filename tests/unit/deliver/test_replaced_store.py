@@ -1,4 +1,4 @@
-"""After the store was emptied or went back, the epochs of plans begin lower.
+"""Checks a store that was emptied or went back to an older copy, so that plans have lower epochs.
 
 Actors follow the new plans, and no contract rate is exceeded.
 """
@@ -41,9 +41,9 @@ HELD, LATER, EARLIER = plan_of(50, a="open"), plan_of(51, a="closed"), plan_of(1
     ],
 )
 def test_which_plan_to_work_by(plan: Plan, asked_with: Plan | None, replaces: bool) -> None:
-    """A pushed plan replaces the current plan only with a higher epoch.
+    """A published plan replaces the current plan only with a higher epoch.
 
-    The store's own answer replaces it at any epoch, unless a pushed plan came meanwhile.
+    A plan that was read from the store replaces it at any epoch, unless a published plan came in between.
     """
     assert plan.replaces(HELD, asked_with) is replaces
     assert plan.replaces(Plan())
@@ -132,8 +132,9 @@ def shares(*reports: Report, live: set[str], previous: Plan) -> dict[str, float]
 
 
 def test_nobody_gets_more_while_an_actor_works_by_a_lost_plan() -> None:
-    """While an actor still works by a plan of another supervisor, its share is unknown, so no other actor gets a
-    share. Once it confirms the new plan, both get half.
+    """While one actor works by a plan that the store lost, its share is unknown, and no other actor gets a share.
+
+    When the actor confirms the new plan, both actors get half of the rate.
     """
     one = decide(Survey([Report("a/1", "a", "closed")], live={"a/1"}, office="old"), CONFIG, Plan(40), 1)
     lost = Report("a/1", "a", "closed", epoch=50, office="old")

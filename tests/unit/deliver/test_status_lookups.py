@@ -1,4 +1,4 @@
-"""The loop that asks a vendor about held notifications: how often, about which, and what an answer does."""
+"""Checks the loop that asks a vendor about held notifications: how often, about which, and what an answer does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.virtual import until, virtual
 class AskableVendor(ScriptedVendor):
     """A vendor that can be asked what it has.
 
-    It lists what it was sent if `has` is true, and does not answer if `silent` is true.
+    The answer lists what was sent if `has` is True, and there is no answer if `silent` is True.
     """
 
     def __init__(self, name: str, has: bool = True, **more: Any) -> None:
@@ -46,7 +46,10 @@ class AskableVendor(ScriptedVendor):
 
 
 async def scene(vendor: AskableVendor, *texts: str) -> tuple[Stage, LookUps, list[str]]:
-    """Start a vendor's look-ups with one held notification for each text, or with one "Hi" if no text is given."""
+    """Start a vendor's look-ups with one held notification for each text, or with one text "Hi" if none is given.
+
+    Return the stage, the look-ups and the ids.
+    """
     stage = Stage()
     courier = await stage.courier(vendor, limits=CourierLimits(concurrency_min=64))
     ids = [await held(stage, vendor, text) for text in texts or ("Hi",)]
@@ -66,9 +69,8 @@ async def held(stage: Stage, vendor: AskableVendor, text: str) -> str:
 
 @virtual
 async def test_what_the_vendor_has_is_settled_long_before_the_deadline() -> None:
-    """A held notification that the vendor has is settled within three seconds, with the vendor's id in its reason.
-
-    It is not sent again.
+    """A held notification that the vendor has is settled within three seconds, with the vendor's id in its reason,
+    and is not sent again.
     """
     vendor = AskableVendor("a")
     stage, _, (nid,) = await scene(vendor)
@@ -120,8 +122,8 @@ async def test_nothing_is_asked_after_the_deadline() -> None:
 
 @virtual
 async def test_twins_are_not_asked_about() -> None:
-    """The vendor is not asked about two held notifications with the same text, recipient and time, because an
-    answer could mean either.
+    """If two held notifications have the same text, recipient and time, the vendor is not asked about them,
+    because an answer could mean either.
     """
     vendor = AskableVendor("a")
     stage, _, (one, other, third) = await scene(vendor, "Hi", "Hi", "Bye")
@@ -133,8 +135,8 @@ async def test_twins_are_not_asked_about() -> None:
 
 @virtual
 async def test_a_twin_that_comes_amid_the_question_is_one() -> None:
-    """If a notification with the same text is sent while the vendor is asked, the answer could mean either, so
-    both stay held.
+    """If a second notification with the same text is sent while the vendor is asked about the first, the answer
+    could mean either, so both stay held.
     """
     vendor = AskableVendor("a", has=False)
     stage, _, (first,) = await scene(vendor, "Hi")

@@ -1,5 +1,5 @@
-"""The watchdog: a courier that does nothing while it has work fails its health check, and a courier that cannot
-work does not.
+"""Checks the watchdog: a courier that does nothing while it has work fails its health check, and a courier that
+cannot work does not.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ async def begun(stage: Stage, vendor: ScriptedVendor) -> Watched:
 async def test_a_stuck_courier_fails_its_health_check() -> None:
     """If claims hang while work waits, the actor's health check fails after 30 s, although its beats go on.
 
-    Without work it passes.
+    Without work the health check passes.
     """
     stage = Stage()
     actor = await begun(stage, ScriptedVendor("a"))
@@ -106,9 +106,9 @@ async def test_a_courier_that_may_not_work_is_not_stuck(why: str) -> None:
 
 @virtual
 async def test_outcomes_that_do_not_settle_are_told_of_and_the_actor_stays() -> None:
-    """If outcomes cannot be settled, one log event says so each time it begins, and the health check passes.
+    """If outcomes cannot be settled, one log event says so and the health check passes.
 
-    A new actor would not know the outcomes and would send again.
+    The actor must stay, because a new actor would not know the outcomes and would send again.
     """
     stage, vendor = Stage(), ScriptedVendor("a")
     actor = await begun(stage, vendor)

@@ -1,4 +1,6 @@
-"""All vendors of a chain are down for long. When one works again, it gets messages within 30 seconds."""
+"""Checks that a vendor that works again gets messages within 30 seconds, after all vendors of its chain were down
+for long.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ DOWN = {
 async def test_a_mended_vendor_has_work_soon(down: str, messages: int) -> None:
     """While both vendors fail, they get probes only.
 
-    When one works again, it delivers a message within 30 seconds, although its breaker's wait has grown to 150
-    s or more.
+    When one vendor works again, it delivers a message within 30 seconds, although its breaker's wait is minutes
+    long.
     """
     outage = Outage(open_wait_s=150.0)
     outage.a.then = outage.b.then = DOWN[down]

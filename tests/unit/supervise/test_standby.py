@@ -1,4 +1,4 @@
-"""A supervisor that stands by: when it takes over, what it knows by then, and how it gives way."""
+"""Checks a supervisor that stands by: when it takes over, what it knows by then, and how it gives way."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def supervisor(stage: Stage, node: str, nodes: Collection[str] = ()) -> Supervis
 
 
 async def beat(stage: Stage, incarnation: str, node: str) -> None:
-    """Beat and report forever, as a live vendor actor does."""
+    """Send beats and reports forever, as a live vendor actor does."""
     vendor = incarnation.partition("/")[0]
     while True:
         await stage.control.beat(Beat(incarnation, vendor, "", 0, node))
@@ -37,7 +37,7 @@ async def beat(stage: Stage, incarnation: str, node: str) -> None:
 
 @virtual
 async def test_one_takes_office_and_the_other_stands_by() -> None:
-    """Of two supervisors the first begins a term. The second begins none as long as the first one's beats arrive."""
+    """The first of two supervisors begins a term. The second begins none as long as the first one's beats arrive."""
     stage = Stage()
     first, second = supervisor(stage, "n1"), supervisor(stage, "n2")
     stage.start(first.run())
@@ -91,8 +91,8 @@ async def test_one_that_was_fenced_stands_by() -> None:
 
 @virtual
 async def test_two_on_one_machine_are_spread() -> None:
-    """If both supervisors are on one machine and another machine is free, the plan names the standby to leave, and
-    its health check fails.
+    """If both supervisors are on one machine and another machine is free, the plan tells the standby supervisor to
+    leave, so its health check fails.
     """
     stage = Stage()
     first, second = supervisor(stage, "n1", {"n1", "n2"}), supervisor(stage, "n1", {"n1", "n2"})

@@ -1,4 +1,6 @@
-"""The supervisor's loop: the plan that it believes in is the plan in force, even if the store does not answer."""
+"""Checks the supervisor's loop: the plan that the supervisor believes in is the plan in force, even if the store
+does not answer.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ CONFIG = PlanConfig({name: VendorConfig(name, "sms") for name in "ab"}, (("a", "
 class Unanswered:
     """A control channel that loses the answer to one publication.
 
-    The plan is stored at once, or only after the next publication.
+    The lost publication's plan is stored at once, or only after the next publication.
     """
 
     def __init__(self, control: Any, when: str) -> None:
@@ -84,8 +86,8 @@ async def test_a_publication_without_an_answer_is_said_again(when: str, then: st
 
 @virtual
 async def test_a_pool_that_dies_again_and_again_is_quarantined() -> None:
-    """After six deaths of its actors within a minute, a vendor is quarantined, and another vendor drains its
-    mailbox although a seventh actor reports no fault. After a quiet minute it drains its mailbox again.
+    """After six deaths of its actors a vendor is quarantined, and another vendor drains its mailbox, although a
+    seventh actor reports no fault. A minute later the vendor drains its own mailbox again.
     """
     stage = Stage()
     supervisor = Supervisor(stage.control, stage.clock, CONFIG)
@@ -135,7 +137,7 @@ class HalfDeaf:
 async def test_a_deaf_supervisor_listens_anew() -> None:
     """A supervisor that does not hear its own beats subscribes again.
 
-    Within three seconds it knows what the others said, and it declares nobody dead.
+    Within three seconds the supervisor knows what the others said, and it declares nobody dead.
     """
     stage = Stage()
     control = HalfDeaf(stage.control)
@@ -163,7 +165,7 @@ async def test_a_deaf_supervisor_listens_anew() -> None:
 
 
 class Broken(HalfDeaf):
-    """A control channel on which every subscription breaks at once. It records when each was tried."""
+    """A control channel on which every subscription breaks at once. `tried_s` lists the time of each try."""
 
     def __init__(self, control: Any, clock: Any) -> None:
         super().__init__(control)
@@ -177,8 +179,8 @@ class Broken(HalfDeaf):
 
 @virtual
 async def test_who_lost_his_subscription_does_not_come_back_in_step() -> None:
-    """After a broken subscription, a supervisor and an actor wait for random times of 0.1 to 0.3 s, so that they
-    do not all come back at once.
+    """After each broken subscription, a supervisor and an actor wait for a random time of 0.1 to 0.3 s, so that
+    they do not all come back at once.
     """
     stage, dice = Stage(), random.Random(1)
     control = Broken(stage.control, stage.clock)
@@ -196,7 +198,7 @@ async def test_who_lost_his_subscription_does_not_come_back_in_step() -> None:
 @virtual
 async def test_a_starved_actor_of_this_machine_is_not_condemned() -> None:
     """A silent actor on the supervisor's own machine is not declared dead if its process waited for a core all the
-    time. On another machine the same silence means death.
+    time. An equally silent actor on another machine is declared dead.
     """
     for node, lives in (("here", True), ("there", False)):
         stage = Stage()
@@ -213,7 +215,7 @@ async def test_a_starved_actor_of_this_machine_is_not_condemned() -> None:
 
 
 class Renewing:
-    """A control channel on which actor a/1 renews its incarnation just before a verdict on it is carried out."""
+    """A control channel on which actor a/1 renews its incarnation just before the supervisor declares it dead."""
 
     def __init__(self, control: Any, times: int) -> None:
         self._control, self.times = control, times
@@ -230,9 +232,9 @@ class Renewing:
 
 @virtual
 async def test_who_renews_himself_before_the_verdict_lives_for_another_patience() -> None:
-    """An actor that renews itself just before the verdict is not declared dead, since it may be sending again.
+    """An actor that renews itself just before it would be declared dead stays alive, because it may be sending again.
 
-    If it stays silent, it is dead after another patience.
+    If the actor stays silent, it is declared dead about two seconds later.
     """
     stage = Stage()
     stage.cell.actors = {"a/1": "live", "b/1": "live"}

@@ -1,4 +1,4 @@
-"""Recipient caps: which rules apply, which notifications share a count, and when there is room."""
+"""Checks recipient caps: which rules apply, which notifications share a count, and when there is room."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ def key(*rules: RecipientCap, **changes: str) -> Cap:
     ],
 )
 def test_a_rule_applies_by_channel_priority_and_event(changes: dict[str, Any], applies: bool) -> None:
-    """A rule applies to its channel. It applies to every priority or every event if it lists none."""
+    """A rule applies to its own channel.
+
+    A rule that lists no priority applies to every priority, and likewise for events.
+    """
     assert bool(caps_of([rule(**changes)], "shop", "paid", "sms", priority="normal", address=PHONE)) is applies
 
 
@@ -74,7 +77,7 @@ def test_a_count_belongs_to_tenant_recipient_and_rule() -> None:
 
 
 def test_a_key_does_not_show_the_address() -> None:
-    """A cap's key is a hash of 32 hexadecimal digits. It ignores the case of an e-mail address."""
+    """A cap's key is a hash of 32 hexadecimal digits that does not depend on the case of an e-mail address."""
     mail = {"channel": "email", "address": "Ada@Example.com"}
     found = key(rule(channel="email"), **mail)
     assert re.fullmatch("[0-9a-f]{32}", found.key)
@@ -83,9 +86,9 @@ def test_a_key_does_not_show_the_address() -> None:
 
 @given(st.lists(st.integers(0, 400), max_size=40), st.integers(1, 5), st.integers(1, 50), st.integers(0, 450))
 def test_no_stretch_of_the_windows_length_holds_more(arrivals: list[int], most: int, per_ms: int, begin: int) -> None:
-    """No stretch of a window's length holds more than the maximum, wherever it begins.
+    """Any stretch of time as long as the window has at most `most` notifications.
 
-    A notification is stopped only if it would exceed the maximum.
+    A notification is stopped only if it would exceed that maximum.
     """
     through: list[int] = []
     for at_ms in sorted(arrivals):

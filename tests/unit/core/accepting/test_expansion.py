@@ -45,7 +45,10 @@ def test_an_event_means_all_its_notifications_in_order() -> None:
 
 
 def test_a_request_may_list_its_own() -> None:
-    """A request that lists its own notifications may name an unknown event. Its content is used as it is given."""
+    """A request that lists its own notifications may name an unknown event.
+
+    The request's content is used as it is given.
+    """
     listed = [
         {"channel": "email", "content": {"subject": "S", "text": "{{ not a template }}"}},
         {"channel": "sms", "template": "short"},

@@ -1,4 +1,4 @@
-"""Quiet hours: no message is sent inside them and none too early, also when clocks change."""
+"""Checks quiet hours: no message is sent inside them or before its own time, also when clocks change."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ def test_of_an_end_that_comes_twice_the_next_is_taken() -> None:
 )
 @example(datetime(2026, 10, 25, 1, 10, tzinfo=timezone.utc), NINE, time(2, 30), "Europe/Berlin")
 def test_nobody_is_woken_and_nothing_is_early(at: datetime, begin: time, end: time, zone: str) -> None:
-    """The time found is never in quiet hours, never before the given time, and at most 25 hours after it."""
+    """The time that `after_quiet` returns is outside quiet hours, never before the given time, and at most 25
+    hours after it.
+    """
     begin, end = begin.replace(microsecond=0, tzinfo=None), end.replace(microsecond=0, tzinfo=None)
     at_ms = int(at.timestamp() * 1000)
     found_ms = after_quiet(at_ms, begin, end, ZoneInfo(zone))

@@ -1,4 +1,4 @@
-"""Routing: which chain a notification gets, and which vendor of the chain comes first."""
+"""Checks which chain a notification gets, and which vendor of the chain comes first."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ def traffic(channel: str = "sms", event: str = "e", tenant: str = "t", **more: A
 def test_event_counts_before_tenant_before_country(found: Traffic, chain: tuple[str, ...]) -> None:
     """A route is used only if every list of its match fits.
 
-    A route that matches the event wins over tenant, and tenant over country, wherever it stands in the file.
+    A match of the event counts more than one of the tenant, and that more than one of the country, wherever the
+    routes stand in the file.
     """
     assert choose_chain(ROUTES, found, "0-t.0") == chain
 
@@ -107,9 +108,9 @@ def shares(split: dict[str, int], down: set[str], seed: str) -> Counter[str]:
     ],
 )
 def test_a_split_is_met_within_two_percent(split: dict[str, int], down: set[str], expected: dict[str, float]) -> None:
-    """Of 10,000 notifications each vendor of a split gets its part within two percent.
+    """Each vendor of a split gets its part of 10,000 notifications within two percent.
 
-    The part of a vendor that is down is divided among the others by weight.
+    If a vendor is down, its part is divided among the others by weight.
     """
     counts = shares(split, down, "t")
     assert set(counts) == set(expected)
@@ -134,9 +135,9 @@ def test_a_split_moves_only_the_notifications_of_the_vendor_that_is_down(
 
 @given(WEIGHTS)
 def test_a_raised_weight_takes_from_others_only(split: dict[str, int]) -> None:
-    """If a vendor's weight is raised, it keeps all its notifications and gets some of others.
+    """If a vendor's weight is raised, the vendor keeps all its notifications and gets some of the other vendors'.
 
-    Nothing moves between the other vendors.
+    No notification moves between the other vendors.
     """
     raised = {**split, "v0": split["v0"] * 2}
     for n in range(200):

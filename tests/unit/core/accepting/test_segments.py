@@ -1,4 +1,4 @@
-"""Which vendors may carry an SMS with a given number of segments."""
+"""Checks which vendors may carry an SMS with a given number of segments."""
 
 from __future__ import annotations
 

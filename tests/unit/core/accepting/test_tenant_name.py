@@ -31,7 +31,8 @@ ODD = [
 @pytest.mark.parametrize("name", ODD)
 def test_a_name_that_looks_like_another_is_refused_everywhere(name: str, tmp_path: Path) -> None:
     """A tenant's name with invisible characters, odd spaces or too many characters is refused for an API key and
-    in the configuration. A name with a line end would be a tenant without the limits and routes of `shop`.
+    in the configuration. Otherwise `shop` with a line end would be a tenant without the limits and routes of
+    `shop`.
     """
     path = tmp_path / "api_keys.json"
     with pytest.raises(ConfigError, match=r"^tenant: must "):

@@ -1,4 +1,4 @@
-"""Calls of one vendor that has a breaker of its own and one for each country."""
+"""Makes calls of one vendor that has a breaker of its own and one breaker for each country, for the tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OK, FAIL, LOCAL = BreakerResult.SUCCESS, BreakerResult.FAILURE, BreakerResult.LO
 
 
 class Calls:
-    """Makes calls on a clock of its own. Each call takes 10 ms."""
+    """A vendor's breakers and a clock of their own. Each call takes 10 ms."""
 
     def __init__(self, config: BreakerConfig = CONFIG) -> None:
         self.now_ns = SECOND_NS

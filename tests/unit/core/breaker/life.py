@@ -1,4 +1,5 @@
-"""The invariants of a breaker as it runs in production, under any order of calls, losses, overrides and restarts.
+"""Checks the invariants of a breaker as it runs in production, under any order of calls, losses, overrides and
+restarts.
 
 - I1: a new state, or a new stage of recovery, is a new generation, and a generation never changes otherwise.
 - I2: in one half-open stay, at most P permits are out or have counted, and at most 4 P are handed out.
@@ -85,7 +86,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(step_ms=st.sampled_from([1, 50, 300, 999, 1000, 1001, 2500, 4000, 9000]), chance=st.sampled_from([0.0, 0.9]))
     def time_passes(self, step_ms: int, chance: float) -> None:
-        """Let time pass in small steps, as an actor tells the breaker the time, so that each change is seen."""
+        """Let time pass in small steps and tell the breaker the time after each step, so that each change is seen."""
         self.chance = chance
         until_ns = self.now_ns + step_ms * MS
         while self.now_ns < until_ns:
@@ -115,7 +116,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.ended)
     @rule(which=st.integers(0, 50), result=st.one_of(RESULTS, st.none()))
     def one_ends_twice(self, which: int, result: BreakerResult | None) -> None:
-        """Report a permit that has ended already. Nothing may change (I3, I4)."""
+        """Report a permit that has ended already, and check that nothing changes (invariants I3 and I4)."""
         before = self.visible()
         self.tell(self.ended[which % len(self.ended)], result, slow=True)
         assert self.visible() == before
@@ -180,7 +181,8 @@ class Life(RuleBasedStateMachine):
     def end(self, permit: Permit, result: BreakerResult | None, slow: bool) -> None:
         """End a permit.
 
-        Only its first result in its own generation may count, and only a result changes rates (I3, I4, I8).
+        Only the permit's first result in its own generation may count, and only a result changes rates
+        (invariants I3, I4 and I8).
         """
         counts = not permit.ended and permit.generation == self.breaker.generation
         before, metrics = self.visible(), self.breaker.metrics(self.now_ns)
@@ -332,7 +334,7 @@ class Life(RuleBasedStateMachine):
 
 
 def future(breaker: Breaker, now_ns: int) -> list[Any]:
-    """Return what a breaker does in the next seconds in answer to a fixed sequence of calls."""
+    """Return a breaker's readings after each step of a fixed sequence of calls and waits."""
     seen: list[Any] = []
     for result in (
         FAIL,

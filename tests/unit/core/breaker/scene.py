@@ -1,4 +1,4 @@
-"""A breaker with a clock of its own, for the tests of one breaker."""
+"""Wraps a breaker with a clock of its own, for the tests of one breaker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What our breaker adds to the recorded one: generations, leases, jittered waits, hints and failures in a row."""
+"""Checks what our breaker adds to that of resilience4j: generations, leases, jittered waits, hints and failures in
+a row.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +94,7 @@ def test_a_late_probe_does_not_count_in_the_next_half_open() -> None:
 
 
 def test_a_hanging_call_of_an_earlier_generation_does_not_open_this_one() -> None:
-    """Calls that hang since before an operator's reset do not open the breaker after the reset."""
+    """A call that began before an operator's reset and still hangs does not open the breaker after the reset."""
     scene = Scene(stall_detection=True, slow_ns=100 * MS)
     old = [scene.permit() for _ in range(4)]
     scene.breaker.reset(scene.now_ns)
@@ -176,9 +178,8 @@ def test_a_probe_in_time_has_no_lease_left() -> None:
 
 
 def test_leases_that_end_during_a_stall_are_settled_as_of_their_time() -> None:
-    """If the breaker is told the time only after an hour, it first opens as of the end of the second lease.
-
-    Its wait is then over, so it is half open again.
+    """If the breaker is told the time only after an hour, it opened when the second lease ended, and its wait is
+    over by now. So the breaker is half open again.
     """
     scene = Scene(probe_lease_ms=300)
     scene.half_open()

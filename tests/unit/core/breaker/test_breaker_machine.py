@@ -94,7 +94,7 @@ def row_forgotten(self: Breaker, now_ns: int) -> BreakerSnapshot:
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_a_broken_breaker_is_found(name: str, instead: Callable[..., Any]) -> None:
-    """Each of these deliberate mistakes breaks an invariant within fifty seeded runs of the state machine."""
+    """A breaker with a deliberate mistake breaks an invariant within fifty seeded runs of the state machine."""
     hasty = settings(BUDGET, database=None, deadline=None, phases=[Phase.generate])
     broken = Probes if name == "left" else Breaker
     with mock.patch.object(broken, name, instead), pytest.raises(AssertionError):

@@ -1,4 +1,4 @@
-"""How the breaker finds a vendor that hangs, and how it lets the vendor come back: first by probes, then by
+"""Checks how the breaker finds a vendor that hangs, and how it lets the vendor come back: first by probes, then by
 growing shares of the traffic.
 """
 
@@ -279,9 +279,9 @@ def test_half_open_without_a_call_stays_so() -> None:
 
 
 def test_a_flapping_vendor_meets_longer_waits_and_a_steady_one_is_forgiven() -> None:
-    """The wait stays longer if the breaker opens again soon after it closed.
+    """A breaker that opens again soon after it closed waits longer.
 
-    Each minute in the closed state forgets one opening.
+    Each minute in the closed state takes one opening from the count.
     """
     scene = Scene(ramp=())
     waits = []

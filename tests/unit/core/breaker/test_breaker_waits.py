@@ -1,4 +1,4 @@
-"""The waits of an open breaker: their length, hints of the vendor, and what shortens them."""
+"""Checks the waits of an open breaker: their length, hints of the vendor, and what shortens them."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_the_end_of_a_wait_needs_no_call() -> None:
 def test_timers_that_fall_due_during_a_stall_fire_as_of_their_time() -> None:
     """If the breaker is told the time late, its timers count from when they were due.
 
-    Half open at 1,000 ms and open again at 1,500 ms for 2,000 ms, it has 1,900 ms left at 1,600 ms.
+    A breaker that was due to open at 1,500 ms for 2,000 ms has 1,900 ms left at 1,600 ms.
     """
     scene = Scene(half_open_max_wait_ms=500, idle_half_open_stays=False)
     scene.open()
@@ -120,7 +120,7 @@ def test_timers_that_fall_due_during_a_stall_fire_as_of_their_time() -> None:
 
 
 def test_a_refusal_says_how_long_it_will_last() -> None:
-    """A refusal names the rest of the wait. It names 0 in a state that only an operator ends."""
+    """A refusal names the rest of the wait, or 0 in a state that only an operator ends."""
     scene = Scene()
     scene.open()
     scene.pass_ms(400)
@@ -205,7 +205,7 @@ def test_an_open_wait_is_hastened_and_never_lengthened() -> None:
 
 
 def test_a_wait_that_the_vendor_asked_for_is_not_hastened() -> None:
-    """`hasten` does not shorten a wait that the vendor asked for. It shortens a later wait of our own."""
+    """`hasten` does not shorten a wait that the vendor asked for, but it shortens a later wait of our own."""
     scene = Scene(open_wait_jitter=0.0, open_wait_ms=60_000)
     scene.breaker.open_for(60 * SECOND, scene.now_ns)
     scene.breaker.hasten(SECOND, scene.now_ns)

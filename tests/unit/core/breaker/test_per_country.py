@@ -1,4 +1,4 @@
-"""Breakers by country: a failing country is cut off alone, and never opens the vendor's breaker."""
+"""Checks breakers by country: a failing country is cut off alone, and never opens the vendor's breaker."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_vendor_that_fails_everywhere_opens_as_without_keys() -> None:
 
 
 def cut_off_and_waited() -> Calls:
-    """Return calls in which France was cut off and its wait is over, while Germany works."""
+    """Return a Calls in which France was cut off and its wait is over, while Germany works."""
     calls = Calls()
     calls.call("DE", OK)
     while calls.call("FR", FAIL):
@@ -81,7 +81,7 @@ def cut_off_and_waited() -> Calls:
 def test_a_cut_off_country_comes_back_by_its_own_probes() -> None:
     """After its wait a cut-off country gets as many calls as there are probes.
 
-    When these succeed, it is called as before.
+    When these calls succeed, the country is called as before.
     """
     calls = cut_off_and_waited()
     assert [calls.call("FR", OK) for _ in range(CONFIG.half_open_calls)] == [True] * CONFIG.half_open_calls
@@ -109,9 +109,9 @@ def test_failed_probes_cut_it_off_again_and_the_vendor_hears_nothing_of_them() -
 
 @pytest.mark.parametrize("ticked", [True, False])
 def test_a_country_that_hangs_is_cut_off_before_its_calls_end(ticked: bool) -> None:
-    """A country whose calls hang is cut off before they end, and its calls do not count against the vendor.
+    """A country whose calls hang is cut off before the calls end, and they do not count against the vendor.
 
-    This holds with and without ticks in between.
+    The breakers may be told the time between the calls or not.
     """
     calls = Calls()
     calls.call("DE", OK)
@@ -169,7 +169,7 @@ def test_a_vendor_opened_from_outside_has_no_countries() -> None:
 def test_keys_are_bounded_and_only_idle_closed_ones_make_room() -> None:
     """At most KEYS_MAX countries have a breaker.
 
-    A country that is cut off or has a call in flight keeps its place, and a country without a place uses the
+    A country that is cut off or has a call in flight keeps its breaker, and a country without one uses the
     vendor's breaker.
     """
     calls = Calls()
@@ -189,9 +189,7 @@ def test_keys_are_bounded_and_only_idle_closed_ones_make_room() -> None:
 
 
 def test_a_bad_country_among_very_many_is_found() -> None:
-    """A failing country is cut off even if more other countries are called between its failures than there are
-    places.
-    """
+    """A failing country is cut off even if more than KEYS_MAX other countries are called between its failures."""
     calls = Calls()
     n = 0
     for _ in range(CONFIG.consecutive_failures):
@@ -205,8 +203,8 @@ def test_a_bad_country_among_very_many_is_found() -> None:
 
 
 def test_a_country_with_little_traffic_is_judged_by_failures_in_a_row() -> None:
-    """A country with one call a minute is cut off by its tenth failure in a row, although it never reaches the
-    minimum of a rate.
+    """A country with one call a minute is cut off by its tenth failure in a row, although it has too few calls for
+    a failure rate.
     """
     calls = Calls()
     for n in range(CONFIG.consecutive_failures):
@@ -218,7 +216,10 @@ def test_a_country_with_little_traffic_is_judged_by_failures_in_a_row() -> None:
 
 
 def full_of(calls: Calls, result: BreakerResult, duration_ms: int = 10) -> set[str]:
-    """Fill every place with a country whose last call had this result and duration. Return the countries."""
+    """Call KEYS_MAX countries, each with this result and duration, so that every place is taken.
+
+    Return the countries that have a breaker.
+    """
     for n in range(KEYS_MAX):
         permit = calls.keys.acquire(f"X{n}", calls.now_ns)
         assert isinstance(permit, Permit)
@@ -228,8 +229,8 @@ def full_of(calls: Calls, result: BreakerResult, duration_ms: int = 10) -> set[s
 
 @pytest.mark.parametrize(("result", "duration_ms"), [(FAIL, 10), (OK, 6_000)], ids=["failed", "slow"])
 def test_where_nobody_is_as_new_a_further_country_shares_the_vendors(result: BreakerResult, duration_ms: int) -> None:
-    """If every place has a country with a failed or slow call in its window, a further country uses the vendor's
-    breaker. Once the windows are over, it gets a place.
+    """If each of the KEYS_MAX countries with a breaker has a failed or slow call in its window, a further country
+    uses the vendor's breaker. When the windows are over, the further country gets its own breaker.
     """
     calls = Calls(BreakerConfig(min_calls=1000, consecutive_failures=0))
     known = full_of(calls, result, duration_ms)
@@ -241,7 +242,7 @@ def test_where_nobody_is_as_new_a_further_country_shares_the_vendors(result: Bre
 
 
 def test_one_that_was_cut_off_keeps_its_place_until_its_opening_is_forgotten() -> None:
-    """A country that was cut off keeps its place until its opening is forgotten, so that it waits longer if it
+    """A country that was cut off keeps its breaker until its opening is forgotten, so that it waits longer if it
     fails again soon.
     """
     calls = cut_off_and_waited()
@@ -254,8 +255,8 @@ def test_one_that_was_cut_off_keeps_its_place_until_its_opening_is_forgotten() -
 
 
 def test_a_vendor_s_breaker_begun_anew_has_no_countries_of_before() -> None:
-    """After a reset, or an operator's `close` that was withdrawn, of the vendor's breaker, no country is cut off
-    any more.
+    """If the vendor's breaker is reset, or an operator says `close` and withdraws it, no country is cut off any
+    more.
     """
     for begin in (
         lambda calls: calls.parent.reset(calls.now_ns),
@@ -271,8 +272,8 @@ def test_a_vendor_s_breaker_begun_anew_has_no_countries_of_before() -> None:
 
 
 def test_what_the_parent_was_not_told_is_not_left_out_of_its_evidence() -> None:
-    """Hanging calls of a cut-off country that end after no other country was heard count neither for the country
-    nor for the vendor.
+    """If a cut-off country's hanging calls end after no other country was heard for a while, they count neither
+    for the country nor for the vendor.
     """
     calls = Calls()
     calls.call("DE", OK)
@@ -291,9 +292,9 @@ def test_what_the_parent_was_not_told_is_not_left_out_of_its_evidence() -> None:
 
 
 def test_how_long_a_country_is_cut_off_counts_from_its_last_closed_moment() -> None:
-    """`for_s` of a cut-off country counts from when it was last closed.
+    """`for_s` of a cut-off country counts from when its breaker was last closed.
 
-    Failed probes do not restart it, but a recovery does.
+    Failed probes do not restart the count, but a recovery does.
     """
     calls = Calls()
     calls.call("DE", OK)

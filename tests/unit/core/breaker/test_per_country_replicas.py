@@ -1,4 +1,4 @@
-"""Breakers by country over all replicas of a vendor, and under any history of calls."""
+"""Checks breakers by country over all replicas of a vendor, and under any history of calls."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from tests.unit.core.breaker.country_calls import CONFIG, FAIL, LOCAL, MS, OK, C
 
 
 def replicas(count: int, evidence: bool = True) -> tuple[list[Calls], Callable[[], str]]:
-    """Return `count` replicas of a vendor, and a function that returns the vendor's state in the plan by their
-    reports. Without `evidence` the reports do not leave the failing countries out.
+    """Return `count` replicas of a vendor, and a function that returns the vendor's state in a plan that is
+    decided from their reports. With `evidence` a report leaves out a single failing country while the others
+    work.
     """
     pool = [Calls() for _ in range(count)]
     config = PlanConfig({"a": VendorConfig("a", "sms")}, (("a",),))
@@ -36,8 +37,8 @@ def replicas(count: int, evidence: bool = True) -> tuple[list[Calls], Callable[[
 
 @pytest.mark.parametrize("evidence", [True, False])
 def test_a_single_bad_country_does_not_open_the_vendor_by_all_replicas_together(evidence: bool) -> None:
-    """Failures for one country at two replicas leave the vendor closed in the plan, before, during and after the
-    cut-off. Without `evidence` in the reports they open it, which shows that the test can fail.
+    """If the reports leave out a single failing country, its failures at two replicas leave the vendor closed in
+    the plan. If the reports do not, the vendor opens, which shows that the test can fail.
     """
     pool, state = replicas(2, evidence)
     for calls in pool:
@@ -59,8 +60,8 @@ def test_a_single_bad_country_does_not_open_the_vendor_by_all_replicas_together(
 
 @pytest.mark.parametrize("countries", [("DE",), ("DE", "FR"), ("DE", "FR", "IT", "ES", "PT")])
 def test_replicas_that_fail_everywhere_open_the_vendor_together_as_without_keys(countries: tuple[str, ...]) -> None:
-    """Four replicas that fail in every country open the vendor in the plan at the same call with and without
-    `evidence`.
+    """Four replicas that fail in every country open the vendor in the plan at the same call, whether the reports
+    may leave out a country or not.
     """
     opened = []
     for evidence in (True, False):

@@ -1,4 +1,6 @@
-"""The next place of a notification: exactly one place for each outcome, and no repeat under `hold`."""
+"""Checks where a notification goes next: each outcome gives exactly one place, and under `hold` nothing is sent
+twice.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +102,7 @@ chances = st.floats(0, 1, exclude_max=True)
     ],
 )
 def test_each_outcome_has_its_place(outcome: Outcome, expected: Any) -> None:
-    """A table of outcomes and the decision for each, after a first attempt with all vendors healthy."""
+    """Each outcome of a first attempt gives the decision of this table while all vendors are healthy."""
     assert after(notification(), outcome, set(CHAIN)) == expected
 
 
@@ -140,7 +142,7 @@ def test_unknown_under_hold_is_never_sent_again(n: Notification, usable: set[str
 @example(notification(attempts=1023), Outcome.failed("x"), set(), 0.9)
 @example(notification(attempts=10_000), Outcome.failed("x"), set(), 0.9)
 def test_the_budget_of_attempts_is_kept(n: Notification, outcome: Outcome, usable: set[str], chance: float) -> None:
-    """A move never leaves a notification whose budget of attempts is used up, however large the number is."""
+    """A move never leaves a notification whose attempts are used up, however high their number is."""
     assume(n.attempts < POLICY.attempts_max)
     decision = after(n, outcome, usable, chance)
     if isinstance(decision, Move):
@@ -270,7 +272,9 @@ def test_a_round_does_not_wait_for_a_vendor_that_is_down() -> None:
     ],
 )
 def test_what_ends_it_before_a_call(changes: dict[str, Any], expected: Any) -> None:
-    """What `decide_before` returns for a claimed notification before its call: nothing, a dead letter, or a hold."""
+    """`decide_before` makes a dead letter of a claimed notification that expired or kills its actors, and holds a
+    notification that was maybe sent. Otherwise it returns None.
+    """
     assert decide_before(notification(**changes), NOW_MS, POLICY) == expected
 
 
@@ -278,7 +282,7 @@ def test_what_ends_it_before_a_call(changes: dict[str, Any], expected: Any) -> N
 def test_a_refusal_costs_no_attempt(n: Notification, usable: set[str], epoch: int, chance: float) -> None:
     """A notification that this actor may not send keeps all its attempts.
 
-    It moves at most once for each epoch of the plan, and otherwise waits.
+    The notification moves at most once for each epoch of the plan, and otherwise waits.
     """
     decision = decide_refused(n, situation("a", usable, chance, epoch))
     assert decision is not None
@@ -300,9 +304,8 @@ def test_a_refusal_costs_no_attempt(n: Notification, usable: set[str], epoch: in
     ],
 )
 def test_an_adopter_sends_only_what_names_it(chain: tuple[str, ...], tried: tuple[str, ...], sends: bool) -> None:
-    """A vendor that adopted a mailbox sends only notifications that have it in their chain and have not tried it.
-
-    All others are moved or put off.
+    """A vendor that adopted a mailbox sends only those notifications that have the vendor in their chain and have
+    not tried it. All others are moved or put off.
     """
     n = notification(chain=chain, tried=tried)
     assert (decide_adopted(n, situation("a", {"c"}, epoch=1)) is None) is sends
@@ -326,9 +329,7 @@ def test_an_adopter_sends_only_what_names_it(chain: tuple[str, ...], tried: tupl
 def test_the_mailbox_of_what_is_due(
     tried: tuple[str, ...], usable: str, recovering: str, known: str, expected: str | None
 ) -> None:
-    """A due notification goes to the mailbox that the current plan gives, not the plan of the day on which it was
-    put off.
-    """
+    """A due notification goes to the mailbox that the current plan gives, even if an earlier plan put it off."""
     found = decide_mailbox(CHAIN, tried, usable.__contains__, recovering.__contains__, known=known.__contains__)
     assert found == expected
 

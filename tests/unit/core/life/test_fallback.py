@@ -1,4 +1,4 @@
-"""The rules of a fallback, for every state of the first notification."""
+"""Checks the rules of a fallback for every state of the first notification."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ waits: st.SearchStrategy[WaitFor] = st.sampled_from(("accepted", "delivered"))
 def test_it_never_begins_while_something_may_come_of_the_first(first: First, wait_for: WaitFor, is_late: bool) -> None:
     """A fallback does not begin while the first notification has a call in flight, is held or succeeded.
 
-    Before its own time it begins only if the first is dead or undelivered.
+    Before its own time a fallback begins only if the first is dead or undelivered.
     """
     if decide_fallback(first, wait_for, is_late) is not Fate.BEGIN:
         return

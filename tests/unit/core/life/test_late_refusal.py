@@ -1,5 +1,5 @@
-"""A vendor accepts a message and refuses it later by a receipt: when another vendor tries, and what counts as
-evidence.
+"""Checks what follows if a vendor accepts a message and refuses it later by a receipt: when another vendor tries,
+and what counts as evidence.
 """
 
 from __future__ import annotations
@@ -60,8 +60,9 @@ def test_only_a_refusal_that_is_not_final_moves_on(means: Meaning) -> None:
 
 
 def test_without_another_vendor_it_waits_longer_each_time() -> None:
-    """Without another usable vendor, a message refused by a receipt waits at least a minute, longer each time, and
-    stops when its attempts are used up.
+    """Without another usable vendor, a message that a receipt refused waits at least a minute, and longer each time.
+
+    When its attempts are used up, nothing is sent again.
     """
     waits = []
     for attempts in range(1, 9):
@@ -89,8 +90,9 @@ def test_without_another_vendor_it_waits_longer_each_time() -> None:
     ids=["another", "unnamed", "both unnamed", "of a", "fallback sent", "fallback begun", "over", "hold"],
 )
 def test_what_must_not_be_sent_again_stays(last: LastCall, told: LateRefusal) -> None:
-    """A receipt sends nothing again if it is about another call or vendor, if a fallback has begun, if the time to
-    live is over, or if it is uncertain under `hold`.
+    """A receipt about another call or vendor causes no new try, and neither does an uncertain receipt under `hold`.
+
+    Nothing is sent again after a fallback has begun or the time to live is over.
     """
     assert decide_late_refusal(last, told, at("a", "b")) is None
 

@@ -1,4 +1,6 @@
-"""A vendor's list of messages can prove an unknown outcome. It proves nothing where it could be wrong."""
+"""Checks how a vendor's list of messages proves an unknown outcome, and that the list proves nothing where it
+could be wrong.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,8 @@ def at(ms: int, **changes: object) -> Sighting:
 def test_only_one_of_its_text_and_time_is_it(seen: Listing, answer: str) -> None:
     """A message is found if exactly one listed message has its text and time.
 
-    Two are ambiguous. If older messages are not shown, the list must reach back before the window.
+    Two such messages are ambiguous. If the list is not complete, it must reach back to before the message's
+    time.
     """
     verdict = identify(seen, OURS.text, WINDOW, NOW_MS)
     assert verdict.answer == answer
@@ -81,7 +84,7 @@ def test_a_vendor_that_tells_no_time_is_taken_at_its_word() -> None:
 
 
 def test_not_found_is_no_reason_to_do_anything() -> None:
-    """`decide_look_up` settles a found notification, and makes an undelivered one a dead letter.
+    """`decide_look_up` settles a notification that was found, and makes an undelivered notification a dead letter.
 
     For any other answer it returns None.
     """
@@ -91,9 +94,9 @@ def test_not_found_is_no_reason_to_do_anything() -> None:
 
 
 def test_twins_are_those_whose_windows_overlap() -> None:
-    """Two messages with the same text and recipient have the same fingerprint, whatever their vendor is.
+    """Two messages with the same text and recipient have the same fingerprint.
 
-    It lasts as long as a window and does not show the phone number.
+    A fingerprint lasts as long as a window and does not show the phone number.
     """
     mine = fingerprint("+491", "code", 10.0)
     assert mine.ttl_ms == WINDOW.to_ms - WINDOW.from_ms

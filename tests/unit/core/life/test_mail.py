@@ -1,4 +1,4 @@
-"""E-mails as bytes: no text can become a header, a part, or a byte that a mail server has to change."""
+"""Checks e-mails as bytes: no text can become a header, a part, or a byte that a mail server has to change."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def body(part: Mail) -> str:
 def test_an_encoded_word_in_a_text_is_only_text(place: str) -> None:
     """An encoded word inside a subject or a display name arrives as text.
 
-    In CVE-2024-6923 and similar faults its content became a header.
+    In CVE-2024-6923 and similar faults the content of such a word became a header.
     """
     line = header("Subject", HOSTILE) if place == "subject" else address_header("From", "a@b.example", HOSTILE)
     raw = write_mail([line], "m", "text")

@@ -22,7 +22,7 @@ QUERY = {"n": "0-abc.0", "t": "token"}
 def test_a_link_leads_back_to_its_notification() -> None:
     """A receipt link lies below the public address and has the notification's id and a token in its query.
 
-    The token verifies.
+    `verified` accepts the token.
     """
     link = LINKS.link("sms-a", "0-abc.0")
     parts = urlsplit(link.url)

@@ -1,4 +1,4 @@
-"""The waits before another try: their length, their growth, and no overflow for any number of attempts."""
+"""Checks the waits before another try: their length, their growth, and that no number of attempts overflows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ chances = st.floats(0, 1, exclude_max=True)
 def test_waits_are_bounded(attempt: int, chance: float, retry_after_s: float | None) -> None:
     """A wait has full jitter, is at most the cap and at least what the vendor asked for.
 
-    It does not overflow at attempt 10,000.
+    Even attempt 10,000 does not overflow.
     """
     wait_s = backoff_s(attempt, POLICY, chance, retry_after_s)
     assert 0 <= wait_s <= POLICY.cap_s

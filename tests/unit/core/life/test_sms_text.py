@@ -1,4 +1,4 @@
-"""The encoding and the number of segments of SMS texts."""
+"""Checks the encoding and the number of segments of SMS texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from dispatcher.core.life.sms_text import BASIC, EXTENSION, SmsSize, measure, re
 
 
 def test_the_tables_are_those_of_the_standard() -> None:
-    """The basic GSM table has 127 characters and the escape to the extension table, which has 10."""
+    """The basic GSM table has 127 characters besides the escape to the extension table, and the extension table
+    has 10.
+    """
     assert len(BASIC) == 127 and len(EXTENSION) == 10
     assert not BASIC & EXTENSION
     assert "ç" not in BASIC and "Ç" in BASIC and "`" not in BASIC | EXTENSION

@@ -1,4 +1,6 @@
-"""A tenant's accept rate: in no stretch of time more than the burst and the rate allow."""
+"""Checks a tenant's accept rate: over any stretch of time, no more triggers are granted than the burst and the
+rate allow.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,7 @@ def test_no_stretch_has_more_than_the_burst_and_the_rate_times_its_length(rate: 
 
 @given(RATES, GAPS_MS)
 def test_whoever_waits_as_told_is_granted(rate: AcceptRate, gaps_ms: list[int]) -> None:
-    """A caller that waits for `next_ms` is granted, and not if it comes more than 2 ms earlier.
+    """A caller that waits for `next_ms` is granted, and a caller that comes over 2 ms earlier is not.
 
     After `full_ms` the whole burst is available again.
     """

@@ -1,4 +1,4 @@
-"""The adaptive concurrency limit, tried against vendors of known capacity."""
+"""Checks the adaptive concurrency limit against vendors of known capacity."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ FLOOR, CAP = 4, 64
 
 
 class Load:
-    """Keeps calls in flight as the limit allows, at most `demand`.
+    """Keeps as many calls in flight as the limit allows, at most `demand`.
 
-    `latency_s` gives the duration of each call for a number of calls in flight.
+    `latency_s` returns the duration of a call for the number of calls in flight.
     """
 
     def __init__(self, latency_s: Callable[[int], float], demand: int = 1000) -> None:
@@ -35,7 +35,9 @@ class Load:
 
 
 def carries(calls: int, base_s: float = 0.05) -> Callable[[int], float]:
-    """Return the latencies of a vendor that works on `calls` calls at once and lets further calls wait."""
+    """Return a function that gives the latency of a vendor which works on `calls` calls at once and lets further
+    calls wait.
+    """
     return lambda in_flight: base_s * max(1.0, in_flight / calls)
 
 

@@ -36,7 +36,10 @@ def test_without_it_the_others_claim_whatever_is_free() -> None:
 
 @virtual
 async def test_a_code_begins_at_once_while_bulk_holds_what_it_may() -> None:
-    """Bulk calls may use six of eight places. A message with high priority is sent at once in one of the other two."""
+    """Bulk calls may use six of eight calls at once.
+
+    A message with high priority is sent at once, although bulk calls use all six.
+    """
     stage, a = Stage(), ScriptedVendor("a", duration_s=5.0)
     await stage.courier(a, limits=CourierLimits(concurrency_min=8, concurrency_max=8))
     await stage.accept(100, priority="bulk")
@@ -62,7 +65,7 @@ async def test_bulk_goes_on_as_soon_as_one_of_its_calls_ends() -> None:
 
 @virtual
 async def test_normal_work_may_have_all() -> None:
-    """Messages with normal priority may use all eight places, because no place is kept free from them."""
+    """Messages with normal priority may use all eight calls at once, because no call is kept free for others."""
     stage, a = Stage(), ScriptedVendor("a", duration_s=5.0)
     await stage.courier(a, limits=CourierLimits(concurrency_min=8, concurrency_max=8))
     await stage.accept(100, priority="normal")
@@ -107,7 +110,8 @@ def test_a_full_lane_refuses_whoever_fills_it(
 def test_whoever_is_refused_has_more_than_whoever_is_not(waiting: dict[str, int], most: int) -> None:
     """In a full lane at least one tenant is refused.
 
-    Each refused tenant has no less waiting than any other tenant, and at least an equal share of the lane.
+    Each refused tenant has as much waiting as any tenant that is not refused, or more, and at least an equal
+    share of the lane.
     """
     refused = crowding(waiting, 0, most)
     assert refused is not None

@@ -1,4 +1,4 @@
-"""The token bucket: never more than the contract's rate, and no saved-up permits beyond one burst."""
+"""Checks the token bucket: it never grants more than the contract's rate, and saves up no more than one burst."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_without_a_rate_there_is_no_limit() -> None:
     [(10.0, 0.0, 0), (10.0, 0.1, 1), (100.0, 0.1, 10), (100.0, 3600.0, 10), (0.5, 2.0, 1), (0.5, 60.0, 1)],
 )
 def test_permits_come_with_time_up_to_the_burst(rate_per_s: float, after_s: float, expected: int) -> None:
-    """Permits grow with time up to a burst of a tenth of a second's rate, and at least one."""
+    """Permits grow with time up to one burst, which is the rate of a tenth of a second, but at least one permit."""
     assert TokenBucket(rate_per_s, 0.0).available(after_s) == expected
 
 

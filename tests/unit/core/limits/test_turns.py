@@ -1,4 +1,6 @@
-"""Tenants of a lane take turns: none starves, shares follow the weights, and a claim gets all that it can."""
+"""Checks the turns of tenants in a lane: no tenant starves, shares follow the weights, and a claim gets all that
+it can.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ def ring(tenants: list[str]) -> tuple[Turn, ...]:
 
 
 def flat(served: list[tuple[str, int]]) -> str:
-    """Return what was served as a string with one letter for each notification, in order."""
+    """Return served notifications as a string with one letter, the tenant's name, for each notification in order."""
     return "".join(tenant * count for tenant, count in served)
 
 
@@ -60,7 +62,7 @@ def test_a_weight_that_became_smaller_ends_no_turn_early_but_the_next() -> None:
 def test_nothing_rests_while_anything_waits(queued: dict[str, int], weights: dict[str, int], want: int) -> None:
     """A claim gets as many notifications as it asks for, or all there are.
 
-    Each tenant that still has some waiting stays in the ring, once.
+    Each tenant that still has notifications waiting stays in the ring, once.
     """
     served, turns = serve(ring(list(queued)), queued, weights, want)
     got = flat(served)

@@ -1,4 +1,6 @@
-"""The supervisor's decision: which vendor gets new work, who drains each mailbox, who probes, and why."""
+"""Checks the supervisor's decision: which vendor gets new work, which vendor drains each mailbox, which actor
+probes, and why.
+"""
 
 from __future__ import annotations
 
@@ -93,8 +95,9 @@ def test_nobody_is_judged_by_silence(before: str | None, expected: str) -> None:
 
 
 def test_the_next_in_the_chain_adopts() -> None:
-    """The mailbox of a vendor that is down goes to a vendor behind it in the chain, else to one before it, else to
-    nobody. A vendor of another chain never gets it.
+    """The mailbox of a vendor that is down goes to a vendor behind it in the chain.
+
+    If there is none, the mailbox goes to a vendor before it, and never to a vendor of another chain.
     """
     pair = config("a", "b", "c", "x", chains=(("a", "b", "c"), ("x",)))
     assert planned(report("b", "open"), config=pair).vendors["c"].drains == ("c", "b")
@@ -106,7 +109,7 @@ def test_the_next_in_the_chain_adopts() -> None:
 
 
 def test_a_chain_that_begins_with_the_mailbox_names_its_adopter() -> None:
-    """A mailbox is adopted by the next vendor of the chain that begins with the mailbox's own vendor.
+    """If a vendor is down, its mailbox goes to the next vendor of the chain that begins with it.
 
     So two vendors of a split adopt each other's mailbox.
     """
@@ -117,7 +120,7 @@ def test_a_chain_that_begins_with_the_mailbox_names_its_adopter() -> None:
 def test_the_mailbox_of_a_removed_vendor_is_drained() -> None:
     """The mailbox of a removed vendor is drained by any healthy vendor.
 
-    Without one it is listed as undrained, with the reason.
+    Without a healthy vendor the mailbox is listed as undrained, with the reason.
     """
     assert planned(config=config("b", "a"), mailboxes={"old": 3}).vendors["a"].drains == ("a", "old")
     assert "removed" in planned(report("a", "open"), config=config("a"), mailboxes={"old": 3}).undrained["old"]
@@ -126,7 +129,7 @@ def test_the_mailbox_of_a_removed_vendor_is_drained() -> None:
 def test_one_replica_probes() -> None:
     """For a half-open vendor one incarnation is named as the prober.
 
-    The vendor also drains the mailbox of the vendor that took over.
+    The half-open vendor also drains the mailbox of the vendor that adopted its own mailbox.
     """
     plan = planned(report("a", "half_open", 1), report("a", "half_open", 2), config=config("a", "b"))
     assert plan.vendors["a"].prober == "a/1"
@@ -151,7 +154,7 @@ def test_a_share_survives_the_wire() -> None:
 def test_pools_follow_their_work() -> None:
     """A pool is sized for all mailboxes that it drains.
 
-    The pool that adopted a backlog grows, and that of the vendor that is down does not.
+    The pool that adopted a backlog grows, and the pool of the vendor that is down does not.
     """
     busy = [report("a", "open"), report("b", number=1, calls_per_s=500.0, latency_s=0.1)]
     plan = planned(*busy, config=config("a", "b"), mailboxes={"a": 2000, "b": 0})
@@ -171,7 +174,7 @@ def test_a_vendor_that_hangs_gets_no_more_actors(state: str, live: int, expected
 def test_before_the_first_plan_every_vendor_may_be_tried() -> None:
     """Before the first plan every vendor is usable.
 
-    After it only vendors that get new work are, and an unknown vendor is not.
+    After the first plan only vendors that get new work are usable, and an unknown vendor is not.
     """
     assert Plan().usable("anything")
     plan = planned(report("a", "open"), config=config("a", "b"))
@@ -202,9 +205,9 @@ def test_a_vendor_without_an_actor_is_drained_by_its_fallback() -> None:
 
 
 def test_an_operator_cannot_close_a_vendor_that_has_no_actor() -> None:
-    """An operator's `close` does not make a vendor without an actor usable, because nobody could send.
+    """An operator's `close` leaves a vendor without an actor absent, because nobody could send.
 
-    `open` makes it forced open.
+    An operator's `open` makes the vendor forced open.
     """
     both = planned(report("a"), report("b"), config=config("a", "b"))
     for word, state in (("close", "absent"), ("open", "forced_open")):
@@ -230,8 +233,9 @@ def test_what_no_healthy_vendor_can_drain_one_that_recovers_does() -> None:
 
 
 def test_the_evidence_of_many_replicas_is_summed() -> None:
-    """The windows of all actors are added: four with nine calls each, five of them failed, open the vendor, and
-    two such actors do not.
+    """The windows of all actors are added.
+
+    Four actors with nine calls each, five of them failed, open the vendor, and two such actors do not.
     """
     window = {"n": 9, "failed": 5, "slow": 0}
     many = [report("a", number=n, window=window) for n in range(4)]
@@ -255,9 +259,9 @@ def quarantine(*reports: Report, names: tuple[str, ...] = ("a", "b"), **changes:
 
 
 def test_a_quarantined_pool_gets_no_work_while_another_can_do_it() -> None:
-    """A quarantined vendor gets no new work and another vendor drains its mailbox.
+    """A quarantined vendor gets no new work, and another vendor drains its mailbox.
 
-    When the quarantine ends, it gets both back.
+    When the quarantine ends, the vendor gets new work and its mailbox again.
     """
     reports = (report("a"), report("b"))
     plan = quarantine(*reports)
@@ -308,9 +312,8 @@ def test_an_operator_ends_a_quarantine() -> None:
 def test_our_own_network_is_suspect_when_most_vendors_are_not_reached(
     unreached: dict[str, int], suspects: tuple[str, ...]
 ) -> None:
-    """If more than half of the vendors were not reached, the plan lists them and its reason names our own network.
-
-    A vendor that is reached keeps draining.
+    """If more than half of the vendors are not reached, the plan lists them, and the plan's reason names our own
+    network. A vendor that is reached keeps draining.
     """
     reports = [report(v, "open" if v in unreached else "closed", unreached=unreached.get(v, 0)) for v in NAMES]
     before = planned(*(report(v) for v in NAMES), config=config(*NAMES))
@@ -349,7 +352,7 @@ def test_what_another_vendor_accepted_is_evidence_against_who_refused_it(
     window: dict[str, int], refuted: int, state: str
 ) -> None:
     """If another vendor accepted ten messages that a vendor refused with unlisted words, the plan opens the
-    refusing vendor. It stays closed if most of its calls succeed.
+    refusing vendor. The refusing vendor stays closed if most of its calls succeed.
     """
     refusing, accepting = report("a", window=window), report("b", contradicted={"a": refuted})
     plan = planned(refusing, accepting, config=config("a", "b"))
@@ -374,9 +377,9 @@ def hurried(plan: Plan) -> set[str]:
 def test_open_vendors_probe_soon_while_work_waits_for_them(
     states: dict[str, str], mailboxes: dict[str, int], due: dict[str, int], expected: str
 ) -> None:
-    """If no vendor of a chain works and work waits, its open vendors are told to probe soon.
+    """If work waits and no vendor of its chain works, the plan tells the chain's open vendors to probe soon.
 
-    Otherwise they wait as their breakers say.
+    Otherwise open vendors wait as long as their breakers say.
     """
     of = config("a", "b", "c", chains=(("a", "b"), ("c",)))
     overrides = {name: Override(name, "open") for name, state in states.items() if state == "forced_open"}
@@ -387,7 +390,10 @@ def test_open_vendors_probe_soon_while_work_waits_for_them(
 
 
 def test_a_plan_says_why_it_hurries() -> None:
-    """A plan that only tells a vendor to probe sooner has a reason, and so has the plan that withdraws this."""
+    """A plan that only tells a vendor to probe sooner has a reason.
+
+    The plan after it, which no longer says so, has a reason too.
+    """
     before = planned(report("a", "open"), config=config("a"))
     plan = planned(report("a", "open"), config=config("a"), mailboxes={"a": 1}, previous=before)
     assert plan.reason == "a probes within 20 s: work waits"
@@ -397,8 +403,8 @@ def test_a_plan_says_why_it_hurries() -> None:
 
 @pytest.mark.parametrize("breaker", ["closed", "half_open", "open", "disabled"])
 def test_a_receipt_that_refuses_our_account_opens_the_vendor(breaker: str) -> None:
-    """A receipt that refuses our account opens the vendor in the plan at once, unless it is half open or an
-    operator closed it. The plan's reason says when this begins and ends.
+    """A receipt that refuses our account opens the vendor in the plan at once, unless the vendor is half open or
+    an operator closed it. The plan's reason names the beginning and the end of such refusals.
     """
     two = config("a", "b")
     survey = Survey([report("a", breaker), report("b")], refused=[{"a": {"": 1}}])
@@ -414,9 +420,8 @@ def test_a_receipt_that_refuses_our_account_opens_the_vendor(breaker: str) -> No
 
 
 def test_ten_receipts_cut_off_a_country_and_not_the_vendor() -> None:
-    """Ten receipts from all intake replicas together that refuse a country put it on the plan's list, and nine do not.
-
-    The vendor stays closed.
+    """Ten receipts that refuse a country, counted over all intake replicas, put the country on the plan's list of
+    refused countries. Nine receipts do not. The vendor stays closed.
     """
     two = config("a", "b")
 

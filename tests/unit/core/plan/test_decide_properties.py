@@ -1,4 +1,4 @@
-"""Plans for any reports: each mailbox has a drainer or a reason why not, and adoption has no circle."""
+"""Checks plans for any reports: each mailbox has a drainer or a reason why not, and adoption has no circle."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_every_mailbox_has_a_drainer_or_a_stated_hold(
 ) -> None:
     """Each mailbox, also of a removed vendor, has a drainer or is listed as undrained with a reason.
 
-    It never has two healthy drainers.
+    No mailbox has two healthy drainers.
     """
     plan = decide(Survey(reports, mailboxes=mailboxes, overrides=overrides), config, Plan(), 1000)
     for mailbox in {*mailboxes, *config.vendors}:
@@ -52,8 +52,8 @@ def test_an_adopter_is_healthy_in_the_same_plan(
 ) -> None:
     """An open vendor drains nothing.
 
-    A half-open vendor drains its own mailbox, that of its adopter, and one that no healthy vendor drains. Only
-    closed vendors get new work.
+    A half-open vendor drains its own mailbox, its adopter's mailbox, and mailboxes that no healthy vendor
+    drains. Only closed vendors get new work.
     """
     plan = decide(Survey(reports, mailboxes=mailboxes, overrides=overrides), config, Plan(), 1000)
     for entry in plan.vendors.values():
@@ -71,7 +71,7 @@ def test_an_adopter_is_healthy_in_the_same_plan(
 def test_adoption_has_no_circle(
     reports: list[Report], config: PlanConfig, mailboxes: dict[str, int], overrides: dict[str, Override]
 ) -> None:
-    """A healthy vendor that drains another's mailbox has its own mailbox drained by nobody else."""
+    """If a healthy vendor drains another vendor's mailbox, no other vendor drains its own mailbox."""
     plan = decide(Survey(reports, mailboxes=mailboxes, overrides=overrides), config, Plan(), 1000)
     healthy = [entry for entry in plan.vendors.values() if entry.state == "closed"]
     adopted = {box for entry in healthy for box in entry.drains if box != entry.name}

@@ -24,7 +24,7 @@ class History:
         self.config, self.plan, self.at_s = config, Plan(), 1000.0
 
     def say(self, at_s: float, overrides: Mapping[str, Override] | None = None, **states: str) -> set[str]:
-        """Decide the plan at `at_s` seconds from the beginning. Return the vendors that get new work by it."""
+        """Decide the plan at `at_s` seconds from the beginning, and return the vendors that get new work under it."""
         reports = [Report(f"{name}/1", name, states.get(name, "closed")) for name in "abc"]
         now_ms = int((self.at_s + at_s) * 1000)
         self.plan = decide(Survey(reports, overrides=overrides or {}), self.config, self.plan, now_ms)
@@ -44,7 +44,7 @@ def flapped() -> History:
 def test_who_loses_new_work_soon_after_its_return_gets_it_back_later() -> None:
     """A vendor that is lost again soon after its return gets new work only 60 s after the second loss.
 
-    Until then it still drains its mailbox and is usable as a fallback.
+    Until then the vendor still drains its mailbox and is usable as a fallback.
     """
     history = flapped()
     assert history.say(30) == {"b", "c"}
@@ -55,7 +55,7 @@ def test_who_loses_new_work_soon_after_its_return_gets_it_back_later() -> None:
 
 
 def test_who_was_well_for_ten_minutes_is_believed_again() -> None:
-    """After ten good minutes, a vendor that is lost again gets new work as soon as it recovers."""
+    """If a vendor worked for ten minutes before it is lost again, it gets new work as soon as it recovers."""
     history = flapped()
     history.say(80)
     assert history.say(80 + 601, a="open") == {"b", "c"}
@@ -73,7 +73,7 @@ def test_nobody_waits_when_nobody_else_takes_the_work() -> None:
 
 
 def test_of_two_that_come_and_go_the_first_takes_the_work() -> None:
-    """If both vendors of a chain come and go together, the first gets the new work."""
+    """If both vendors of a chain fail and recover together, the first vendor gets the new work."""
     history = History()
     for at_s, state in ((0, "closed"), (1, "open"), (2, "closed"), (3, "open")):
         history.say(at_s, a=state, b=state)

@@ -1,4 +1,4 @@
-"""An actor is declared dead only if it is silent while others are heard."""
+"""Checks that an actor is declared dead only if it is silent while others are heard."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BEAT_MS = 250
 
 
 class Scene:
-    """A supervisor's watch over actors that beat every 250 ms. Its own echo shows that it can hear."""
+    """A supervisor's watch over actors that beat every 250 ms. The supervisor's own echo shows that it can hear."""
 
     def __init__(self, *actors: str) -> None:
         self.watch = SilenceWatch(2000, 500)
@@ -85,7 +85,7 @@ def test_a_stall_condemns_nobody() -> None:
 
 
 def test_a_stall_of_three_seconds_finds_only_the_dead() -> None:
-    """After a stall only the really dead actor is found, by the time in which the supervisor was listening."""
+    """After a stall of three seconds only the dead actor is found, because the stall counts as silence for nobody."""
     scene = Scene("a/1", "a/2", "a/3", "b/4")
     scene.pass_ms(1000, {"a/1", "a/2", "b/4"})
     scene.now_ms += 3000
@@ -104,8 +104,8 @@ def test_a_new_supervisor_condemns_nobody_for_its_own_absence() -> None:
 
 
 def test_more_than_half_silent_means_patience() -> None:
-    """If more than half of the actors fall silent at once, the supervisor waits three times as long, since it may
-    be deaf itself. Then they are dead.
+    """If more than half of the actors fall silent at once, the supervisor waits three times as long, because it
+    may be deaf itself. After that the silent actors are dead.
     """
     scene = Scene("a/1", "a/2", "b/3")
     scene.pass_ms(5500, {"a/1"})
@@ -146,7 +146,7 @@ def test_who_is_not_watched_is_not_judged() -> None:
 def test_the_living_are_never_condemned(steps: list[tuple[float, bool, bool]]) -> None:
     """An actor that is heard between any two echoes is never declared dead, however time jumps.
 
-    Gaps in which the supervisor did not listen kill nobody.
+    No actor is declared dead before the supervisor has listened for two seconds.
     """
     watch = SilenceWatch(2000, 500)
     watch.watch(["a/1", "a/2", "a/3"])
@@ -170,7 +170,7 @@ def test_the_living_are_never_condemned(steps: list[tuple[float, bool, bool]]) -
 def test_five_deaths_in_a_minute_are_borne_the_sixth_is_not() -> None:
     """Six deaths within a minute, one of them exactly a minute old, quarantine a pool for a minute.
 
-    Then it begins with no deaths.
+    After the quarantine the pool's count of deaths is 0.
     """
     intensity = RestartIntensity(deaths_max=5, period_s=60.0, quarantine_s=60.0)
     for at_s in (0.0, 10.0, 20.0, 30.0, 40.0):
@@ -185,7 +185,7 @@ def test_five_deaths_in_a_minute_are_borne_the_sixth_is_not() -> None:
 
 
 def test_a_machine_that_takes_many_actors_with_it_is_one_death() -> None:
-    """Several deaths of one pool at the same time count as one. Deaths of one pool do not count for another."""
+    """Several deaths of one pool at the same time count as one death. A death counts only for its own pool."""
     intensity = RestartIntensity(deaths_max=2)
     intensity.on_deaths(["a", "a", "a", "a", "b"], 0.0)
     assert intensity.quarantined(0.0) == set()

@@ -1,4 +1,6 @@
-"""Messages between processes: the class that writes a message also reads it, even from another version."""
+"""Checks messages between processes: the class that writes a message also reads it, even if another version wrote
+it.
+"""
 
 from __future__ import annotations
 
@@ -113,7 +115,10 @@ def test_what_was_not_measured_is_not_published() -> None:
 
 
 def test_a_statement_tells_what_receipts_refused() -> None:
-    """A statement carries how many receipts refused, by vendor and country. Without that field it is read as empty."""
+    """A statement carries how many receipts refused, by vendor and country.
+
+    A statement without that field is read as having no refusals.
+    """
     told = Statement("intake-r", refused={"a": {"": 1, "US": 12}})
     assert read("report", json.loads(json.dumps(told.to_dict()))) == told
     found = read("report", {"process": "intake-r"})

@@ -1,4 +1,4 @@
-"""An operator's override at the vendor actors: `close` sends to a failing vendor, and ends when its time is over."""
+"""Checks an operator's override at the vendor actors: `close` sends to a failing vendor until its time is over."""
 
 from __future__ import annotations
 

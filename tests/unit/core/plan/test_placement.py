@@ -1,4 +1,4 @@
-"""Which replica is told to leave its machine, and how often a pool is asked to move."""
+"""Checks which replica is told to leave its machine, and how often a pool is asked to move."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TWO = {"n1", "n2"}
 
 
 def placed(*places: str, age_s: float = 60.0) -> list[Placed]:
-    """Return replicas for places written as `pool@node`. Later ones are younger."""
+    """Return replicas for places written as `pool@node`. Each replica is a second younger than the one before it."""
     split = [place.split("@") for place in places]
     return [Placed(f"{pool}{i}", pool, node, age_s - i) for i, (pool, node) in enumerate(split)]
 
@@ -38,7 +38,9 @@ def placed(*places: str, age_s: float = 60.0) -> list[Placed]:
     ],
 )
 def test_who_breaks_a_rule_leaves(places: tuple[str, ...], nodes: set[str], leaver: str | None) -> None:
-    """A replica leaves if a machine without its pool is free, or if all pools of a chain stand on one machine."""
+    """A replica has to leave if it shares a machine with its own pool while another machine has no replica of the
+    pool. A replica also has to leave if all actors of a chain are on one machine and there is another.
+    """
     found = next(leavers(placed(*places), nodes, CHAINS), None)
     assert (found and found.replica) == leaver
 
@@ -59,7 +61,7 @@ PLACES = st.lists(
 
 @given(PLACES, st.sets(st.sampled_from(["n1", "n2", "n3"]), min_size=1))
 def test_moving_ends(places: list[str], nodes: set[str]) -> None:
-    """If each leaving replica goes to the emptiest machine, no replica has to leave after at most 20 moves."""
+    """If each leaving replica goes to the emptiest machine, no replica has to leave any more within 20 moves."""
     there = placed(*[place for place in places if place.split("@")[1] in nodes])
     for turn in range(20):
         leaver = next(leavers(there, nodes, CHAINS), None)
@@ -76,7 +78,7 @@ def test_moving_ends(places: list[str], nodes: set[str]) -> None:
 def test_one_leaves_at_a_time_and_each_try_waits_longer() -> None:
     """At most one replica leaves at a time.
 
-    If it comes back to the same machine, each further try waits twice as long.
+    If the replica comes back to the same machine each time, each further try waits twice as long.
     """
     moves, now_s, asked = Moves(), 0.0, []
     replicas = 0
@@ -94,7 +96,9 @@ def test_one_leaves_at_a_time_and_each_try_waits_longer() -> None:
 
 
 def test_a_replica_is_asked_until_it_is_gone() -> None:
-    """The plan names a leaving replica as long as it is heard, so that a lost publication does not stop the move."""
+    """The plan names a leaving replica as long as the replica is heard, so that a lost publication does not stop
+    the move.
+    """
     moves = Moves()
     there = placed("intake@n1", "intake@n1")
     assert moves.look(there, TWO, CHAINS, 0.0) == ("intake1",)

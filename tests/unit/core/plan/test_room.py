@@ -1,4 +1,4 @@
-"""Which pools grow: those whose actors are the limit, while a core is free."""
+"""Checks which pools grow: those whose actors are the limit, while a core is free."""
 
 from __future__ import annotations
 
@@ -66,7 +66,10 @@ def test_one_actor_starts_at_a_time_on_a_node_with_one_free_core() -> None:
 
 
 def test_an_actor_that_never_comes_does_not_keep_others_waiting_for_ever() -> None:
-    """A planned actor that never appears counts as starting for START_MS_MAX only. After that another may start."""
+    """A planned actor that never appears counts as starting for START_MS_MAX only.
+
+    After that time another actor may start.
+    """
     missing = replace(BUSY, planned=3)
     assert count_starting([missing], {"a": 0}, START_MS_MAX - 1) == 1
     assert count_starting([missing], {"a": 0}, START_MS_MAX) == 0
@@ -86,7 +89,10 @@ def test_nothing_grows_before_the_start_is_complete() -> None:
 
 
 def test_a_full_machine_is_said_and_its_end_too() -> None:
-    """The plan lists the pools for which the machine is full. When that ends, the next plan's reason says so."""
+    """The plan lists the pools for which the machine is full.
+
+    When the machine is no longer full, the next plan's reason says so.
+    """
     config = PlanConfig({"a": VendorConfig("a", "sms")}, (("a",),))
     busy = Report("a/1", "a", "closed", in_flight=64, calls_per_s=500, latency_s=0.1, cpu=0.4)
     before = decide(Survey([busy], free_cores={"n": 0.1}), config, Plan(), 0)
@@ -124,9 +130,9 @@ class Machine:
         self.live = dict.fromkeys(self.arrivals, 1)
 
     def asked(self, name: str) -> float:
-        """Return the calls a second that the pool would make on free cores.
+        """Return the calls a second that the pool would make if cores were free.
 
-        If fewer are possible, there is a backlog.
+        If fewer calls are possible, there is a backlog.
         """
         each = min(self.concurrency / self.latency_s[name], 1.0 / self.per_call_s)
         return min(self.arrivals[name], self.live[name] * each)

@@ -1,4 +1,4 @@
-"""A contract rate is divided among actors that may hear late, stay silent or die.
+"""Checks how a contract rate is divided among actors that may hear late, stay silent or die.
 
 The sum in use is never above the rate.
 """
@@ -47,7 +47,7 @@ def test_who_was_to_shrink_and_may_not_have_grows_back_for_nothing() -> None:
 def test_a_lower_contract_takes_effect_before_anybody_confirms() -> None:
     """A lower contract rate lowers all shares at once.
 
-    No share grows until the rates that may be in use are below it in sum.
+    No share grows before the sum of the rates that may be in use is below the new rate.
     """
     lower = divide(20.0, ["a", "b"], shares(a=30.0, b=30.0), [])
     assert lower == {"a": Share(10.0, 30.0), "b": Share(10.0, 30.0)}
@@ -70,9 +70,9 @@ def test_the_sum_in_use_is_never_above_the_rate(block: int) -> None:
 
 
 def play(steps: list[tuple[str, int]], rate: float) -> None:
-    """Run the steps and check the sum in use after each.
+    """Run the steps and check the sum in use after each step.
 
-    Then let all actors adopt and report, and check that each has an equal share.
+    Then let all actors adopt the plan and report, and check that each has an equal share.
     """
     plans: list[dict[str, Share]] = [{}]
     works_by: dict[str, int] = {}

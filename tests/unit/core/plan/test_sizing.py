@@ -1,4 +1,4 @@
-"""How many actors a pool gets for its work."""
+"""Checks how many actors a pool gets for its work."""
 
 from __future__ import annotations
 
@@ -38,9 +38,10 @@ DEFAULTS: dict[str, Any] = {"concurrency": 8, "rate_per_s": None, "live": 1, "le
 def test_a_pool_fits_its_work(
     calls_per_s: float, latency_s: float, backlog: int, changes: dict[str, Any], expected: int
 ) -> None:
-    """The size of a pool follows its calls and backlog.
+    """The size of a pool follows its calls and its backlog.
 
-    One actor with eight calls of 0.1 s at once makes 80 calls a second; above 64 it is busy, below 40 idle.
+    One actor with eight calls of 0.1 s at once can make 80 calls a second, so it is busy above 64 and idle
+    below 40.
     """
     assert pool_size(calls_per_s, latency_s, backlog, **{**DEFAULTS, **changes}) == expected
 

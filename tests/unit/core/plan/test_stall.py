@@ -1,4 +1,6 @@
-"""A stall is reported if a healthy vendor delivers nothing of the work that is ready, and in no other case."""
+"""Checks that a stall is reported if a healthy vendor delivers nothing of the work that is ready, and in no other
+case.
+"""
 
 from __future__ import annotations
 
@@ -29,15 +31,15 @@ def backlog(ready_s: float, name: str = "a", count: int = 3) -> dict[str, Backlo
 
 
 class Watched:
-    """A StallWatch that is asked once a second."""
+    """A StallWatch, and a clock by which the watch is asked once a second."""
 
     def __init__(self, **rates: float) -> None:
         self.watch, self.now_s = StallWatch(CHANNELS, rates), 100.0
 
     def wait(self, seconds: int, of: Plan = WELL, ready_s: float | None = None, box: str = "a") -> list[Stall]:
-        """Ask the watch each second for `seconds`, and return the last answer.
+        """Ask the watch once a second for `seconds`, and return the last answer.
 
-        The work grows older, or stays `ready_s` old.
+        The age of the work grows with time, or is always `ready_s`.
         """
         found: list[Stall] = []
         for second in range(seconds + 1):
@@ -94,14 +96,15 @@ def test_a_process_that_ended_is_no_delivery() -> None:
     ],
 )
 def test_what_is_no_stall(of: Plan, box: str, ready_s: float) -> None:
-    """There is no stall without work, without a vendor that could do it, or if the work is always young because it
-    ends otherwise.
+    """There is no stall without work or without a vendor that could do the work.
+
+    There is also none if the work is always young, because it ends in another way.
     """
     assert Watched().wait(300, of, ready_s, box) == []
 
 
 def test_old_work_that_a_vendor_gets_now_gives_it_time() -> None:
-    """A vendor that has just got old work, by adoption or after an outage, has 30 s before it counts as stalled."""
+    """A vendor that has just got old work, by adoption or after an outage, has 30 s before a stall is reported."""
     watched = Watched()
     assert watched.wait(300, plan(a="open", b="open"), 600) == []
     assert watched.wait(29, plan(a="open", b="closed"), 600) == []
@@ -118,7 +121,10 @@ def test_a_contract_of_one_call_a_minute_is_no_stall() -> None:
 
 
 def test_a_channel_without_a_vendor_is_counted() -> None:
-    """`working_vendors` counts the vendors of each channel that can send. Before the first plan all count."""
+    """`working_vendors` counts the vendors of each channel that can send.
+
+    Before the first plan every vendor counts.
+    """
     assert working_vendors(plan(a="open", b="forced_open", m="closed"), CHANNELS) == {"sms": 0, "email": 1}
     assert working_vendors(plan(a="half_open", b="closed", m="absent"), CHANNELS) == {"sms": 1, "email": 0}
     assert working_vendors(Plan(), CHANNELS) == {"sms": 2, "email": 1}

@@ -27,9 +27,9 @@ def knowing(mark: Mark | None) -> Continuity:
     ],
 )
 def test_only_the_same_life_and_no_lower_count_follow(found: Mark | None, kind: str | None) -> None:
-    """A mark with the same life and no lower count is no break.
+    """A reading with the same life and no lower count is no break.
 
-    Any other mark is a break that is reported once, and then becomes the expected mark.
+    Any other reading is a break that is reported once, and the store's new state is expected from then on.
     """
     c = knowing(Mark("l", 10))
     told = c.compare(c.mark, found)
@@ -39,7 +39,7 @@ def test_only_the_same_life_and_no_lower_count_follow(found: Mark | None, kind: 
 
 
 def test_who_knew_nothing_believes() -> None:
-    """A process that knows no mark yet accepts any reading without a break."""
+    """A process that has had no reading yet reports no break, whatever its first reading is."""
     c = Continuity()
     assert c.compare(c.mark, None) is None
     assert c.compare(c.mark, Mark("l", 7)) is None
@@ -47,7 +47,7 @@ def test_who_knew_nothing_believes() -> None:
 
 
 def test_a_late_answer_is_no_break() -> None:
-    """An answer to a question that was asked before a higher count was known is no break."""
+    """If a question was asked before a higher count was known, its answer is no break, even with a lower count."""
     c = knowing(Mark("l", 10))
     asked = c.mark
     c.hear(Mark("l", 12))
@@ -65,7 +65,9 @@ def test_one_break_is_told_once_however_many_ask() -> None:
 
 
 def test_a_break_says_how_many() -> None:
-    """The text of a break tells an operator how many triggers were lost or had been accepted."""
+    """A break's text tells an operator by how many triggers the store went back, or how many the lost store had
+    accepted.
+    """
     c = knowing(Mark("l", 10))
     assert str(c.compare(c.mark, Mark("l", 3))) == "the store went back by 7 accepted triggers"
     assert "had accepted 3" in str(c.compare(c.mark, None))
@@ -99,7 +101,7 @@ KNOWN = Lineage("a", 1000, replicas=1)
     ],
 )
 def test_only_a_replica_that_left_its_primary_too_early_is_a_break(found: Lineage, told: Undone | None) -> None:
-    """A new primary causes a break only if it left the old primary's stream before the known position.
+    """A new primary is a break only if it has fewer bytes of the old primary's stream than were known.
 
     The break is reported once.
     """
@@ -121,7 +123,7 @@ def test_what_is_undone_is_told_in_bytes() -> None:
 
 @pytest.mark.parametrize("other", [990, 1000, 1007])
 def test_one_restore_is_counted_once(other: int) -> None:
-    """One restore is one break, even if another process goes on reporting its old mark."""
+    """One restore of the store is counted as one break, even if another process goes on reporting its old mark."""
     mine = Continuity()
     mine.hear(Mark("life", 1000))
     breaks = 0
@@ -133,8 +135,8 @@ def test_one_restore_is_counted_once(other: int) -> None:
 
 
 def test_what_others_know_counts_before_a_break_and_long_after_it() -> None:
-    """A process that accepts nothing itself finds a loss by the mark that another process reported, also after an
-    earlier break.
+    """A process compares the store with the mark that another process reported, and so finds a loss of triggers
+    that it did not accept itself. After a break it finds the next loss too.
     """
     mine = Continuity()
     mine.told(Mark("life", 1000))

@@ -1,4 +1,4 @@
-"""Delay time: the rules in dispatcher/core/store/delay_time.py."""
+"""Checks the rules of dispatcher/core/store/delay_time.py."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ def known(at_ms: int = 10_000, answered_s: float = 50.0) -> DelayTime:
 
 
 def test_a_step_back_is_told_with_what_the_time_must_be() -> None:
-    """If the store's clock goes back by an hour, `correction` returns the time that it must at least show."""
+    """If the store's clock goes back by an hour, `correction` returns the least time in ms that the clock should
+    show.
+    """
     assert known().correction(20_000 - HOUR_MS, 0, 60.0, 60.0) == 20_000
 
 
 def test_it_is_told_until_it_is_mended() -> None:
-    """A wrong reading does not become the expectation: `correction` returns a time until the store's clock is
-    right again.
+    """A wrong reading does not become the expectation: `correction` returns the time that is right until the
+    store's clock shows it again.
     """
     d = known()
     assert d.correction(20_000 - HOUR_MS, 0, 60.0, 60.0) == 20_000
@@ -42,7 +44,7 @@ def test_a_drift_is_no_step() -> None:
 def test_a_step_forward_is_the_new_expectation() -> None:
     """A step forward is believed, because it looks like a clock that was corrected.
 
-    Going back from it is a step back.
+    If the clock then returns to the old time, this counts as a step back.
     """
     d = known()
     assert d.correction(10_000 + HOUR_MS, 0, 51.0, 51.0) is None
@@ -50,9 +52,9 @@ def test_a_step_forward_is_the_new_expectation() -> None:
 
 
 def test_who_has_known_nothing_has_the_last_wait_that_was_dated() -> None:
-    """A process without a reading expects at least the last time that the store has dated a wait with.
+    """A process without a reading expects at least the time that the store kept when it last stored a wait.
 
-    Without that it believes the clock.
+    If the store kept none, the process believes the clock.
     """
     assert DelayTime().correction(HOUR_MS, 2 * HOUR_MS, 50.0, 50.0) == 2 * HOUR_MS
     assert DelayTime().correction(HOUR_MS, 0, 50.0, 50.0) is None
@@ -60,7 +62,9 @@ def test_who_has_known_nothing_has_the_last_wait_that_was_dated() -> None:
 
 @given(st.lists(st.tuples(*[st.integers(0, 10_000)] * 4), min_size=1, max_size=20))
 def test_slowness_is_never_a_step(readings: list[tuple[int, int, int, int]]) -> None:
-    """A right clock is never found wrong, however long the question, the answer or the reader takes."""
+    """`correction` returns None for a store's clock that is right, however long the question, the answer or the
+    reader takes.
+    """
     d, now_ms = DelayTime(), 1_000_000
     for pause, there, back, late in readings:
         asked_ms = now_ms + pause

@@ -1,4 +1,6 @@
-"""How many replicas an accept waits for, which settings promise nothing, and which warnings an operator gets."""
+"""Checks how many replicas an accept waits for, which settings promise nothing, and which warnings an operator
+gets.
+"""
 
 from __future__ import annotations
 
@@ -49,9 +51,9 @@ def test_a_set_up_without_a_promise_is_refused(rule: ReplicaRule, seen: Seen | N
 
 
 def test_what_is_less_than_all_is_told() -> None:
-    """There is a warning if too few replicas have the last write, or fewer than are known.
+    """There is a warning if too few replicas, or not all known replicas, have the last write.
 
-    If all have it, there is none.
+    If all have the last write, there is no warning.
     """
     assert Standing(2, 2, 2, False).warnings() == []
     assert "1 of 2 replicas have the last write on disk" in Standing(2, 2, 1, True).warnings()[0]
