@@ -47,7 +47,7 @@ class Bound:
 
 
 def bind_use_cases(settings: Settings, intake: Intake, watches: Watches, bound: Bound, *, replica: Replica) -> UseCases:
-    """Return the use cases of an intake replica. None of them connects before its first call."""
+    """Return the use cases of an intake replica. No use case connects before its first call."""
     s, control, views, templates = settings, bound.control, bound.views, RedisTemplateStore(bound.asking)
     channels = {name: vendor.channel for name, vendor in s.vendors.items()}
     links, readers = receipt_links(s), receipt_readers(s)

@@ -122,7 +122,7 @@ class IntakeActor:
     def check(self) -> None:
         """Raise RuntimeError if Serve must replace this actor.
 
-        This is so if a loop has ended, or if the plan moves the actor to another machine.
+        Serve must replace it if a loop has ended, or if the plan moves the actor to another machine.
         """
         self._tasks.check()
         leave_if_asked(self._intake.plan, self._identity)

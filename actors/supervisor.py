@@ -101,7 +101,7 @@ class SupervisorActor:
     def check(self) -> None:
         """Raise RuntimeError if Serve must replace this replica.
 
-        This is so if the supervisor's loop has ended, or if the plan moves the replica to another machine.
+        Serve must replace it if the supervisor's loop has ended, or if the plan moves the replica to another machine.
         """
         self._tasks.check()
         self._supervisor.check()

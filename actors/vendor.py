@@ -1,8 +1,8 @@
 """The vendor actor: a courier with its own breaker, limits and client. The actor has one incarnation at a time.
 
-The actor keeps nothing that must survive. Such data is in Redis before anybody is told about it. If the actor crashes,
-its notifications stay claimed by its incarnation. The supervisor declares the incarnation dead, and another actor that
-drains the mailbox takes the notifications.
+The actor keeps no data that must survive a crash. Such data is written to Redis before anybody is told about it. If the
+actor crashes, its notifications stay claimed by its incarnation. The supervisor declares the incarnation dead, and
+another actor that drains the mailbox takes the notifications.
 """
 
 from __future__ import annotations
@@ -112,8 +112,8 @@ class VendorActor:
     def check(self) -> None:
         """Raise RuntimeError if Serve must replace this actor.
 
-        This is so if a loop has ended, if nothing is done though there is work, or if the plan moves the actor to
-        another machine.
+        Serve must replace it if a loop has ended, if nothing is done although there is work, or if the plan moves the
+        actor to another machine.
         """
         self._tasks.check()
         if self._watchdog.stuck:

@@ -214,10 +214,10 @@ class Intake:
     def _next_batch(self) -> list[tuple[NewTrigger, asyncio.Future[AcceptReply]]]:
         """Return the newest requests whose clients still wait, as many as fit into one round trip.
 
-        They are returned in the order in which they came. If more requests wait than fit, the newest go first: they are
-        answered in time, and the others get a 503. If the oldest went first, each request would be stored too late for
-        its deadline. A trigger for many recipients shares a round trip with only few other requests, because they wait
-        for it.
+        These requests are returned in the order in which they came. If more requests wait than fit, the newest requests
+        go first: they are answered in time, and the older requests get a 503. If the oldest went first, each request
+        would be stored too late for its deadline. A trigger for many recipients shares a round trip with only few other
+        requests, because they wait for it.
         """
         while self._waiting and self._waiting[0][1].done():  # the oldest give up first, so this keeps the queue short
             self._waiting.popleft()
@@ -305,7 +305,7 @@ class Intake:
 
 
 def trigger_id(tenant: str, key: str | None) -> str:
-    """Return a trigger id, `<cell>-<26 letters>`. It is computed from tenant and key, or random without a key.
+    """Return a trigger id, `<cell>-<26 letters>`. The id is computed from tenant and key, or random without a key.
 
     So a trigger is found by its key, and its record is also the record of its idempotency key.
     """
@@ -345,7 +345,7 @@ def _conflict() -> CallerError:
 
 
 def _key(request: TriggerRequest, header_key: str | None) -> str | None:
-    """Return the idempotency key of the header, or else of the body. Raises CallerError if the two differ."""
+    """Return the idempotency key of the header, or else of the body. Raises CallerError if both exist and differ."""
     if header_key is None:
         return request.idempotency_key
     _check_key(header_key)

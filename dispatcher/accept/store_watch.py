@@ -38,8 +38,8 @@ class StoreBreaks:
     """Reports accepted triggers or later writes that the store has lost, by log, metric and warning.
 
     Only an operator can find out which triggers are gone. Callers then send them again with their keys. If the outcome
-    of a notification was lost, the notification may be sent again. This is so even under `hold`, because its start mark
-    may be lost as well.
+    of a notification was lost, the notification may be sent again. Even under `hold` a notification may be sent again,
+    because its start mark may be lost as well.
     """
 
     def __init__(self, metrics: Metrics, clock: Clock, broke: Callable[[], None] = lambda: None) -> None:

@@ -60,7 +60,7 @@ class _Section(BaseModel):
 
 
 class BreakerSettings(_Section):
-    """The settings of a vendor's breaker. They say when it opens, how long it stays open, and how it probes.
+    """The settings of a vendor's breaker: when the breaker opens, how long it stays open, and how it probes.
 
     Rates are percentages of the calls in the window.
     """
@@ -92,7 +92,7 @@ class RuleSettings(_Section):
     """An operator's rule about the meaning of a vendor's answers.
 
     The expression `match` is searched in the text `REASON: TEXT`, such as `twilio_30410: Provider timed out`. The first
-    rule that matches wins. The vendor's text is used only for rules. It is never stored or logged.
+    rule that matches wins. The vendor's text is used only for rules, and is never stored or logged.
     """
 
     match: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_rule_pattern)]
@@ -306,7 +306,7 @@ class ReceiptSettings(_Section):
 
 
 class CourierSettings(_Section):
-    """The settings of vendor actors. They say how an actor claims notifications and stores their outcomes."""
+    """The settings of vendor actors: how an actor claims notifications and stores their outcomes."""
 
     settle_interval_ms: Annotated[int, Field(ge=1, le=1_000)] = 100  # a kill may repeat its sends; 10 ms slowed accepts
     settle_stall_s: PositiveS = 1.0  # no call starts while an outcome has waited longer than this

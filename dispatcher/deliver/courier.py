@@ -2,7 +2,7 @@
 
 At every moment a claimed entry is pending in the store for the incarnation that claimed it. The courier has the entry
 in `_known` until the store has its outcome. If something ends early (a crash, a cancellation, a lost reply), the entry
-stays pending. There the `Caretaker` of a living actor finds it.
+stays pending, and the `Caretaker` of a living actor finds it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class CourierLimits(GateLimits):
 
 
 class Courier:
-    """Drains the mailboxes that the plan gives its vendor. It works under one incarnation at a time."""
+    """Drains the mailboxes that the plan gives its vendor. A courier works under one incarnation at a time."""
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ REMEMBERED = 1000
 class LateSuccesses:
     """Ends notifications that a vendor accepted after another incarnation had taken their claims.
 
-    This happens in the background. The courier does not wait for the store.
+    The store is told in the background, and the courier does not wait for the store.
     """
 
     def __init__(self, store: Store, clock: Clock, chance: Callable[[], float]) -> None:

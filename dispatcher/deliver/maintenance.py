@@ -157,7 +157,7 @@ class Caretaker:
                 return
 
     async def _begin(self, entries: Sequence[DueEntry]) -> None:
-        """Ask the store which of these waiting fallbacks begin. Those that begin are promoted in the next run."""
+        """Ask the store which of these waiting fallbacks begin. A fallback that begins is promoted in the next run."""
         c = self._courier
         for answer in await self._store.begin(entries):
             if answer is Begun.BEGUN:

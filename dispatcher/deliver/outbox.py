@@ -5,10 +5,10 @@ wait up to `interval_s` for others. After a kill, the sends of that interval may
 dead letters, held) are written at once. If nothing else is in flight, every decision is written at once, so a single
 message is not delayed.
 
-The store may refuse one decision, because a record or key has another type. This must not stop the others, and the
-message must not be sent again. So the decision stays here, the claim stays pending, and the decision is tried again
-every few seconds. If the actor dies before the decision is stored, the notification becomes a dead letter with the
-reason `poison`.
+The store may refuse one decision, because a record or key has another type. Such a refusal must not stop the other
+decisions, and the message must not be sent again. So the decision stays here, the claim stays pending, and the decision
+is tried again every few seconds. If the actor dies before the decision is stored, the notification becomes a dead
+letter with the reason `poison`.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Outbox:
                 await self._clock.sleep(0.1)
 
     async def flush(self) -> bool:
-        """Write up to `BATCH_MAX` decisions in one round trip. Return False if the store failed at some of them.
+        """Write up to `BATCH_MAX` decisions in one round trip. Return False if the store failed at a decision.
 
         Only one flush runs at a time. Otherwise `run` and a draining courier could settle and report an item twice.
         """

@@ -1,8 +1,8 @@
 """Permits: how much a vendor actor may send now, and how each outcome changes that.
 
 This module has the state between a vendor and its calls: the breaker, the contract rate, the growing share of a
-recovering vendor, the concurrency, and the wait that the vendor asked for. One actor has this state, in memory only. No
-code here waits or does IO.
+recovering vendor, the concurrency, and the wait that the vendor asked for. Each actor has its own state, in memory
+only. No code here waits or does IO.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Gate:
     def follow(self, entry: VendorPlan | None, me: str) -> None:
         """Use this actor's share of the contract rate from the plan.
 
-        An actor that no plan names yet sends nothing, because the others may use the whole rate.
+        An actor that no plan names yet sends nothing, because the vendor's other actors may use the whole rate.
         """
         if entry is None:
             rate = None if self._limits.rate_per_s is None else 0.0
@@ -142,8 +142,8 @@ class Gate:
     def takes_max(self) -> int:
         """Return how many claims of dead incarnations may be taken at once: at most a burst of the contract rate.
 
-        They may be taken even if no permit is left, so they do not wait behind everything that is queued. Their permits
-        are subtracted afterwards.
+        Such claims may be taken even if no permit is left, so they do not wait behind everything that is queued. The
+        permits of these claims are subtracted afterwards.
         """
         burst = self.bucket.burst
         return TAKES_MAX if burst is None else min(TAKES_MAX, burst)
@@ -279,7 +279,8 @@ class Gate:
     def _open_for_account(self, listed_s: float | None, now_ns: int) -> None:
         """Open the breaker after an account refusal.
 
-        `listed_s` is the wait in our list of codes, or None. That wait may be longer than the breaker's longest one.
+        `listed_s` is the wait in our list of codes, or None. The wait in the list may be longer than the breaker's
+        longest wait.
         """
         wait_s = max(min(ACCOUNT_OPEN_S, self.breaker.config.open_wait_ms_max / 1000), listed_s or 0.0)
         if self.breaker.state in (BreakerState.CLOSED, BreakerState.HALF_OPEN):

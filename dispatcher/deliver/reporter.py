@@ -1,4 +1,4 @@
-"""The reports of a vendor actor about itself, for the supervisor and intake. They carry the actor's metrics."""
+"""The reports of a vendor actor about itself, for the supervisor and intake. A report carries the actor's metrics."""
 
 from __future__ import annotations
 

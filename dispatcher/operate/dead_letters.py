@@ -37,7 +37,7 @@ AS_ACCEPTED = Wanted()
 
 @dataclass(slots=True)
 class BulkResult:
-    """The result of one call.
+    """The result of one call of `redrive` or `discard`.
 
     Attributes:
         count: how many letters were changed, or would be changed with `dry_run`.
@@ -128,8 +128,8 @@ class DeadLetters:
     ) -> BulkResult:
         """Redrive the next letters that match, at most `wanted.limit`, each as a new generation.
 
-        With `dry_run`, only count them. The pace is that of `core.life.redrive`. When it allows no more, the call
-        stops, and the cursor is before the first letter that has to wait. `today` says whether a letter gets the
+        With `dry_run`, only count them. `core.life.redrive` sets the pace. When the pace allows no more letters, the
+        call stops, and the cursor is before the first letter that has to wait. `today` says whether a letter gets the
         present template or route instead of the accepted one. The letter keeps these in later generations. A letter
         that cannot be sent with these is refused.
         """
@@ -147,8 +147,8 @@ class DeadLetters:
     ) -> BulkResult:
         """Call `act` for each page of matching letters, up to the limit.
 
-        `act` adds to the result, which is returned at the end with the cursor for the next call. It returns None, or
-        the position at which to stop.
+        `act` adds to the result, which is returned at the end with the cursor for the next call. `act` returns the
+        position at which to stop, or None to go on.
         """
         until_ms, after = await self._bounds(wanted, cursor)
         wanted, result, left = replace(wanted, until_ms=until_ms), BulkResult(), wanted.limit

@@ -1,7 +1,7 @@
 """The template and the route that a dead letter would have if it were accepted today.
 
-A redrive keeps the accepted template and route, unless the operator asks for those of today. So a corrected template or
-a new vendor helps an old letter only if the operator asks for it.
+A redrive keeps the accepted template and route, unless the operator asks for those of today. So an old letter uses a
+corrected template or a new vendor only if the operator asks for it.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ class Changed:
 
 
 class RedriveUpdates:
-    """Checks letters by today's configuration and templates. Nothing is changed here."""
+    """Checks whether dead letters can be sent with today's template or route. No letter is changed here."""
 
     def __init__(self, settings: Settings, templates: TemplateCache) -> None:
         self._settings, self._templates = settings, templates
 
     async def of(self, n: Notification | None, wanted: Wanted) -> Changed | Refused:
-        """Return the parts that change for this letter, or why the letter cannot be sent with them.
+        """Return the chain and template that the dead letter `n` gets instead of the accepted ones.
 
-        Raises UnavailableError.
+        Return a refusal if the letter cannot be sent with them. Raises UnavailableError.
         """
         if n is None:
             return Refused("its record cannot be read")

@@ -26,7 +26,7 @@ class Templates:
         self._cache, self._store, self._quota, self._in_file = cache, store, quota, in_file
 
     def listing(self, owner: str | None) -> tuple[dict[str, int], list[str]]:
-        """Return the latest version of each template that `owner` can use, and which of these names are its own.
+        """Return the latest version of each template that `owner` can use, and the names of the owner's own templates.
 
         The answer is at most half a second old.
         """

@@ -13,7 +13,7 @@ class Clock(Protocol):
         ...
 
     def wall_ms(self) -> int:
-        """Return this machine's wall time in milliseconds since 1970. It may jump, also backwards."""
+        """Return this machine's wall time in milliseconds since 1970. Wall time may jump, also backwards."""
         ...
 
     async def sleep(self, seconds: float) -> None:

@@ -84,7 +84,7 @@ class Control(Protocol):
         ...
 
     async def remember(self, vendor: str, breaker: JsonObject) -> None:
-        """Store the breaker state of a vendor. It replaces the state that any other actor of the vendor has stored."""
+        """Store the breaker state of a vendor. The new state replaces what any other actor of the vendor has stored."""
         ...
 
     async def recall(self, vendor: str) -> Remembered | None:
@@ -154,7 +154,7 @@ class Control(Protocol):
     async def set_override(self, vendor: str, override: Override | None) -> None:
         """Store an operator's override of a vendor, or remove it if `override` is None.
 
-        This works on a full store too.
+        The call works on a full store too.
         """
         ...
 

@@ -6,7 +6,8 @@ Every method of `Store` gives these guarantees:
    is not atomic as a whole.
 2. A call may be repeated safely: before each change the store checks the owner, the state or the score.
 3. `UnavailableError` means "maybe done". The caller repeats the call, or learns from the audit what was done.
-4. Only the incarnation for which an entry is pending can decide about that entry. Any other gets the answer LOST.
+4. Only the incarnation for which an entry is pending can decide about that entry. Any other incarnation gets the answer
+   LOST.
 """
 
 from __future__ import annotations
@@ -181,12 +182,12 @@ class Store(Protocol):
     async def held_ids(self, begin: int, count: int) -> list[HeldUntil]:
         """Return `count` held notifications with their deadlines, the earliest first.
 
-        The first `begin` of them are skipped.
+        The first `begin` notifications in this order are skipped.
         """
         ...
 
     async def held(self, ids: Sequence[str]) -> list[Held]:
-        """Return those of `ids` that are held and have a start mark. Their content is as it was accepted."""
+        """Return the notifications among `ids` that are held and have a start mark, with their content as accepted."""
         ...
 
     async def expired(self, lane: Lane, cursor: str, page: int = 200) -> ExpiredPage:

@@ -351,7 +351,7 @@ class Supervisor:
         return found
 
     def _leaving(self) -> tuple[str, ...]:
-        """Return the replicas that should leave their machines. There are none if the machines are not known."""
+        """Return the replicas that should leave their machines; () if the machines are not known."""
         nodes = self._nodes()
         if not nodes:
             return ()

@@ -16,7 +16,7 @@ _ORDERS = ("<", ">", "<=", ">=")
 
 
 def concatenated(operand: list[str]) -> str:
-    """Return the code of one operand of a comparison, with a filter around each operand of `+`, `*` and `~` in it.
+    """Return the code of one operand of a comparison, with a filter around each operand of `+`, `*` and `~`.
 
     The filters of `+` and `*` accept only texts and numbers. The filter of `~` gives the printed form of its operand.
     """

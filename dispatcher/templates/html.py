@@ -357,8 +357,8 @@ def _scheme(url: str) -> str:
 def guard(nodes: list[Node], *, given: bool) -> Generator[None, None, None]:
     """Check all expressions in `nodes`, and mark each that may start a URL.
 
-    `given` is True if an author submits the text now. A text from the store may have more tags, and must be as safe.
-    The generator pauses often, to let other tasks run.
+    `given` is True if an author submits the text now. A text from the store may need more steps (`STEPS_MAX_STORED`),
+    but its expressions are checked in the same way. The generator pauses often, to let other tasks run.
 
     Raises `SyntaxFault` for an expression at a place where no escaping makes it safe.
     """

@@ -1,7 +1,7 @@
 """The error of a request that breaks a rule, made of the first fault that pydantic found.
 
 The error names the field by its dotted path, and states the rule as the rest of a sentence that begins with the field.
-It never repeats a value, because an address in an error would get into logs.
+The error never repeats a value, because an address in an error would get into logs.
 """
 
 from __future__ import annotations

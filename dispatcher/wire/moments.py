@@ -15,6 +15,6 @@ def local(at_ms: int) -> str:
 def moment(name: str, at_ms: int | None) -> JsonObject:
     """Return the two fields of a time: `name`_ms, and `name` in readable form.
 
-    Both are None if there is no such time.
+    Both fields are None if `at_ms` is None.
     """
     return {f"{name}_ms": at_ms, name: None if at_ms is None else local(at_ms)}

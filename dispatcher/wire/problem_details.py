@@ -32,7 +32,7 @@ class Problem(BaseModel):
 
     @classmethod
     def of(cls, error: CallerError | UnavailableError) -> Problem:
-        """Return the answer for one of our errors. Its text is ours, and contains no value from the request."""
+        """Return the answer for `error`, with the error's own text. The text contains no value from the request."""
         if isinstance(error, CallerError):
             title = TITLES.get(error.status, "The request is refused")
             kind = KEY_REUSED if error.status == 409 else "about:blank"

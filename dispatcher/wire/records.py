@@ -8,8 +8,9 @@ m = {"t": tenant, "e": event, "a": accepted ms, "p": priority, "u": on_unknown, 
 
 After a redrive a notification may have a chain (`<index>.ch`, names) and a template (`<index>.tv`, as `3 name`) of its
 own. These replace the values in `m` for this notification only. The other notifications and a replayed answer keep what
-was accepted. The digest of such a template is in `<index>.td`, as `3:digest name`. It counts only for the version and
-the name in `tv`, because a version of this program that does not know `td` does not change `td` with `tv`.
+was accepted. The digest of such a template is in `<index>.td`, as `3:digest name`. The digest counts only for the
+version and the name in `tv`, because an older release of this program does not know `td`, and leaves it unchanged when
+it changes `tv`.
 
 d = {"to": [address, …], "data": {…}, "co": [content or null, …], "r": recipient id}
 

@@ -247,7 +247,7 @@ _CONTENT = "The complete message. Give either this or `template`."
 class FallbackRequest(_Part):
     """A message on another channel, which may replace the notification in which it is listed.
 
-    It is sent if that notification is dead, or has not succeeded within `after_s` seconds.
+    The message is sent if that notification is dead, or has not succeeded within `after_s` seconds.
     """
 
     channel: Channel = Field(description="Another channel than that of the notification.")
@@ -376,7 +376,7 @@ def _check_notification(wanted: NotificationRequest | FallbackRequest, at: str) 
 
 
 def body_hash(request: TriggerRequest) -> str:
-    """Return 32 hex digits. They are equal for two requests if and only if the requests mean the same.
+    """Return 32 hex digits, which are equal for two requests if and only if the requests mean the same.
 
     The idempotency key does not change them. Fields that are None are left out. So a field that a later version adds
     does not change the hashes already stored.

@@ -340,7 +340,7 @@ LINES_MAX = 60
 def shortened(history: list[Attempt], now_ms: int) -> list[Attempt]:
     """Return `history`, shortened if it has more than `LINES_MAX` lines.
 
-    One line with the number of older lines then replaces them. The Lua scripts limit bytes instead of lines.
+    The older lines are then replaced by one line with their number. The Lua scripts limit bytes instead of lines.
     """
     if len(history) <= LINES_MAX:
         return history

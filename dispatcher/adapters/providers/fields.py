@@ -113,7 +113,7 @@ def url_fault(url: str) -> str | None:
 def reachable_from_outside(url: str) -> bool:
     """Return False if no provider on the Internet can call `url`.
 
-    This is so for a loopback or private address, and for a host name without a dot or with a private suffix.
+    No provider can call a loopback or private address, or a host name without a dot or with a private suffix.
     """
     host = (urlsplit(url).hostname or "").rstrip(".").lower()
     try:

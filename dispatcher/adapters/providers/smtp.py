@@ -2,7 +2,8 @@
 
 The final dot decides whether the server may have the message. Before the final dot the server has accepted nothing, so
 the outcome is `failed`. If the connection breaks after the final dot and before the answer, the outcome is unknown.
-This service sets the Message-ID. It stays the same in every retry, so a receiving server can remove repeats.
+This service sets the Message-ID. The Message-ID stays the same in every retry, so a receiving server can remove
+repeats.
 
 A kept connection may be dead without any sign. So the server must answer MAIL soon on such a connection. Without an
 answer, the mail is sent once more over a new connection. This is safe, because the server has accepted nothing of the

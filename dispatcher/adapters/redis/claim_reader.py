@@ -17,7 +17,7 @@ from dispatcher.wire import records
 
 
 class ClaimReader:
-    """Reads the records of claimed entries. The errors are those of the Redis client."""
+    """Reads the records of claimed entries. Its methods raise the errors of the Redis client."""
 
     def __init__(self, connection: Client, keys: Keys) -> None:
         self._redis, self._keys = connection, keys

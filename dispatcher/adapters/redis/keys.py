@@ -118,7 +118,7 @@ class Keys:
 
 
 def streams_of(lanes: Iterable[Lane]) -> list[Lane]:
-    """Return all streams that may hold claims of `lanes`. Each lane gives two: its own stream, then its fair stream."""
+    """Return all streams that may hold claims of `lanes`. Each lane has two streams: its own, then its fair stream."""
     return [stream for lane in lanes for stream in (lane, lane._replace(fair=True))]
 
 

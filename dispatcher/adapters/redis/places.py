@@ -22,7 +22,7 @@ At = tuple[str, PlacePosition]
 class RedisPlaces:
     """Reads pages of the mailboxes, and of the waiting, held and dead notifications in the order of their times.
 
-    A page never needs a search for keys.
+    No page is read by searching all keys of Redis.
     """
 
     def __init__(self, connection: Client, keys: Keys | None = None) -> None:

@@ -140,8 +140,8 @@ async def run_one(connection: Client, name: str, keys: Sequence[str], args: Sequ
 async def ask(connection: Client, *command: str | int) -> Any:
     """Send a command on the connection that the scripts share. Return its reply as the protocol gives it.
 
-    This costs much less CPU than redis-py's own methods. The difference matters for commands that every process sends
-    all the time. Raises `RefusedError` for a damaged key and `UnavailableError` for any other error.
+    This function costs much less CPU than redis-py's own methods. The difference matters for commands that every
+    process sends all the time. Raises `RefusedError` for a damaged key and `UnavailableError` for any other error.
     """
     try:
         (reply,) = await connection.shared.ask([command])

@@ -23,7 +23,7 @@ from typing import NamedTuple, Protocol
 
 
 class CapRule(Protocol):
-    """One entry of `limits.recipient_caps`. An empty list of priorities or events matches all of them."""
+    """One entry of `limits.recipient_caps`. An empty list of priorities or events matches every priority or event."""
 
     @property
     def channel(self) -> str: ...

@@ -4,11 +4,12 @@ Rules:
 
 1. If a request lists its own notifications, exactly these are sent. Its event is then only a label and may be unknown.
 2. Otherwise the event's definition lists the channels and templates, and all of them are sent. If the recipient has no
-   address for one of the channels, the request is refused. Sending only the rest would silently lose a notification.
+   address for one of the channels, the request is refused. If only the other channels were sent, a notification would
+   be lost silently.
 3. Several recipients get the same notifications, each at its own addresses, in the order of the request. If two
    recipients have the same address, the request is refused, because nobody can tell which of the two is meant.
-4. A fallback is a notification too. It comes directly after the notification that it replaces, and needs its own
-   address.
+4. A fallback is a notification too. A fallback comes directly after the notification that it replaces, and needs its
+   own address.
 5. The latest version of a stored template is fixed here, so that a retry tomorrow sends the text accepted today. A
    tenant's own template is used before the common template of the same name.
 """
@@ -177,8 +178,8 @@ class _Part(NamedTuple):
 def _wanted(request: Request, events: Mapping[str, EventDefinition], templates: Templates) -> list[_Part]:
     """Return what each recipient gets. A fallback comes directly after the notification that it replaces.
 
-    The notifications are those that the request lists. If it lists none, they are those of its event. Raises
-    CallerError if that event is not configured.
+    The request may list the notifications itself. If the request lists none, the notifications are those of its event.
+    Raises CallerError if that event is not configured.
     """
     parts: list[_Part] = []
     if request.notifications is not None:

@@ -71,7 +71,8 @@ def rank_routes(routes: Sequence[AnyRoute], traffic: Traffic) -> list[AnyRoute]:
 def choose_chain(routes: Sequence[Route], traffic: Traffic, nid: str) -> tuple[str, ...]:
     """Return the vendors that may send the notification `nid`, in the order in which they are tried.
 
-    There is at least one. Raises CallerError (422) if no route fits, because such a notification could never be sent.
+    The result has at least one vendor. Raises CallerError (422) if no route fits, because such a notification could
+    never be sent.
     """
     fitting = rank_routes(routes, traffic)
     if not fitting:
@@ -90,8 +91,8 @@ def order_chain(route: Route, nid: str) -> tuple[str, ...]:
 def possible_chains(route: Route) -> tuple[tuple[str, ...], ...]:
     """Return one chain for each vendor that may come first under the route's `split`.
 
-    After the first vendor come the others of the split, the greatest weight first, and then the rest of the route's
-    chain.
+    In each chain, the other vendors of the split follow the first vendor, the greatest weight first. The rest of the
+    route's chain comes last.
     """
     if not route.split:
         return (tuple(route.chain),)

@@ -34,5 +34,5 @@ def missing_text(channel: str, subject: str | None, text: str) -> tuple[str, str
 
 
 def is_blank(text: str) -> bool:
-    """Return True if nothing of `text` can be seen. It looks no further than the first visible character."""
+    """Return True if nothing of `text` can be seen. The search stops at the first visible character."""
     return all(character in BLANK or unicodedata.category(character) in UNSEEN for character in text)

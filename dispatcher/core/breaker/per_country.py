@@ -1,4 +1,4 @@
-"""One breaker for each key (a recipient's country) beside the vendor's own. One bad key is cut off, the others go on.
+"""One breaker for each key (a recipient's country) beside the vendor's own. A bad key is cut off, and other keys go on.
 
 Rules:
 
@@ -70,8 +70,8 @@ def child_config(parent: BreakerConfig) -> BreakerConfig:
     """Return the settings of a child: the vendor's settings with a smaller minimum of calls.
 
     The minimum is so small that a bad key reaches it before the failures of this key alone can make the parent's rates
-    bad. There are no growing shares after the probes, because the key's former rate is not known. Half-open has no time
-    limit: it lasts until enough calls were answered.
+    bad. After good probes a child closes at once, without stages of growing shares, because the key's former rate is
+    not known. Half-open has no time limit: it lasts until enough calls were answered.
     """
     least = min(parent.failure_rate, parent.slow_rate) / 100 * parent.min_calls
     return replace(parent, min_calls=max(1, math.floor(least)), ramp=(), half_open_max_wait_ms=0)
@@ -126,10 +126,10 @@ class KeyedBreakers:
     def record(
         self, permit: Permit, result: BreakerResult, duration_ns: int, now_ns: int, *, of_key: bool = False
     ) -> None:
-        """Give the result of a call to the breaker of its key, the child, and to that of the vendor, the parent.
+        """Give the result of a call to the child (the breaker of its key) and to the parent (the vendor's breaker).
 
-        Rules 2 and 3 say which of the two counts it as evidence. `of_key` is True for a failure that is evidence only
-        against the key. The parent never counts such a failure.
+        Rules 2 and 3 say which of the two breakers counts the result. `of_key` is True for a failure that is evidence
+        only against the key. The parent never counts such a failure.
         """
         self._tick_children(now_ns)
         key = self._key_of.pop(permit, None)

@@ -1,4 +1,4 @@
-"""The permits of one half-open stage: how many probes it may still grant, and whether all of them were answered."""
+"""The permits of one half-open stage: how many probes it may still grant, and whether every probe was answered."""
 
 from __future__ import annotations
 

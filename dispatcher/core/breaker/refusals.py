@@ -1,8 +1,8 @@
 """The rules by which unlisted refusals become evidence against the vendor that refused.
 
-The cause of an unlisted refusal may be the message or the vendor. If each counted as a failure, one tenant's invalid
-messages could cut off every vendor for all tenants, one after the other. If none counted, a vendor that refuses
-everything would stay in use. So:
+The cause of an unlisted refusal may be the message or the vendor. If each unlisted refusal counted as a failure, one
+tenant's invalid messages could cut off every vendor for all tenants, one after the other. If no unlisted refusal
+counted, a vendor that refuses everything would stay in use. So:
 
 1. A refusal is evidence if another vendor then accepted the same message (`Contradictions`). The accepting vendor's
    actor reports it, and the supervisor adds it to the failures of the vendor that refused.
@@ -58,7 +58,7 @@ class RefusedRecipients:
 class Contradictions:
     """The messages that this vendor accepted after another vendor had refused them with an unlisted code.
 
-    They are remembered for `window_ns`.
+    The messages are remembered for `window_ns`.
     """
 
     window_ns: int

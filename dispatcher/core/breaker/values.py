@@ -43,7 +43,7 @@ class BreakerEvent:
 
 @dataclass(slots=True, eq=False)
 class Permit:
-    """A permit allows one call. It ends exactly once: its result is recorded, it is released, or its lease ends."""
+    """A permit allows one call. The permit ends exactly once: with a result, a release, or the end of its lease."""
 
     generation: int
     lease_until_ns: int | None = None

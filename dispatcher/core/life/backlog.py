@@ -1,4 +1,4 @@
-"""How many notifications wait in a mailbox or elsewhere, and how old the oldest of them is."""
+"""The backlog: how many notifications wait in a mailbox or elsewhere, and the age of the oldest notification."""
 
 from __future__ import annotations
 

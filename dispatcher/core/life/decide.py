@@ -123,7 +123,9 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Hold a notification that was maybe sent. It waits `wait_ms` for proof; 0 or less means that no time is left."""
+    """Hold a notification that was maybe sent. The notification waits `wait_ms` for proof; 0 or less means no time is
+    left.
+    """
 
     wait_ms: int
     attempt: Attempt | None

@@ -1,12 +1,12 @@
 """The decision whether a notification's fallback begins. A fallback is another message to the same recipient.
 
-It goes out on another channel, if the first notification does not succeed. Rules:
+The fallback goes out on another channel, if the first notification does not succeed. Rules:
 
 1. A fallback is stored together with the first notification and waits in the state `standby`. Only one step of the
    store, `begin`, decides about it. The end of the first notification only makes that step come sooner.
 2. The fallback ends as `skipped` if the first notification succeeds. Success is a vendor's acceptance or, if the
    fallback waits for delivery, a receipt that says "delivered". The fallback is also skipped if the first notification
-   was cancelled or suppressed, because then nobody wants either of them sent. If a receipt reopens a first notification
+   was cancelled or suppressed, because then nobody wants either message sent. If a receipt reopens a first notification
    that was settled (`late_refusal`), its skipped fallback is back in `standby`.
 3. The fallback begins if the first notification is dead, for whatever reason, or if a receipt says "not delivered".
 4. The fallback also begins `after_s` after the time at which the first notification was to be sent. If the first

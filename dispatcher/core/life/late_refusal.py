@@ -5,8 +5,9 @@ message through (error 30034). Such a refusal must not be the end of the notific
 
 1. The receipt's code or sentence has the same meaning as in an answer: the provider's lists and the operator's rules
    decide (`outcome`). A word that is final or proves nothing changes nothing here; `core.life.receipt` decides then.
-2. After any other refusal the notification is *reopened*: it is sent again, by another vendor first. This is so only if
-   the refused call was the last one, so a receipt that is late, repeated or about an earlier call changes nothing.
+2. After any other refusal the notification is *reopened*: it is sent again, by another vendor first. The notification
+   is reopened only if the refused call was its last call. So a receipt that is late, repeated or about an earlier call
+   changes nothing.
 3. Nothing may be sent twice under `hold`. So the refusal must be `certain` there: the vendor must say that the message
    did not go out. Under `resend`, the vendor's word that the message was not delivered is enough.
 4. If no other vendor of the chain works, the notification waits as it does after every vendor has refused it. Each
@@ -15,7 +16,7 @@ message through (error 30034). Such a refusal must not be the end of the notific
    fallback that was skipped stands by again.
 6. A refusal of our account, and one of a country, is evidence against the vendor if the call was made within
    `EVIDENCE_MS`. An older one tells nothing about now. Any other refusal counts as doubted: if another vendor accepts
-   the message, that is evidence (`core.breaker.refusals`).
+   the message, the refusal becomes evidence (`core.breaker.refusals`).
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class LastCall:
         vendor: the vendor that was called.
         message_id: the vendor's id of the message; '' if the notification is held, because no answer came.
         at_ms: when the call began, in wall milliseconds.
-        fallback: the state of its fallback; None if it has none.
+        fallback: the state of its fallback; None if it has no fallback.
     """
 
     notification: Notification

@@ -1,4 +1,4 @@
-"""The listing of notifications by state: those that are accepted and not ended, and the dead letters.
+"""The listing of notifications by state: notifications that are accepted and not ended, and dead letters.
 
 Rules:
 

@@ -4,9 +4,9 @@ Rules:
 
 1. Only a held notification is looked up, and only at the vendor that its start mark names, because that vendor was
    called.
-2. A message is recognised by recipient, text and time. It counts only if the vendor created it between the start mark
-   and the end of the call, plus or minus `MARGIN_MS`. If the vendor tells the present time, its times are corrected by
-   the difference to the store's clock.
+2. A message is recognised by recipient, text and time. A message counts only if the vendor created it between the start
+   mark and the end of the call, plus or minus `MARGIN_MS`. If the vendor tells the present time, its times are
+   corrected by the difference to the store's clock.
 3. A wrong match is worse than no match. So there is no verdict if two messages match, if the list may be incomplete, or
    if the notification has a twin. A twin is another notification with the same recipient and text, which started so
    soon before or after that the two windows of time overlap.

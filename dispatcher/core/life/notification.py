@@ -53,7 +53,8 @@ class Follows:
     """The link from a fallback to the notification that it replaces, the first one (`core.life.fallback`).
 
     Attributes:
-        first: the index of the first notification in the same trigger. It comes directly before the fallback.
+        first: the index of the first notification in the same trigger. The first notification comes directly before the
+            fallback.
         wait_for: `accepted` or `delivered`.
         begin_ms: when the fallback begins at the latest, in wall milliseconds; None if it begins only after the end of
             the first notification.
@@ -70,7 +71,7 @@ class Follows:
 class NewNotification:
     """One notification to be stored. `vendor` names the mailbox, and `chain` the allowed vendors in order.
 
-    `caps` are the limits of its recipient. If one of them has no room, the notification is stored as suppressed.
+    `caps` are the limits of its recipient. If a cap has no room, the notification is stored as suppressed.
     """
 
     channel: str
@@ -147,9 +148,9 @@ class Trail:
 
     Attributes:
         tried: the vendors tried in this round. A new round begins with an empty list, so that all may be tried again.
-        refused: those of `tried` that refused the message itself.
-        doubted: those of `refused` that used an unlisted code. If another vendor accepts the message, these vendors
-            were wrong.
+        refused: the vendors among `tried` that refused the message itself.
+        doubted: the vendors among `refused` that used an unlisted code. If another vendor accepts the message, these
+            vendors were wrong.
         waits: how often the notification has waited after failures. Each wait is longer than the one before.
         refusals: in how many rounds every vendor of the chain has refused it. The wait after each such round is longer.
     """
@@ -210,8 +211,9 @@ class Notification:
     """A notification as its courier has it: the accepted content and the progress so far.
 
     Attributes:
-        attempts: how many calls of this generation may have arrived, over all vendors and rounds. It has a limit.
-        generation: how often it was redriven. It is part of the vendor's idempotency key.
+        attempts: how many calls of this generation may have arrived, over all vendors and rounds. This number has a
+            limit.
+        generation: how often it was redriven. The generation is part of the vendor's idempotency key.
         crashes: how often an actor crashed while it had claimed this notification. Moves do not reset this, so that
             poison is found.
         moved_epoch: the epoch of the plan by which it last moved without an attempt. Each epoch allows one such move.

@@ -1,6 +1,6 @@
 """The outcome of one attempt.
 
-Expected endings are values, not exceptions. An adapter returns one `Outcome` per call. It never raises for something
+Expected endings are values, not exceptions. An adapter returns one `Outcome` per call, and never raises for something
 that a vendor or the network did. The courier turns the outcome into the notification's next place.
 
 An adapter decides by three facts: whether bytes were written, the status, and whether the vendor's id is valid. Rules
@@ -43,7 +43,7 @@ class OutcomeKind(str, Enum):
 
 
 class Scope(str, Enum):
-    """The cause of a refusal or failure. It says what the outcome is evidence against."""
+    """The cause of a refusal or failure. The scope says whether the outcome is evidence, and against what."""
 
     MESSAGE = "message"  # no evidence: the message or the recipient is at fault
     RECIPIENT = "recipient"  # no evidence
@@ -148,7 +148,8 @@ class Outcome:
         retry_after_s: the wait that the vendor asked for, seconds >= 0, capped by the adapter; None if there is none.
         scope: what a refusal or a failure is evidence against.
         local_origin: True if the failure happened before the vendor was reached (DNS, connect, TLS).
-        text: the vendor's own sentence, for operators' rules. It is never stored or logged: it may contain an address.
+        text: the vendor's own sentence, for operators' rules. This text is never stored or logged, because it may
+            contain an address.
     """
 
     kind: OutcomeKind

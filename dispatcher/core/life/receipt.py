@@ -11,8 +11,8 @@ Rules:
 4. If a fallback waits for delivery (`fallback`), "delivered" and "not delivered" are stored for it. A receipt that says
    only that the message was accepted or sent on is neither of the two.
 5. A receipt may say that the vendor, its carrier or its filter refused the message. Then `core.life.late_refusal`
-   decides first, whether another vendor tries and whether this is evidence against the vendor. Any other receipt never
-   changes the breaker. It comes late, and its call was counted before.
+   decides first, whether another vendor tries and whether this is evidence against the vendor. No other receipt changes
+   the breaker, because receipts come late, and the call was counted before.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class ReceiptLink(NamedTuple):
 class Told:
     """One parsed receipt.
 
-    `carried` is True if the vendor has delivered the message or is sending it, and False if the vendor gave it up. It
-    is None if that is not known yet. `delivered` is True only if the message reached the recipient's device or mailbox.
-    `refusal` tells why the vendor gave it up, if the receipt has a code or a sentence about that.
+    `carried` is True if the vendor has delivered the message or is sending it, and False if the vendor gave it up. None
+    means that neither is known yet. `delivered` is True only if the message reached the recipient's device or mailbox.
+    `refusal` tells why the vendor gave the message up, if the receipt has a code or a sentence about the reason.
     """
 
     notification_id: str
@@ -51,7 +51,7 @@ class Told:
 
 
 class ReceiptLinks:
-    """Makes and checks receipt links. They begin with `public_url`, the address at which vendors reach this service."""
+    """Makes and checks receipt links. A link begins with `public_url`, the address of this service for vendors."""
 
     def __init__(self, public_url: str, secret: str) -> None:
         self._base, self._secret = public_url.rstrip("/"), secret.encode()
@@ -62,7 +62,7 @@ class ReceiptLinks:
         return ReceiptLink(f"{self._base}/v1/receipts/{vendor}?{query}", token)
 
     def verified(self, vendor: str, told: Told) -> bool:
-        """Return True if the receipt's token is that of its notification. A token that is not ASCII is never valid."""
+        """Return True if the receipt's token belongs to its notification. A token that is not ASCII is never valid."""
         if not (told.notification_id.isascii() and told.token.isascii()):
             return False
         return hmac.compare_digest(self._token(vendor, told.notification_id), told.token)

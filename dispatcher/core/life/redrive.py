@@ -3,12 +3,12 @@
 Rules:
 
 1. If every known vendor of the chain accepts new work, redrive at full pace. The current plan chooses the mailbox.
-2. If only some vendors accept new work or recover, redrive slowly. They carry the traffic of the whole chain, or are
-   being probed. A bulk redrive at full pace would bring them down again.
+2. If only some vendors accept new work or recover, redrive slowly. These vendors carry the traffic of the whole chain,
+   or are being probed. A bulk redrive at full pace would bring them down again.
 3. If no vendor accepts new work or recovers, refuse, and name the state of each. The letter would only wait and die.
 4. The pace is a limit per mailbox, for all intake replicas and operators together. A budget in the store enforces it.
-5. A dead letter with the reason `unknown` was maybe sent, and its policy forbids a repeat. It is redriven only if the
-   filter names its id or that reason.
+5. A dead letter with the reason `unknown` was maybe sent, and its policy forbids a repeat. Such a letter is redriven
+   only if the filter names its id or that reason.
 6. A bulk redrive covers the letters that were dead when it began. A letter that dies again meanwhile is not tried a
    second time.
 7. A letter keeps the chain and the template version with which it was accepted, unless the operator asks for the

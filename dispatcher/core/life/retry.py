@@ -1,7 +1,7 @@
 """The waits before a notification is tried again.
 
-After failures the wait grows exponentially, with full jitter and a cap. It is never shorter than the vendor asked for,
-up to the cap.
+After failures the wait grows exponentially, with full jitter and a cap. The wait is never shorter than the vendor asked
+for, up to the cap.
 
     wait = max(U * min(cap, base * 2^waits), retry_after), U uniform in [0, 1)
 
@@ -27,8 +27,8 @@ class RetryPolicy:
     """The limits of retries.
 
     Attributes:
-        attempts_max: how many attempts may have reached a vendor, counted over all vendors together. Each may mean a
-            repeat for the recipient.
+        attempts_max: how many attempts may have reached a vendor, counted over all vendors together. Each further
+            attempt may mean a repeat for the recipient.
         base_s, cap_s: the upper limits of the first wait after a failure, and of every wait.
         hold_s: how long a held notification waits for proof.
         refused_waits_s: the waits after the first, second, … time that every vendor refused; the last one repeats.
@@ -58,8 +58,8 @@ def refused_wait_s(times: int, policy: RetryPolicy, chance: float) -> float:
     """Return the seconds to wait before the next try of a message that every vendor has refused.
 
     `times` (at least 0) is the number of earlier rounds in which every vendor refused the message. The wait is up to a
-    fifth longer than configured, so that many messages do not come back together. It is never shorter, because
-    greylisting counts from the first try.
+    fifth longer than configured, so that many messages do not come back together. The wait is never shorter than
+    configured, because greylisting counts from the first try.
     """
     waits_s = policy.refused_waits_s
     return waits_s[min(times, len(waits_s) - 1)] * (1 + 0.2 * chance)

@@ -10,7 +10,7 @@ from dispatcher.core.life.sms_text import SmsSize
 
 @dataclass(frozen=True, slots=True)
 class NotificationView:
-    """The answer of `GET /v1/triggers/{id}` about one notification. It never contains the recipient's address."""
+    """The answer of `GET /v1/triggers/{id}` about one notification. No field contains the recipient's address."""
 
     id: str
     channel: str

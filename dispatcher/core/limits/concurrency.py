@@ -31,7 +31,7 @@ UNANSWERED = 0.9
 
 
 class AdaptiveLimit:
-    """A limit between `floor` and `cap`. It begins at `cap`, so a vendor that never slows down is never limited."""
+    """A limit between `floor` and `cap`. The limit begins at `cap`, so a vendor that stays fast is never limited."""
 
     def __init__(self, floor: int, cap: int, now_s: float) -> None:
         self._floor, self._cap = float(floor), float(cap)

@@ -1,9 +1,9 @@
 """The decisions which lanes may claim and which lanes are full, so that urgent messages always have room.
 
-Urgent lanes are claimed first. That is not enough if a vendor needs seconds for a call: bulk calls in flight would use
-every permit, and a login code would have to wait until one of them ends. So bulk leaves a quarter of the permits free,
-and at least one if there are two or more. High and normal may use all permits. A bulk run that is limited by permits
-takes longer in return.
+Urgent lanes are claimed first. This order is not enough if a vendor needs seconds for a call: bulk calls in flight
+would use every permit, and a login code would have to wait until one of them ends. So bulk leaves a quarter of the
+permits free, and at least one if there are two or more. High and normal may use all permits. A bulk run that is limited
+by permits takes longer in return.
 """
 
 from __future__ import annotations

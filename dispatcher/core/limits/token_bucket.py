@@ -81,10 +81,10 @@ class Throughput:
         self._duration_s += duration_s
 
     def read(self, now_s: float) -> tuple[float, float]:
-        """Return the calls per second, and their mean duration in seconds. Both are 0 before the first call.
+        """Return the calls per second, and their mean duration in seconds. Both values are 0 before the first call.
 
         The rate is smoothed: the weight of a past value halves each second. If no call ended since the previous
-        reading, the duration is that of the previous reading.
+        reading, the duration is again that of the previous reading.
         """
         passed_s = now_s - self._since_s
         if passed_s > 0:

@@ -19,8 +19,8 @@ Rules:
    (rule 2).
 9. A contract rate is divided among the live actors by `sharing`.
 10. A vendor whose actors die again and again is `quarantined` and gets no work, because each death may repeat what was
-    in flight. It drains only a mailbox that no healthy or recovering vendor can drain. There, a slow delivery with
-    repeats is better than none.
+    in flight. A quarantined vendor drains only a mailbox that no healthy or recovering vendor can drain. There, a slow
+    delivery with repeats is better than none.
 11. A vendor that fails and recovers again and again gets new work back only after a minimum time (`dwell`). Meanwhile
     it still drains its mailbox.
 12. If more than half of all vendors, and at least two, are down without having been reached, the plan says that our own
@@ -30,7 +30,8 @@ Rules:
 14. A vendor may refuse by receipts what it had accepted. A receipt that refuses our account opens the vendor's breaker.
     Enough refusals of one country cut off that country (`core.breaker.refusals`).
 15. If no vendor of a chain is healthy and work waits for one of them, the open vendors are probed within
-    `PROBE_WITHIN_S`. A breaker's own wait grows to minutes. That is right only while other vendors send the messages.
+    `PROBE_WITHIN_S`. A breaker's own wait grows to minutes. Such a long wait is right only while other vendors send the
+    messages.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Liveness: which actors are dead, and which vendors' actors die too often.
 
-Silence is the time without a beat of an actor. It counts only while the supervisor itself could hear beats. Rules:
+Silence is the time without a beat of an actor. This time counts only while the supervisor itself could hear beats.
+Rules:
 
 1. The supervisor also beats, and receives its own beat as an echo. Silence grows from one echo to the next, if they are
    at most `echo_gap_ms_max` apart. If Redis stalls or the supervisor gets no CPU, its own echo is late too. Then no
@@ -81,7 +82,7 @@ class SilenceWatch:
         return sorted(name for name in silent if self._silence[name] >= patience)
 
     def _machines_lost(self, node_of: Mapping[str, str]) -> bool:
-        """Return True if the silence is that of whole machines, while other machines are heard.
+        """Return True if the silent actors are all actors of some machines, while other machines are heard.
 
         On each machine, either all actors are silent or none is. At least one machine has no silent actor.
         """

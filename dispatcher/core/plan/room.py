@@ -2,9 +2,9 @@
 
 Rules:
 
-1. A pool asks for more actors only if its present actors are the limit. That is so if nearly all of their allowed calls
-   are in flight, or if each of them keeps a core nearly busy. A backlog for another reason (Redis, permits, a rate) is
-   no reason to grow.
+1. A pool asks for more actors only if its present actors are the limit. Actors are the limit if nearly all of their
+   allowed calls are in flight, or if each actor keeps a core nearly busy. A backlog for another reason (Redis, permits,
+   a rate) is no reason to grow.
 2. A node has room for an actor if it has as many free cores as one actor of that pool uses, and at least `START_CORES`.
    On a full machine, a process that starts takes cores from the actors at work.
 3. A node starts as many actors at once as it has whole free cores, and at least one. A planned actor that has not

@@ -61,7 +61,7 @@ class CountryCutOff:
 class Report:
     """The report of one vendor actor about itself.
 
-    It is sent twice a second by default, and at once when its breaker changes.
+    A report is sent twice a second by default, and at once when the actor's breaker changes.
     """
 
     incarnation: str
@@ -141,7 +141,7 @@ class PlanConfig:
 class Override:
     """An operator's override of a vendor: `open` (send nothing there) or `close` (send, whatever the breaker says).
 
-    Under `close` the breakers of the vendor's actors cannot open. They go on counting, but decide nothing.
+    Under `close` the breakers of the vendor's actors cannot open. These breakers go on counting, but decide nothing.
     """
 
     vendor: str
@@ -234,7 +234,7 @@ class Plan:
     def usable(self, vendor: str) -> bool:
         """Return True if a message that failed elsewhere may go to this vendor.
 
-        This is also so while an unsteady vendor gets no new work (`dwell`).
+        The result is also True while an unsteady vendor gets no new work (`dwell`).
         """
         if not self.vendors:
             return True
@@ -283,8 +283,8 @@ def _drains_and_shares(data: Mapping[str, Any]) -> JsonObject:
 def fields_of(value: Beat | Report | CountryCutOff) -> JsonObject:
     """Return the fields of `value` by name.
 
-    `dataclasses.asdict` would copy all that they hold, which takes ten times as long. Beats and reports are written
-    several times a second.
+    Nothing inside the fields is copied. `dataclasses.asdict` would copy everything, which takes ten times as long, and
+    beats and reports are written several times a second.
     """
     return {name: getattr(value, name) for name in value.__dataclass_fields__}
 

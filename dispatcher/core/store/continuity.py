@@ -5,15 +5,15 @@ triggers are gone. Therefore the store counts the triggers that it accepts. With
 name, its *life*. A process that accepts triggers remembers the highest count that it was told.
 
 A promoted replica may have every accepted trigger, but not what came later: outcomes, moves, the start marks of `hold`.
-Redis itself counts these. It gives a primary's stream of writes a random name, and counts the stream's bytes. A
+Redis itself counts these. Redis gives a primary's stream of writes a random name, and counts the stream's bytes. A
 promoted replica tells which stream it followed, and how many bytes of that stream it has.
 
 Rules:
 
 1. Within one life the count never falls. An answer is compared with what was known *before the question*, because
    answers overtake each other.
-2. Another life, a lower count, or no count at all is a break. It is reported once. From then on the state that was
-   found is expected.
+2. Another life, a lower count, or no count at all is a break. Each break is reported once. From then on the state that
+   was found is expected.
 3. If a replica has fewer bytes of the stream that it followed than the stream is known to have, writes are lost. That
    is a break. A stream that followed no other proves nothing, because a Redis that loads its file again also begins a
    new stream.
@@ -91,10 +91,10 @@ class Continuity:
         self._lost_to = 0  # what the store had accepted in this life before it went back
 
     def told(self, mark: Mark) -> None:
-        """Note the mark that another process knows. That process may not have noticed yet that the store went back.
+        """Note the mark of another process, which may not have noticed yet that the store went back.
 
-        After a break within one life, only a mark higher than the one before the break counts. A lower mark may be an
-        old one, and would cause the same break to be reported again.
+        After a break within one life, only a mark counts that is higher than the mark before the break. A lower mark
+        may be an old one, and would cause the same break to be reported again.
         """
         same_life = self.mark is not None and self.mark.life == mark.life
         if same_life and self._lost_to and mark.accepted >= self._lost_to:

@@ -7,8 +7,8 @@ clock went back by an hour, a wait of a second would last an hour. So the ends o
 Rules:
 
 1. Delay time advances at least as fast as the monotonic clock of each reader. A reader that sees a smaller advance has
-   found a step back. It sets delay time forward to the least possible value. Every reader may do so, because that only
-   raises delay time.
+   found a step back. The reader sets delay time forward to the least possible value. Every reader may do so, because
+   that only raises delay time.
 2. The expected advance is counted from the arrival of one answer to the sending of the next question. So a slow network
    or reader can hide a step, but never cause a false one.
 3. A difference of up to `SLACK_MS` is no step, because clocks drift. Each reading is the base of the next expectation.

@@ -2,8 +2,8 @@
 
 An acknowledged trigger survives the loss of the primary's disk if every replica that may be promoted has it. The
 operator states how many such replicas there are, or the sentinels know it. A sentinel never forgets a replica, so a
-replica that is away counts until an operator removes it. Up to `away_max` replicas may be away. Those that follow the
-primary are always waited for, because one of them would be promoted.
+replica that is away counts until an operator removes it. Up to `away_max` replicas may be away. A write always waits
+for the replicas that follow the primary, because one of these would be promoted.
 """
 
 from __future__ import annotations
