@@ -46,9 +46,9 @@ def load_proven(path: Path) -> Settings:
 def prove(settings: Settings, secrets_elsewhere: bool = False) -> list[str]:
     """Make every part of every actor of this configuration once. Raises `ConfigError` with one line for each fault.
 
-    With `secrets_elsewhere`, another machine resolves the secrets and has the certificate. Then a reference without a
-    secret on this machine is no fault, and neither is a certificate that cannot be used here. The result lists them,
-    one line for each, because they could not be checked.
+    With `secrets_elsewhere`, another machine resolves the secrets and has the certificate. Then it is allowed that a
+    reference has no secret on this machine, and that the certificate cannot be used here. The result lists them, one
+    line for each, because they could not be checked.
     """
     found = list(_faults(settings))
     unresolved = list(_unresolved(settings)) if secrets_elsewhere else []

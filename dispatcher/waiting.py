@@ -18,8 +18,9 @@ Cleaning up takes less time than this.
 async def rung(bell: asyncio.Event, seconds: float) -> None:
     """Return once `bell` is set or `seconds` have passed. A cancellation always ends the wait.
 
-    `asyncio.wait_for` does not guarantee that. Before Python 3.12 it ignores a cancellation that comes together with
-    its result. So a loop that is told to stop just when its last work is done would never end.
+    This function exists because `asyncio.wait_for` can lose a cancellation. Before Python 3.12 `asyncio.wait_for`
+    ignores a cancellation that comes together with its result. So a loop that is told to stop just when its last work
+    is done would never end.
     """
     waiting = asyncio.ensure_future(bell.wait())
     try:
@@ -32,7 +33,8 @@ async def ended(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Cancel `tasks` and return once each of them has ended. Their results and errors are dropped.
 
     One cancellation is not enough. Before Python 3.12 `asyncio.wait_for` ignores a cancellation that comes together
-    with its result. redis-py calls it for each command, so a loop in a task may go on after it was cancelled.
+    with its result. redis-py calls `asyncio.wait_for` for each command, so a loop in a task may go on after it was
+    cancelled.
     """
     waiting = set(tasks)
     while waiting:

@@ -1,8 +1,8 @@
 """Reads from /proc how many cores of this machine are free, and how much CPU time this process gets.
 
 In a container, the quotas of control groups (version 2) count too. The quota of the process's own group counts, and the
-quotas of all visible groups above this group. The free cores are the smallest unused part of these quotas, and at most
-the machine's idle cores.
+quotas of all visible groups above this group. The number of free cores is the smallest unused part of a quota, or the
+number of the machine's idle cores if this is smaller.
 """
 
 from __future__ import annotations

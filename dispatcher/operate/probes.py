@@ -99,7 +99,7 @@ class Probes:
     def health(self, certificate: ListenerCertificate | None = None) -> JsonObject:
         """Return the body of /healthz: how this replica runs, and every warning for operators.
 
-        `certificate` is what HAProxy told about the machine that was asked.
+        `certificate` is what HAProxy says about the machine that was asked.
         """
         plan, stalled, identity = self._intake.plan, self._watches.stalls.now, self.replica.identity
         idle = sorted(name for name, count in working_vendors(plan, self._channels).items() if not count)

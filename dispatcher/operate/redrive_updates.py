@@ -1,7 +1,7 @@
 """The template and the route that a dead letter would have if it were accepted today.
 
-A redrive keeps the accepted template and route, unless the operator asks for those of today. So an old letter uses a
-corrected template or a new vendor only if the operator asks for it.
+A redrive keeps the accepted template and route, unless the operator asks for today's template or route. So an old
+letter uses a corrected template or a new vendor only if the operator asks for it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dispatcher.wire.trigger import phone_region
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The parts of a letter that a redrive replaces by those of today: the template, the route, or both."""
+    """The parts of a dead letter that a redrive brings up to date: the template, the route, or both."""
 
     template: bool = False
     route: bool = False
@@ -32,7 +32,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The chain and the template that replace the accepted ones. A field that is None keeps what was accepted."""
+    """The chain and the template that replace the accepted chain and template. None keeps what was accepted."""
 
     chain: tuple[str, ...] | None = None
     template: TemplatePin | None = None

@@ -41,7 +41,7 @@ class VendorView:
     Attributes:
         undrained: why no vendor drains its mailbox; None if a vendor drains it.
         breaker: one entry for each actor of the vendor.
-        queued, lanes, claimed: how many entries its mailbox has, how many each lane has, and how many are claimed.
+        queued, lanes, claimed: the number of entries in its mailbox, in each lane, and claimed by an actor.
         waiting: how many of its notifications should be sent as soon as possible.
         places: how many of its notifications wait in each place.
         oldest_age_ms: the age of the oldest of these notifications; those in the place `delayed` do not count.

@@ -56,7 +56,7 @@ class Control(Protocol):
     async def register(self, vendor: str, pid: int = 0, node: str = "") -> str:
         """Return the name of a new live incarnation, `vendor/number-tail`.
 
-        No incarnation had this name before or will have it.
+        No other incarnation, earlier or later, has the same name.
         """
         ...
 

@@ -1,4 +1,7 @@
-"""Tells operators that a vendor refuses our account, or our sender in a country. Somebody has to act on that."""
+"""Tells operators that a vendor refuses our account, or our sender in a country.
+
+An operator has to act on such a refusal.
+"""
 
 from __future__ import annotations
 

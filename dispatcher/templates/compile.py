@@ -83,7 +83,7 @@ class CompiledTemplate:
 
 
 def compile_template(source: TemplateSource) -> CompiledTemplate:
-    """Compile without a pause, for command lines and tests.
+    """Compile `source` in one step, for command lines and tests. Other tasks of an event loop would have to wait.
 
     Raises `TemplateError`, which names the part and the line.
     """

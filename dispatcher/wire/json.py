@@ -81,9 +81,10 @@ def _mended(value: Any) -> Any:
 def _too_deep(body: bytes, depth_max: int) -> bool:
     """Return True if the parser would recurse deeper than `depth_max`. The time is linear in the length of `body`.
 
-    For a malformed body the limit may be twice as high. The depth is found without recursion. Once escaped backslashes
-    and escaped quotes are removed, every other quote begins or ends a string. So every second piece between quotes is
-    outside of strings. Each round then removes the innermost brackets, which are one level.
+    For a malformed body the limit may be twice as high. The depth is found without recursion. First, escaped
+    backslashes and escaped quotes are removed, so that each remaining quote begins or ends a string. So every second
+    piece between quotes is outside of strings. Then each round removes the innermost brackets, and the number of rounds
+    is the depth.
     """
     if body.count(b"[") + body.count(b"{") <= depth_max:
         return False

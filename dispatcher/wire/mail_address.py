@@ -40,12 +40,12 @@ def with_ascii_domain(address: str) -> str | None:
 
 
 def ascii_domain(domain: str) -> str:
-    """Return an international domain in A-labels and lower case, or "" if it is not a valid one.
+    """Return an international domain in A-labels and lower case, or "" if the domain is not valid.
 
     Each character is first mapped as browsers and mail programs map it (UTS 46): `Ü` becomes `ü`, for example. If the
-    mapping turns a label into plain ASCII, the domain is refused. A caller that compares addresses takes
-    `kelvin.example` with the Kelvin sign U+212A for a different address. So a message to it must not reach
-    `kelvin.example` in ASCII.
+    mapping turns a label into plain ASCII, the domain is refused. For example, the Kelvin sign U+212A becomes an
+    ordinary `k`. For a caller that compares addresses, `kelvin.example` with the Kelvin sign and `kelvin.example` in
+    ASCII are two addresses. So a message to the first must not reach the second.
     """
     try:
         encoded = idna.encode(domain, uts46=True).decode("ascii")

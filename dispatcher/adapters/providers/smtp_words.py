@@ -5,11 +5,12 @@ to MAIL no recipient was named, so a 5xx concerns our account. After that, a 5xx
 about the recipient: by default Postfix refuses a client or a sender only at RCPT, and Gmail and SES report a used-up
 quota there. A 4xx to RCPT concerns this recipient and is temporary, for example greylisting or a full mailbox.
 
-Rules -----
+Rules
+-----
 1. A recipient may choose an address that looks like a sentence of a relay. So addresses are removed before reading.
 2. An enhanced code stands at the beginning of a line (RFC 2034, section 4), or in brackets after `#`, as qmail writes.
-   `5.1.1.7` is no code but an IP address. The code counts only if its first digit is the first digit of the reply: `450
-   5.1.1` is not final.
+   `5.1.1.7` is no code but an IP address. The code counts only if its first digit is the first digit of the reply:
+   `450 5.1.1` is not final.
 """
 
 from __future__ import annotations

@@ -77,8 +77,8 @@ class InFlight:
     def hang(self, at_ns: int, counts: Counts, *, least: int, in_a_row: int) -> bool:
         """Return True if the slow calls in flight, together with the window's results `counts`, are an outage.
 
-        Each of these calls counts as slow. If no call succeeded since such a call began, it also adds one to the
-        failures `in_a_row`. `least` is the number of results that a verdict needs.
+        Each slow call in flight counts as a slow result. A slow call also adds one to the failures `in_a_row`, if no
+        call has succeeded since the slow call began. `least` is the number of results that a verdict needs.
         """
         overdue, silent = self.overdue(at_ns, self.answered_ns)
         n, config = counts.n + overdue, self._config

@@ -299,10 +299,10 @@ def decide_mailbox(
 ) -> str | None:
     """Return the vendor into whose mailbox a due notification goes, or None if no vendor of its chain is known.
 
-    A usable vendor is chosen first, then a recovering one, then any other known one. Among equals an untried vendor
-    comes first. But a usable vendor that was tried comes before an untried one that is down. Otherwise the notification
-    could go to the mailbox of the vendor that is down. If the vendor that adopted this mailbox has already tried the
-    notification, it would put the notification back into `due` again and again.
+    A usable vendor is chosen first, then a recovering vendor, then any other known vendor. Within each of these groups
+    an untried vendor comes first. So a usable vendor that was tried comes before an untried vendor that is down.
+    Otherwise the notification could go to the mailbox of a vendor that is down, which another vendor drains. If that
+    other vendor has already tried the notification, it would put the notification back into `due` again and again.
     """
     names = [name for name in chain if known(name)]
     for fits in (usable, recovering, known):

@@ -15,8 +15,8 @@ message through (error 30034). Such a refusal must not be the end of the notific
 5. If a fallback has begun, the message is on its way by another channel, so the notification is not reopened. A
    fallback that was skipped stands by again.
 6. A refusal of our account, and one of a country, is evidence against the vendor if the call was made within
-   `EVIDENCE_MS`. An older one tells nothing about now. Any other refusal counts as doubted: if another vendor accepts
-   the message, the refusal becomes evidence (`core.breaker.refusals`).
+   `EVIDENCE_MS`. An older refusal tells nothing about the vendor's present state. Any other refusal counts as doubted:
+   if another vendor accepts the message, the refusal becomes evidence (`core.breaker.refusals`).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The text of an SMS: how it is encoded, how many segments it costs, and which characters are forbidden.
 
-If all characters are in the GSM 7-bit tables, one segment has room for 160 septets. If there are several segments, each
-has room for 153. One other character makes the whole text UCS-2, with 70 and 67 units. A character of the extension
-table costs two septets. No character is split between segments. Sources: 3GPP TS 23.038, section 6.2.1; TS 23.040,
-section 9.2.3.24.
+If all characters are in the GSM 7-bit tables, a text of up to 160 septets fits into one segment. In a longer text, each
+segment has room for 153 septets. A single character outside these tables makes the whole text UCS-2. Then the two
+limits are 70 and 67 units of two bytes. A character of the extension table costs two septets. No character is split
+between segments. Sources: 3GPP TS 23.038, section 6.2.1; TS 23.040, section 9.2.3.24.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def needs(size: SmsSize, segments_max: int) -> str:
 def refuse_sms(text: str, size: SmsSize, segments_max: int) -> str | None:
     """Return the text of a rule that `text` breaks as an SMS of at most `segments_max` segments.
 
-    None means that it breaks none. `size` is the size of `text`.
+    None means that `text` breaks no rule. `size` is the size of `text`.
     """
     return forbidden(text) or (needs(size, segments_max) if size.segments > segments_max else None)
 

@@ -2,8 +2,8 @@
 
 Urgent lanes are claimed first. This order is not enough if a vendor needs seconds for a call: bulk calls in flight
 would use every permit, and a login code would have to wait until one of them ends. So bulk leaves a quarter of the
-permits free, and at least one if there are two or more. High and normal may use all permits. A bulk run that is limited
-by permits takes longer in return.
+permits free, and at least one if there are two or more. High and normal may use all permits. Because of this rule, a
+bulk run that is limited by permits takes longer.
 """
 
 from __future__ import annotations

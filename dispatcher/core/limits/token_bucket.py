@@ -8,8 +8,8 @@ import math
 class TokenBucket:
     """Grants permits at `rate_per_s`. A rate of None means no limit, and 0 means no permits.
 
-    Unused permits are saved, but only as many as a tenth of a second gives, or one if that is more. Vendors measure a
-    contract rate over a second or less, so more saved permits could break it.
+    Unused permits are saved, but at most the permits of a tenth of a second, or one permit if this is more. Vendors
+    measure a contract rate over a second or less, so more saved permits could exceed the contract rate.
     """
 
     def __init__(self, rate_per_s: float | None, now_s: float) -> None:

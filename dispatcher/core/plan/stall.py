@@ -3,7 +3,7 @@
 Rules:
 
 1. A vendor is watched only while the plan calls it healthy. The mailboxes that the plan lets it drain are looked at.
-   Work for a vendor that is down is no matter of this module: breakers and `working_vendors` deal with it.
+   This module does not deal with work for a vendor that is down: breakers and `working_vendors` do.
 2. A vendor is stalled if three things hold for `patience_s`: there was ready work at every look, the oldest ready
    notification waited all that time, and the vendor accepted nothing. Work that waits for its next try is not ready.
 3. If the contract rate allows less than one call in 15 s, the patience is longer, so that two calls fit into it.
