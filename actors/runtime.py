@@ -33,9 +33,9 @@ def open_redis(runtime: dict[str, str], **options: Any) -> Client:
 def open_replicated(
     runtime: dict[str, str], settings: Settings, poke: Client, *, answer_s: float = 2.0
 ) -> ReplicatedWrites | None:
-    """Return a `ReplicatedWrites` with a connection of its own, or None if the primary alone counts.
+    """Return a `ReplicatedWrites` with a connection of its own, or None if writes do not wait for replicas.
 
-    `poke` and `answer_s` are passed to its constructor.
+    `poke` and `answer_s` are passed to the constructor of `ReplicatedWrites`.
     """
     rule = settings.store.replica_rule()
     return None if rule is None else ReplicatedWrites(open_redis(runtime), poke, rule, answer_s=answer_s)

@@ -4,7 +4,7 @@ The policies run in the event loop of Serve's controller, so they never block an
 
 The plan decides the size of a vendor pool. The actors report this size, and `forward` returns it to Serve. The plan
 does not decide the size of intake. `intake_size` follows the number of open requests, as Serve's own policy does, but
-it grows only where growth helps.
+intake grows only if another replica can help.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ class Ready:
 class Delivery:
     """Handles the claims of a vendor actor.
 
-    Many claims are handled at once, so no attribute belongs to a single one.
+    Many claims are handled at once, so no attribute belongs to a single claim.
     """
 
     def __init__(
@@ -257,7 +257,8 @@ class Delivery:
     def _print(self, message: Message) -> Fingerprint | None:
         """Return the message's fingerprint, or None if the vendor has no look-up.
 
-        A look-up cannot tell apart two messages with the same recipient and text. The fingerprint finds them.
+        A look-up cannot tell apart two messages with the same recipient and text. Equal fingerprints show that there
+        are two such messages.
         """
         asks = isinstance(self._vendor, LooksUp)
         return fingerprint(message.to, message.text, self._timeout_s) if asks else None

@@ -267,7 +267,7 @@ class Caretaker:
         return [own, *chosen] if own in plan.undrained else chosen
 
     async def _sweep_lane(self, lane: Lane) -> None:
-        """End the expired notifications on the next page of a lane. If the page had any, go on with the page after."""
+        """End the expired notifications on the next page of a lane. If the page had any, read another page."""
         for _ in range(SWEEP_PAGES_MAX):
             cursor, expired = await self._store.expired(lane, self._cursors.get(lane, ""))
             self._cursors[lane] = cursor

@@ -260,7 +260,7 @@ class Gate:
     def refuse_country(self, country: str) -> None:
         """Cut off a country, because receipts refuse its messages. If no other country works, open the breaker.
 
-        Without breakers by country nothing is changed, as after an answer that refuses a country.
+        Without breakers by country nothing is changed. An answer that refuses a country then changes nothing either.
         """
         now_ns = self._now_ns()
         if self.keys is not None and not self.keys.refuse(country, now_ns):

@@ -61,9 +61,10 @@ class Control(Protocol):
         ...
 
     async def renew(self, incarnation: str) -> bool:
-        """Return True if the incarnation is live. Then the call also adds one to the number of its renewals.
+        """Return True if the incarnation is live, and add one to the number of its renewals.
 
-        So a verdict of the supervisor that was reached before this call no longer counts (see `bury`).
+        A verdict that the supervisor reached before this renewal no longer counts (see `bury`). If the result is False,
+        nothing is changed.
         """
         ...
 

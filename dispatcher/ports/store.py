@@ -64,9 +64,9 @@ class Store(Protocol):
     async def wait(self, me: str, lanes: Sequence[Lane], want: int, timeout_ms: int) -> Claims:
         """Claim as `claim` does, but wait up to `timeout_ms` for the first entry.
 
-        The result may exceed `want` by a few entries. If a lane has a backlog, notifications wait in queues of their
-        tenants, and these do not end the wait. No such queue is used while a lane has fewer than
-        `core.limits.turns.DIRECT` unclaimed entries.
+        The result may exceed `want` by a few entries. If a lane has a backlog, notifications may wait in queues, one
+        for each tenant. An entry in such a queue does not end the wait. These queues are used only if a lane has
+        `core.limits.turns.DIRECT` or more unclaimed entries.
 
         End a wait with `wake` and never by cancelling it. A cancelled read may have claimed an entry that nobody knows
         of.

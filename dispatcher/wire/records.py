@@ -282,8 +282,8 @@ def encode_trail(trail: Trail) -> str:
     """Return the trail as text, such as `sms-a! sms-b~ #2 %1`.
 
     Behind a vendor's name, `~` means refused and `!` doubted. `#` is followed by the number of waits, and `%` by the
-    number of refusals. A version that does not know a mark reads the name with its mark as the name of an unknown
-    vendor.
+    number of refusals. A release that does not know a mark takes the name and the mark together for the name of an
+    unknown vendor.
     """
     parts = [
         name + (DOUBTED if name in trail.doubted else REFUSED if name in trail.refused else "") for name in trail.tried

@@ -97,7 +97,10 @@ class MemoryStore:
         return AcceptReply(AcceptResult.STORED, tuple(suppressed), quota)
 
     def _let_through(self, caps: Sequence[Cap]) -> bool:
-        """Return True if the message fits under every cap of `caps`. In this case it is counted under every cap."""
+        """Return True if the message fits under every cap of `caps`, and count the message under each of these caps.
+
+        If a cap has no room, nothing is counted.
+        """
         now_ms, counts = self._cell.clock.wall_ms(), self._cell.caps
         if not all(has_room(counts.get(cap.key, ()), cap.most, cap.per_ms, now_ms) for cap in caps):
             return False

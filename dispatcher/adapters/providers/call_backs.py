@@ -25,7 +25,7 @@ def told_in(
 ) -> Told:
     """Return a receipt for the notification and the token in `query`.
 
-    The vendor got both in the link for its call-backs. The other arguments become the receipt's fields.
+    The vendor got the id and the token in the link for its call-backs. The other arguments become the receipt's fields.
 
     Raises `CallerError` (400) if the id or the token is missing.
     """

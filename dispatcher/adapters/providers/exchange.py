@@ -122,7 +122,7 @@ def written(method: str, head: str, headers: Mapping[str, str], content: bytes) 
 class Connection(asyncio.Protocol):
     """A connection to a vendor.
 
-    After an answer it is `idle` if it can carry another request, otherwise it is closed.
+    After an answer the connection is `idle` if it can carry another request, and closed otherwise.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The record that describes a provider. Only the provider's own file has code for a single provider."""
+"""The record that describes a provider. Code for a single provider is only in that provider's own file."""
 
 from __future__ import annotations
 

@@ -288,7 +288,7 @@ def read_call_back(query: Mapping[str, str], body: bytes) -> list[Told]:
 def _late_refusal(word: str, fields: JsonObject) -> LateRefusal | None:
     """Return why Twilio gave a message up, or None if the receipt does not tell.
 
-    `failed` means that the message was not sent; `undelivered` means that a carrier said so
+    `failed` means that Twilio did not send the message; `undelivered` means that a carrier did not deliver the message
     (https://www.twilio.com/docs/messaging/api/message-resource#message-status-values).
     """
     code = _code(fields.get("ErrorCode"))

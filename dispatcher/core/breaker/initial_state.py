@@ -1,4 +1,4 @@
-"""The decision in which state the breaker of a new vendor actor begins.
+"""Decides in which state the breaker of a new vendor actor begins.
 
 Rules:
 

@@ -35,7 +35,7 @@ class Probes:
         self._permits += 1
 
     def unused(self) -> bool:
-        """Return True if every permit is there, because none was granted or all were given back."""
+        """Return True if no permit of the stage is in use, because none was granted or all were given back."""
         return self._permits == self._calls
 
     def answered(self, counted: int) -> bool:

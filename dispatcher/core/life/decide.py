@@ -71,8 +71,8 @@ notification's fault.
 class Settle:
     """End the notification, because the vendor accepted it.
 
-    `reopens_ms` is for how long the store keeps its content, so that a refusal by receipt can reopen it. 0 means that
-    the content is deleted with the last notification of its trigger.
+    `reopens_ms` is for how long the store keeps the notification's content, so that a refusal by receipt can reopen the
+    notification. 0 means that the content is deleted with the last notification of its trigger.
     """
 
     attempt: Attempt | None

@@ -87,7 +87,7 @@ class Reopen:
 
 
 def decide_late_refusal(last: LastCall, refusal: LateRefusal, at: Situation) -> Reopen | None:
-    """Return how the notification is sent again, or None if this refusal does not change where it is.
+    """Return how the notification is sent again, or None if it stays where it is in spite of this refusal.
 
     `at.vendor` is the vendor whose receipt this is.
     """
@@ -121,7 +121,10 @@ def is_about(last: LastCall, refusal: LateRefusal, vendor: str) -> bool:
 
 
 def evidence_of(last: LastCall, refusal: LateRefusal, vendor: str, now_ms: int) -> Scope | None:
-    """Return the scope, account or route, in which this refusal is evidence against the vendor (rule 6), or None."""
+    """Return the scope if this refusal is evidence against the vendor: `Scope.ACCOUNT` or `Scope.ROUTE` (rule 6).
+
+    Return None if the refusal is no evidence.
+    """
     if not is_about(last, refusal, vendor) or now_ms - last.at_ms > EVIDENCE_MS:
         return None
     outcome = refusal.outcome

@@ -20,7 +20,11 @@ from dispatcher.core.limits.accept_rate import AcceptRate
 
 
 class State(str, Enum):
-    """The state of a notification. A redrive takes it out of `dead`. The last four states are final."""
+    """The state of a notification. The last four states are final, with one exception.
+
+    A refusal by receipt may reopen a `settled` notification (`late_refusal`). A redrive or a discard ends the state
+    `dead`.
+    """
 
     QUEUED = "queued"  # in a mailbox, claimed or not
     STARTED = "started"  # as queued, and a `hold` send may have begun

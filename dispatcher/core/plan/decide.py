@@ -81,7 +81,8 @@ class Survey:
         office: the random name of the supervisor's term.
         free_cores: the number of free cores by node; empty if they are not measured.
         due: how many notifications wait outside the mailboxes for their next try, by vendor.
-        refused: what each intake replica has lately heard by receipts: refusals by vendor and country ('': account).
+        refused: the refusals by receipt that each intake replica has told lately, by vendor and country ('': our
+            account).
     """
 
     reports: Collection[Report] = ()

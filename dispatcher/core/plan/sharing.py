@@ -34,7 +34,7 @@ def divide(
     """Return the next share of each incarnation in `live`. With each plan the shares become more equal.
 
     `before` are the shares of the plan in force. `confirmed` are the incarnations that have reported that they use that
-    plan. If the sum of `most_per_s` was at most `rate_per_s` before, it is so afterwards.
+    plan. If the sum of `most_per_s` was at most `rate_per_s` before, the new sum is at most `rate_per_s` too.
     """
     if not live:
         return {}

@@ -58,8 +58,8 @@ class Lineage:
     """A primary's stream of writes, and how many bytes it has (`come_to`).
 
     `followed` is the stream that this Redis followed as a replica before it was promoted, and `followed_to` is how many
-    bytes of that stream it got. None means that it was no replica, or that it has forgotten this. `replicas` is how
-    many replicas this Redis has now.
+    bytes of that stream it got. None means that this Redis was no replica, or no longer knows which stream it followed.
+    `replicas` is how many replicas this Redis has now.
     """
 
     stream: str

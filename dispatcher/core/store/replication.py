@@ -56,7 +56,7 @@ class ReplicaRule:
 class Standing:
     """The result of the last write: `synced` of the `needed` replicas had it on disk.
 
-    `fails` is True if that was too few.
+    `fails` is True if too few replicas had the write on disk.
     """
 
     known: int
