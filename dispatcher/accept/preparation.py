@@ -184,7 +184,7 @@ class Preparation:
                     compiled = await self._templates.get(*version[:2])
                     done[version] = compiled.render(request.data, version[2])
                     digests[version[:2]] = compiled.digest
-                except TemplateGoneError:  # it is the latest that we know of, so the store has changed under us
+                except TemplateGoneError:  # we asked for the latest version, so the store has lost it since
                     raise UnavailableError(f"the template {draft.template} is being stored") from None
                 except TemplateError as error:
                     raise CallerError("data", str(error)) from None
@@ -284,7 +284,7 @@ def _sends_ms(
     known: dict[tuple[int, str], int] = {}
     times: list[int] = []
     for draft in drafts:
-        if draft.fallback is not None:  # it counts from its first, whatever its own channel's hours are
+        if draft.fallback is not None:  # a fallback has its first's time, without quiet hours of its own
             times.append(times[-1])
             continue
         whose = draft.person, draft.channel

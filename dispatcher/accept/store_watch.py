@@ -120,7 +120,7 @@ class StoreWatch:
         refused = {lane: who for lane in lanes if (who := await self._crowding(lane, depths)) is not None}
         self._intake.headroom = Headroom(used / most if most else 0.0, lanes, refused)
         self._looked(await self._control.backlog(depths))
-        # Each time: the store may have been emptied, or a replica of before a changed file may have spoken last.
+        # Set the weights each time: the store may have been emptied, or a replica with an older file may have set them.
         await self._control.weigh(self._weights)
 
     async def _crowding(self, full: Lane, depths: Mapping[str, MailboxDepth]) -> frozenset[str] | None:
@@ -146,5 +146,5 @@ class StoreWatch:
                 undone = self._breaks.continuity.follow(found) if found is not None else None
                 if undone is not None:
                     self._breaks.tell(undone)
-            # Without a replica nobody can be promoted, but one that was cut off from its primary a moment ago.
+            # Without replicas, only a replica that was cut off from its primary a moment ago can be promoted.
             await self._clock.sleep(LINEAGE_S if found is not None and found.replicas else LOOK_S)

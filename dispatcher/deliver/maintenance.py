@@ -110,7 +110,7 @@ class Caretaker:
             logger().info("entries_taken", count=len(got.claims), vendor=c.vendor.name, incarnation=me)
         await c.admit(me, got)
         if got.claims:
-            await self._store.wake()  # a claim at rest would block on, and calls in flight have to be looked after
+            await self._store.wake()  # otherwise the claim loop might go on waiting in the store
 
     async def audit(self) -> None:
         """Find and begin claims of this incarnation that are pending in the store but not known here.
@@ -135,7 +135,7 @@ class Caretaker:
             c.audit_wanted = True
             raise
         c.link.replied()
-        # A claim begun meanwhile was pending when the store looked, and may be settled now: it is not lost.
+        # A claim that was begun during the question was pending then, and may be settled now, so it is not lost.
         lost = [claim for claim in got.claims if (claim.lane, claim.entry_id) not in c.begun]
         if lost:
             c.metrics.count("dispatcher_recovered_claims", c.vendor.name, by=len(lost))

@@ -77,7 +77,7 @@ class LookUps:
             if c.stopping:
                 return
             if held is None or held.vendor != c.vendor.name or held.twin:
-                self._turns[key] = 0, math.inf  # ended meanwhile, for another vendor to answer, or a twin
+                self._turns[key] = 0, math.inf  # ended meanwhile, called at another vendor, or has a twin: do not ask
                 continue
             if not await self._look(key, held):
                 return

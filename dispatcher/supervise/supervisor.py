@@ -84,7 +84,7 @@ class Supervisor:
         machines that may have replicas; empty means that they are not known.
         """
         self._patience_s, self._nodes = patience_s, nodes
-        self._alone = 0  # own echoes since the last beat of the one in office
+        self._alone = 0  # own echoes since the last beat of the supervisor in office
         self._echo_s = 0.0
         self._cast = Cast(node, replica)
         self._moves = Moves()
@@ -205,7 +205,7 @@ class Supervisor:
     def _hear_beat(self, beat: Beat) -> None:
         now_s = self._clock.now_s()
         if beat.incarnation == self._me:
-            # A gap between own echoes is an outage of the store, or our own: the other could not be heard in it.
+            # After a gap between own echoes, an outage of the store or of this process hid the other beats as well.
             self._alone = self._alone + 1 if now_s - self._echo_s <= 2 * self._beat_s else 0
             self._unheard, self._echo_s = 0, now_s
             self._watch.on_echo(now_s * 1000, self._starved_ms)

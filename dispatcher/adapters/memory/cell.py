@@ -44,7 +44,7 @@ class Note:
     expires_ms: int | None = None  # its own since a redrive; else the trigger's
     chain: tuple[str, ...] | None = None  # as above
     template: TemplatePin | None = None  # as above
-    started: tuple[int, str] | None = None  # when, and by whom
+    started: tuple[int, str] | None = None  # the start mark: its time and the incarnation
     twin: bool = False
     fallback: str | None = None  # the notification that follows if it fails
     receipt: str | None = None  # what a receipt said, if a fallback waits for it
@@ -79,7 +79,7 @@ class LaneState:
     unread: OrderedDict[str, None] = field(default_factory=OrderedDict)
     queues: dict[str, OrderedDict[str, None]] = field(default_factory=dict)  # tenant → what waits for its turn
     turns: tuple[Turn, ...] = ()
-    owner: tuple[int, str | None] | None = None  # of a backlog: how many were before it, whose the stream is
+    owner: tuple[int, str | None] | None = None  # of a backlog: the number of entries before it, its tenant
     pending: dict[str, str] = field(default_factory=dict)
     consumers: set[str] = field(default_factory=set)
 

@@ -71,7 +71,7 @@ class Route:
     def _asked(self, task: asyncio.Task[tuple[str, int]]) -> None:
         self._asking = None
         if not task.cancelled():
-            task.exception()  # whoever asked has it; without this one that nobody waits for any more is logged
+            task.exception()  # otherwise asyncio logs an error that no caller waits for any more
 
     async def _ask(self) -> tuple[str, int]:
         states = await self._states()

@@ -170,8 +170,8 @@ class RedisStore:
                 raise UnavailableError(f"redis: {type(error).__name__}") from error
 
     async def own(self, me: str, lanes: Sequence[Lane], known: Collection[tuple[Lane, str]]) -> Claims:
-        # Claims read a fair stream only with what they put there. What nobody has read in one (its group was destroyed
-        # and made again, say) is claimed here.
+        # A claim reads from a fair stream only the entries that it has just put there. An entry that was not read
+        # then (for example because the stream's group was made again) is claimed here.
         lanes = streams_of(lanes)
         try:
             pipeline = self._redis.pipeline(transaction=False)
@@ -372,7 +372,7 @@ class RedisStore:
             answer = await self._withdraw(nid, to, reason)
             if answer is not None:
                 return answer
-        return Withdrawal(WithdrawResult.CLAIMED)  # the actor that moves it so fast has it
+        return Withdrawal(WithdrawResult.CLAIMED)  # it moved at each try, so an actor is at work on it
 
     async def _withdraw(self, nid: str, to: str, reason: str) -> Withdrawal | None:
         """Try once to withdraw the notification. Return None if it moved to another mailbox during the call."""
@@ -389,6 +389,6 @@ class RedisStore:
         lane, (seconds, micros) = (answered(it, "withdraw") for it in found)
         keys = [record, lane or k.nil, k.nil, k.due, k.delayed, k.held, k.dead]
         args = [nid, i, to, reason, self._retention_ms, seconds * 1000 + micros // 1000]
-        if to == State.CANCELLED:  # a caller is told; every other end would only come again
+        if to == State.CANCELLED:  # the caller is told, so this must be as durable as an accept
             return withdrawal(await self._run_one("withdraw", keys, args))
         return withdrawal(await run_one(self._redis, "withdraw", keys, args))

@@ -46,7 +46,7 @@ class Content(Protocol):
 
 
 class Fallback(Protocol):
-    """When a fallback begins, and on which channel it is sent. A subclass adds the message itself."""
+    """Says when a fallback begins, and on which channel it is sent. A subclass adds the message itself."""
 
     @property
     def channel(self) -> str: ...

@@ -52,7 +52,7 @@ def decide_redrive(chain: tuple[str, ...], plan: Plan, known: Callable[[str], bo
     if not any(plan.usable(name) or plan.recovering(name) for name in names):
         return Refused(", ".join(f"{name} is {_state(plan, name)}" for name in names))
     mailbox = decide_mailbox(chain, (), plan.usable, plan.recovering, known=known)
-    assert mailbox is not None  # one is known
+    assert mailbox is not None  # at least one vendor of the chain is known
     return Go(mailbox, slowly=not all(plan.usable(name) for name in names))
 
 

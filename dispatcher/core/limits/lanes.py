@@ -51,11 +51,11 @@ def full_lanes(mailbox: str, queued: Mapping[str, int], most: int) -> set[Lane]:
 def crowding(waiting: Mapping[str, int], others: int, most: int) -> frozenset[str] | None:
     """Return the tenants whose triggers a full lane refuses. So a flood of one tenant affects only that tenant.
 
-    `waiting` is how many notifications of each tenant wait unclaimed in the lane. `others` is how many more entries are
-    in the lane, of tenants that are not known. `most` minus `others` is divided evenly among the tenants. A tenant that
-    uses at least its part is refused. If a tenant uses less, the rest of its part is divided among the others. A tenant
-    without notifications in the lane is never refused. None means that there is nothing to divide, and that every
-    tenant is refused.
+    `waiting` is how many notifications of each tenant wait unclaimed in the lane. `others` is the number of further
+    entries in the lane, whose tenants are not known. The rest of the lane, `most` minus `others`, is divided into equal
+    parts, one for each tenant in `waiting`. If a tenant uses less than its part, what is left is divided among the
+    other tenants. A tenant that uses its whole part, or more, is refused. A tenant without notifications in the lane is
+    never refused. None means that `others` alone fills the lane, and that every tenant is refused.
 
     With n tenants, the total stays below `most` × (1 + 1/2 + … + 1/n). The store's memory has a limit of its own.
     """

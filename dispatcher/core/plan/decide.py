@@ -247,7 +247,7 @@ def _state(vendor: _Known) -> str:
         return CLOSED if before is None or before.state in (FORCED_OPEN, QUARANTINED) else before.state
     states = {report.breaker for report in vendor.reports}
     if states & {CLOSED, "disabled", "metrics_only"}:
-        # One open replica among healthy ones only stops itself.
+        # If some replicas are healthy, the breaker of an open replica stops only that replica.
         refused = CLOSED in states and bool(vendor.told.get(""))
         return OPEN if refused or _together_bad(vendor) else CLOSED
     return HALF_OPEN if HALF_OPEN in states else OPEN
@@ -313,7 +313,7 @@ def _shares(vendor: _Known, survey: Survey, previous: Plan) -> dict[str, Share] 
     holders = {name for name in before if name in survey.live}
     confirmed = {report.incarnation for report in reports if report.epoch >= previous.epoch}
     for name in {report.incarnation for report in reports if _ahead(report, previous, survey.office)}:
-        # What it has by a plan that the store has lost is not known: nobody gets more until it works by one of ours.
+        # Its share by the lost plan is not known, so no other share grows until this actor works by one of our plans.
         before[name] = Share(before[name].per_s if name in before else 0.0, rate_per_s)
         confirmed.discard(name)
     return divide(rate_per_s, sorted(holders | {r.incarnation for r in reports}), before, confirmed)

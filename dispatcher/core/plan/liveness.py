@@ -49,8 +49,9 @@ class SilenceWatch:
     def on_echo(self, now_ms: float, waited_ms: Callable[[str], float] = lambda incarnation: 0.0) -> None:
         """Note that the supervisor's own beat came back at `now_ms`. Add the time since the last echo to each silence.
 
-        Since this beat came back, beats of the actors could have been heard too. `waited_ms` returns for how long an
-        incarnation has waited for a core since its last call for that incarnation. This time is not added.
+        The supervisor could also have heard the beats of the actors in this time. `waited_ms(incarnation)` returns for
+        how many milliseconds the process of this incarnation has waited for a core since `waited_ms` was last called
+        for it. The waiting time is not added.
         """
         if self._last_echo_ms is not None:
             interval = now_ms - self._last_echo_ms

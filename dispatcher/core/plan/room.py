@@ -127,7 +127,7 @@ def allot(
             continue
         node = max(nodes, key=lambda name: nodes[name])
         if nodes[node] < pool.cost + (AGAIN_CORES if was_full else 0.0):
-            if pool.planned <= pool.live:  # while one starts, it is the start that takes the core
+            if pool.planned <= pool.live:  # while an actor starts, the start itself uses the core
                 full.append(pool.name)
         elif slots > 0:
             sizes[pool.name] += 1

@@ -117,7 +117,7 @@ class Continuity:
         `before` is the mark that was known when the question was sent.
         """
         if before is None or _follows(before, found) or self.mark is None or _follows(self.mark, found):
-            # The last two cases: another answer has reported the break already, and its mark is expected now.
+            # In the last two cases another answer has already reported the break, and its mark is expected now.
             if found is not None:
                 self.hear(found)
             return None
