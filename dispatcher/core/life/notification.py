@@ -22,8 +22,8 @@ from dispatcher.core.limits.accept_rate import AcceptRate
 class State(str, Enum):
     """The state of a notification. The last four states are final, with one exception.
 
-    A refusal by receipt may reopen a `settled` notification (`late_refusal`). A redrive or a discard ends the state
-    `dead`.
+    A refusal by receipt may reopen a `settled` notification (`late_refusal`). Its `skipped` fallback is then in
+    `standby` again. A redrive or a discard ends the state `dead`.
     """
 
     QUEUED = "queued"  # in a mailbox, claimed or not
