@@ -40,7 +40,10 @@ A chain of four with the largest usual RSA keys (4,096 bits) has some 12,000.
 FILE_BYTES_MAX = 1_000_000
 RSA_BITS_MIN = 2_048
 ENDS_SOON_S = 21 * 86_400.0
-"""Certificates are usually renewed when a third of their life is left, which is 30 days of 90."""
+"""The seconds before the end of a certificate in which operators are warned.
+
+Certificates are usually renewed when a third of their life is left, which is 30 days of 90.
+"""
 
 _KINDS = (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey, ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey)
 _KEY = re.compile(rb"-----BEGIN ([A-Z ]*)PRIVATE KEY-----.*?-----END \1PRIVATE KEY-----", re.DOTALL)

@@ -7,7 +7,7 @@ from dispatcher.ports import Clock
 LINK_STALE_S = 1.0
 """The time in seconds without an answer of the store after which this incarnation may be declared dead.
 
-It then sends nothing until the store confirms that it is live.
+The incarnation then sends nothing until the store confirms that the incarnation is live.
 """
 
 

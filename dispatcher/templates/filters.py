@@ -195,7 +195,7 @@ FILTERS: dict[str, Filter] = {
     "_text": printed_text,
     "_url": _url,
 }
-"""The filters by name. Those that begin with `_` are written into a template by `syntax`, never by an author."""
+"""The filters by name. A filter with a leading `_` is written into a template by `syntax`, never by an author."""
 
 WEIGHTS: dict[Filter, int] = {_replace: 4, _urlencode: 8}
 """Filters that take longer for a character than the other filters do, and how many times as long."""

@@ -70,7 +70,7 @@ short code, which only Twilio's own numbers cannot reach.
 """
 
 SHORT_CODE_WORDS = WORDS | listed(Meaning.ROUTE, DOCS, "21606", "21659")
-"""The meanings for a sender that is a short code. It can send to its own country only, and the codes say so."""
+"""The meanings for a sender that is a short code, which can send only to its own country. These codes report that."""
 
 
 SERVICE = re.compile(r"^MG[0-9a-f]{32}$")
@@ -273,7 +273,7 @@ LATE_WORDS = WORDS | (
 """The meanings of the error codes in receipts. Twilio accepts a message with 201 and refuses it later with a receipt.
 
 https://www.twilio.com/docs/messaging/guides/track-outbound-message-status. 30008 is left out on purpose: a carrier says
-only that the message did not arrive. So it goes on like any code that is not listed. The title of each code was checked
+only that the message did not arrive. So 30008 counts like any unlisted code. The title of each code was checked
 against Twilio's dictionary (https://www.twilio.com/docs/api/errors).
 """
 

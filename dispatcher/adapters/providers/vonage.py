@@ -178,7 +178,7 @@ LATE_WORDS = (
 )
 """The meanings of `err-code` in a delivery receipt.
 
-1 and 99 are left out on purpose: the carrier says only that the message did not arrive. So it goes on like any code
+1 and 99 are left out on purpose: the carrier says only that the message did not arrive. So both count like any code
 that is not listed. Each code was checked against `DLR_DOCS` and
 https://api.support.vonage.com/hc/en-us/articles/204014733. The exception is 16, which only public clients know
 (https://github.com/nyaruka/courier).

@@ -43,7 +43,8 @@ LOOK_S = 1.0
 LOOK_AGAIN_S = 0.25
 """The time in seconds after which a round that still waits asks the sentinels again.
 
-It may wait for a replica that is gone. Without this, a fail-over refused accepts for 0.8 s longer in one run.
+The round may wait for a replica that is gone. Without the new question, a fail-over refused accepts for 0.8 s longer
+in one run.
 """
 
 _Waiting = tuple[Sequence[Call], "asyncio.Future[list[Any]]"]

@@ -27,7 +27,7 @@ class MailboxDepth:
 PLACES = ("queued", "due", "held", "delayed")
 """The places of a notification that is accepted and has not ended.
 
-In `delayed` it waits because its caller wants that.
+A notification in `delayed` waits for its `send_at` or for the end of quiet hours.
 """
 
 
