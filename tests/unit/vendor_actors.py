@@ -59,7 +59,7 @@ SETTINGS = settings(5.0)
 
 
 class OneOfTwo(OneActor):
-    """The only actor of one vendor, where two vendors share a chain."""
+    """The only actor of one of two vendors that share a chain."""
 
     def __init__(self, stage: Stage, vendor: ScriptedVendor, open_wait_s: float = 5.0) -> None:
         with mock.patch("actors.vendor.build", lambda *_: vendor):

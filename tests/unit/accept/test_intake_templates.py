@@ -95,10 +95,9 @@ async def test_a_template_without_a_subject_is_good_for_an_sms() -> None:
 @pytest.mark.parametrize("since", [None, "Bye"], ids=["not put back yet", "numbered again"])
 @virtual
 async def test_a_store_that_was_emptied_accepts_no_text_of_before(since: str | None) -> None:
-    """After the store was emptied, a replica that has not noticed it still names an old template version.
+    """After the store was emptied, a replica that has not noticed this names an old template version.
 
-    The store refuses that version with 503, whether it is missing or has another text by now, and stores
-    nothing.
+    The answer is 503 and nothing is stored, whether that version is missing or has another text by now.
     """
     desk = Desk()
     cache, wanted = desk.intake._templates, [{"channel": "sms", "template": "paid"}]

@@ -42,9 +42,9 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def test_free_is_what_was_idle_in_the_busier_of_two_windows(machine: Machine) -> None:
-    """The free cores are the lower value of the last two seconds.
+    """The free cores are the idle share of the busier of the last two seconds.
 
-    A new load counts at once, and a load that ended counts for one second more.
+    So a new load counts at once, and a load that ended counts for one second more.
     """
     cores, found = Cores(machine.proc, machine.groups), []
     cores.read(0.0)

@@ -40,9 +40,9 @@ def route(*sentinels: Sentinel) -> Route:
 
 
 async def test_the_first_answer_is_not_believed_alone() -> None:
-    """The fastest sentinel knows an older epoch, because it was cut off with the old primary.
+    """The sentinel that answers first was cut off with the old primary and knows an older epoch.
 
-    The newer epoch of the other two wins.
+    The answer of the other two sentinels, with a newer epoch, wins.
     """
     found = route(Sentinel(1, epoch=1), Sentinel(2, epoch=2, turns=9), Sentinel(2, epoch=2, turns=9))
     assert await found.primary() == ("h", 2)

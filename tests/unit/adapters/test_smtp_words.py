@@ -161,8 +161,8 @@ def test_a_long_reply_is_read_in_no_time(unit: str) -> None:
     ],
 )
 def test_a_code_that_its_sentence_contradicts_ends_nothing(text: str) -> None:
-    """A code 5.1.1 whose sentence is about the sender has the meaning UNLISTED, so that the next vendor is tried
-    (mautic 9222).
+    """A reply with a code such as 5.1.1 whose text speaks of the sender has the meaning UNLISTED, so that the next
+    vendor is tried (mautic 9222).
     """
     assert meaning_of(550, text, mailed=True, named=False).means is Meaning.UNLISTED
 
@@ -182,7 +182,7 @@ def test_an_unknown_user_is_final_whatever_the_address_reads_like(text: str) -> 
 @pytest.mark.parametrize("text", ["4.1.1 unverified address: connect timed out", "4.1.2 Domain not found"])
 @pytest.mark.parametrize("named", [False, True])
 def test_an_address_that_cannot_be_checked_now_waits(text: str, named: bool) -> None:
-    """A reply that the recipient's address cannot be checked now means DEFERRED, before or after the message was
-    sent.
+    """A reply which says that the recipient's address cannot be checked now means DEFERRED, whether it comes
+    before or after the message.
     """
     assert meaning_of(450, text, mailed=True, named=named).means is Meaning.DEFERRED

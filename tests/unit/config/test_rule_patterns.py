@@ -31,7 +31,7 @@ from dispatcher.errors import ConfigError
 def test_an_expression_is_found_anywhere_and_in_any_case(expression: str, text: str, found: bool) -> None:
     """An expression is found anywhere in the text, in any case, by the rules of Rust's engine.
 
-    A broken character in the text does not prevent a match.
+    An invalid character in the text does not prevent a match.
     """
     assert RulePattern(expression).search(text) is found
 

@@ -171,10 +171,9 @@ async def test_what_is_put_off_costs_no_permit_of_the_contract(monkeypatch: pyte
 
 @virtual
 async def test_no_memory_to_note_a_suspect_s_turn_stops_no_other_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Notifications suspected of killing an actor are sent one at a time.
+    """Notifications suspected of killing an actor are sent one at a time, each under a mark in the store.
 
-    If a metric fails for lack of memory meanwhile, all messages are still sent, and no notification stays
-    singled out.
+    If a metric fails for lack of memory meanwhile, all messages are still sent, and no mark is left.
     """
     stage, a = Stage(), ScriptedVendor("a")
     courier = await stage.courier(a, run=False)

@@ -51,7 +51,10 @@ async def test_a_lone_message_is_sent_at_once() -> None:
 
 @virtual
 async def test_a_courier_at_rest_asks_the_store_once_a_second() -> None:
-    """Without work a courier's claim blocks for a second at a time. The next message is still sent at once."""
+    """Without work, each claim of a courier waits in the store for a second.
+
+    The next message is still sent at once.
+    """
     stage, vendor = Stage(), ScriptedVendor("a")
     store = FaultyStore(MemoryStore(stage.cell))
     await stage.courier(vendor, store=store)
@@ -65,8 +68,8 @@ async def test_a_courier_at_rest_asks_the_store_once_a_second() -> None:
 
 @virtual
 async def test_a_courier_with_a_call_in_flight_looks_after_it() -> None:
-    """While a call hangs, the courier blocks for at most 0.2 s at a time, because a hanging call is evidence
-    before it ends.
+    """While a call hangs, a courier's claim blocks for at most 0.2 s at a time, so that the breaker can notice the
+    hanging call before it ends.
     """
     stage, vendor = Stage(), ScriptedVendor("a", duration_s=5.0)
     store = FaultyStore(MemoryStore(stage.cell))
@@ -80,8 +83,8 @@ async def test_a_courier_with_a_call_in_flight_looks_after_it() -> None:
 
 @virtual
 async def test_a_courier_that_leaves_lanes_out_blocks_briefly() -> None:
-    """While a courier drains only its own mailbox for a limited time, it blocks for at most 0.2 s, so that it
-    notices the end of that time.
+    """While a courier drains only its own mailbox for a limited time, its claims block for at most 0.2 s, so that
+    it notices when this time is over.
     """
     stage, vendor = Stage(), ScriptedVendor("a")
     store = FaultyStore(MemoryStore(stage.cell))

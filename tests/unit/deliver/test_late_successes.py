@@ -1,5 +1,6 @@
-"""Checks late outcomes, and outcomes that say nothing about the vendor: they settle what they prove and open no
-breaker.
+"""Checks late outcomes, and outcomes that say nothing about the vendor.
+
+A late acceptance settles its notification, and none of these outcomes opens a breaker.
 """
 
 from __future__ import annotations

@@ -19,9 +19,8 @@ from tests.virtual import until, virtual
 
 
 class DeadlyVendor(ScriptedVendor):
-    """A vendor that records which calls were in flight together, and which notification was singled out at each call.
-
-    The call for `deadly` does not return for an hour.
+    """A vendor that records which calls were in flight together, and which notification the store had marked as
+    sent alone at each call. The call for `deadly` does not return for an hour.
     """
 
     def __init__(self, stage: Stage, deadly: str = "") -> None:
@@ -82,8 +81,8 @@ async def test_a_poison_ends_alone() -> None:
 
 @virtual
 async def test_a_suspect_has_nothing_beside_it_and_is_named() -> None:
-    """A notification suspected of killing an actor is sent with no other call in flight, and the store has it
-    singled out meanwhile. After that the other notifications are sent together.
+    """A notification suspected of killing an actor is sent with no other call in flight, and meanwhile the store
+    has a mark that names it. After that the other notifications are sent together.
     """
     stage = Stage()
     vendor = DeadlyVendor(stage)
@@ -118,7 +117,7 @@ async def test_one_crash_is_not_worth_a_procession() -> None:
 @pytest.mark.parametrize("fault", ["away", "lost"])
 @virtual
 async def test_without_the_mark_no_suspect_is_sent(fault: str) -> None:
-    """A suspected notification is not sent before the store has confirmed that it is singled out.
+    """A suspected notification is not sent before the store has confirmed the mark that it is sent alone.
 
     When the store answers again, the notification is sent.
     """

@@ -79,7 +79,9 @@ def test_a_late_success_does_not_close_a_half_open_breaker() -> None:
 
 
 def test_a_late_probe_does_not_count_in_the_next_half_open() -> None:
-    """A probe from an earlier half-open stay does not count in the next stay, and gives no permit back there."""
+    """If the breaker is half open a second time, a probe from the first time does not count and gives back no
+    permit.
+    """
     scene = Scene(half_open_max_wait_ms=500)
     scene.half_open()
     probe = scene.permit()
@@ -158,7 +160,9 @@ def test_a_lost_probe_counts_as_failed_when_its_lease_ends() -> None:
 
 
 def test_a_probe_that_reports_after_its_lease_is_late() -> None:
-    """A success that is reported after the probe's lease does not change the failure that was already counted."""
+    """If a probe reports success after its lease has ended, the failure that was counted at the end of the lease
+    stays.
+    """
     scene = Scene(probe_lease_ms=300, failure_rate=100.0)
     scene.half_open()
     probe = scene.permit()
@@ -193,8 +197,9 @@ def test_leases_that_end_during_a_stall_are_settled_as_of_their_time() -> None:
 
 
 def test_a_lease_does_not_outlast_its_state() -> None:
-    """If a hint opens the breaker while two probes are out, their leases end with the half-open state and count
-    nothing later.
+    """If the vendor asks for a wait while two probes are out, the breaker opens.
+
+    The probes' leases end with the half-open state and count nothing later.
     """
     scene = Scene(probe_lease_ms=300)
     scene.half_open()

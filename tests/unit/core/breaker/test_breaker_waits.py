@@ -1,4 +1,6 @@
-"""Checks the waits of an open breaker: their length, hints of the vendor, and what shortens them."""
+"""Checks the waits of an open breaker: their length, the waits that a vendor asks for (hints), and what shortens a
+wait.
+"""
 
 from __future__ import annotations
 
@@ -134,8 +136,9 @@ def test_a_refusal_says_how_long_it_will_last() -> None:
 
 @pytest.mark.parametrize("begin", ["closed", "half_open"])
 def test_a_hint_opens_for_as_long_as_it_says(begin: str) -> None:
-    """A vendor's hint opens a closed or half-open breaker for exactly the given time, without jitter, and does not
-    count as an opening.
+    """If a vendor asks for a wait, a closed or half-open breaker opens for exactly that time, without jitter.
+
+    This does not count as an opening.
     """
     scene = Scene(chance=itertools.repeat(1.0), open_wait_jitter=1.0)
     if begin == "half_open":
@@ -150,15 +153,16 @@ def test_a_hint_opens_for_as_long_as_it_says(begin: str) -> None:
 
 
 def test_a_hint_is_capped_by_the_longest_wait() -> None:
-    """A vendor's hint of a year opens the breaker for the maximum wait only."""
+    """If a vendor asks for a wait of a year, the breaker opens for the maximum wait only."""
     scene = Scene()
     scene.breaker.open_for(31_536_000 * SECOND, scene.now_ns)
     assert scene.wait_ms() == 60_000
 
 
 def test_failed_probes_after_a_hint_wait_as_if_it_had_been_none() -> None:
-    """After failed probes the wait grows as if the hint had not been there, because only failures count as
-    openings.
+    """If probes fail after a wait that the vendor asked for, the next wait is as long as if the vendor had not asked.
+
+    Only failures count as openings.
     """
     scene = Scene()
     scene.breaker.open_for(5 * SECOND, scene.now_ns)
@@ -169,7 +173,9 @@ def test_failed_probes_after_a_hint_wait_as_if_it_had_been_none() -> None:
 
 @pytest.mark.parametrize("state", [S.OPEN, S.FORCED_OPEN, S.DISABLED, S.METRICS_ONLY])
 def test_a_hint_does_not_move_any_other_state(state: BreakerState) -> None:
-    """A hint changes nothing if the breaker is open already or an operator has set its state."""
+    """If a vendor asks for a wait, nothing changes in a breaker that is open already or whose state an operator
+    has set.
+    """
     scene = Scene()
     scene.open() if state is S.OPEN else scene.breaker.force(state, scene.now_ns)
     scene.breaker.drain_events()

@@ -272,8 +272,8 @@ def test_a_vendor_s_breaker_begun_anew_has_no_countries_of_before() -> None:
 
 
 def test_what_the_parent_was_not_told_is_not_left_out_of_its_evidence() -> None:
-    """If a cut-off country's hanging calls end after no other country was heard for a while, they count neither
-    for the country nor for the vendor.
+    """If a cut-off country's hanging calls end when no other country is heard any more, the vendor's evidence does
+    not contain them.
     """
     calls = Calls()
     calls.call("DE", OK)

@@ -27,8 +27,9 @@ def flat(served: list[tuple[str, int]]) -> str:
 
 
 def claims(tenants: list[str], weights: dict[str, int], wants: list[int]) -> str:
-    """Return what claims of these sizes get, as one letter for each notification, while every tenant has a large
-    backlog.
+    """Make claims of these sizes while every tenant has a large backlog.
+
+    Return one letter, the tenant's name, for each notification that the claims got.
     """
     turns, found = ring(tenants), ""
     for want in wants:
@@ -77,7 +78,9 @@ def test_nothing_rests_while_anything_waits(queued: dict[str, int], weights: dic
 def test_shares_follow_the_weights_within_one_turn_over_any_stretch(
     tenants: list[str], weights: dict[str, int], wants: list[int]
 ) -> None:
-    """Between any two moments the shares of two tenants, divided by their weights, differ by at most one."""
+    """In any stretch of time, the numbers of notifications that two tenants get, each divided by the tenant's
+    weight, differ by at most one.
+    """
     got = claims(tenants, weights, wants)
     for one, other in combinations(tenants, 2):
         mine, theirs = weights.get(one, 1), weights.get(other, 1)

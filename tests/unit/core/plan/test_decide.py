@@ -109,7 +109,7 @@ def test_the_next_in_the_chain_adopts() -> None:
 
 
 def test_a_chain_that_begins_with_the_mailbox_names_its_adopter() -> None:
-    """If a vendor is down, its mailbox goes to the next vendor of the chain that begins with it.
+    """If a vendor is down, its mailbox goes to the next vendor of the chain that begins with the vendor that is down.
 
     So two vendors of a split adopt each other's mailbox.
     """

@@ -60,9 +60,9 @@ def test_one_that_waits_for_a_core_is_not_dead_for_ten_seconds() -> None:
 
 
 def test_a_beat_gives_a_starved_one_its_patience_again() -> None:
-    """A beat gives a starved actor the whole patience again.
+    """After a beat, an actor that waits for a core may be silent for the whole time again.
 
-    Reported waiting never counts for more than the interval.
+    A process that reports more waiting than the time between two echoes is believed only up to that time.
     """
     watch = SilenceWatch(2000, 500)
     watch.watch(["a/1", "a/2", "b/3"])
@@ -74,8 +74,9 @@ def test_a_beat_gives_a_starved_one_its_patience_again() -> None:
 
 
 def test_a_stall_condemns_nobody() -> None:
-    """If the store or the supervisor stalls, its own echo is late too, and that interval counts as silence for
-    nobody.
+    """If the store or the supervisor stalls, the supervisor's own echo is late too.
+
+    That interval counts as silence for no actor.
     """
     scene = Scene("a/1", "a/2", "b/3")
     scene.pass_ms(1000, {"a/1", "a/2", "b/3"})
@@ -212,8 +213,9 @@ def test_old_deaths_are_forgotten() -> None:
     ],
 )
 def test_a_lost_machine_is_no_deafness(machines: dict[str, str], heard: tuple[str, ...], after_ms: int) -> None:
-    """If more than half of the actors are silent, they get three times the patience, unless each machine is silent
-    as a whole or not at all.
+    """If more than half of the actors are silent, they are declared dead only after three times the usual time.
+
+    The usual time holds if whole machines are silent and all actors of the other machines are heard.
     """
     watch = SilenceWatch()
     watch.watch(["a/1", "b/1", "c/1"])

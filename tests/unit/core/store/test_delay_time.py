@@ -24,8 +24,10 @@ def test_a_step_back_is_told_with_what_the_time_must_be() -> None:
 
 
 def test_it_is_told_until_it_is_mended() -> None:
-    """A wrong reading does not become the expectation: `correction` returns the time that is right until the
-    store's clock shows it again.
+    """A wrong reading does not become the expectation.
+
+    `correction` returns the right time for each wrong reading, and None as soon as the store's clock is right
+    again.
     """
     d = known()
     assert d.correction(20_000 - HOUR_MS, 0, 60.0, 60.0) == 20_000

@@ -27,8 +27,9 @@ from dispatcher.core.store.replication import ReplicaRule, Seen, Standing
 def test_those_in_step_are_waited_for_and_never_fewer_than_allowed(
     rule: ReplicaRule, seen: Seen | None, needed: int
 ) -> None:
-    """An accept waits for all replicas in step, and for no fewer than the setting allows, so that a promoted
-    replica has the write.
+    """An accept waits for all replicas that are in step with the primary, and for no fewer than the setting allows.
+
+    So any replica that may be promoted has the write.
     """
     assert rule.needed(seen) == needed
 
