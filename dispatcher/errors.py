@@ -87,4 +87,7 @@ class FencedError(DispatcherError):
 
 
 class StaleTermError(DispatcherError):
-    """Another supervisor has begun a later term. The supervisor that gets this error exits."""
+    """Another supervisor has begun a later term. The supervisor that gets this error stands by, or ends.
+
+    The supervisor ends if no second supervisor is expected (`patience_s` is 0).
+    """

@@ -20,7 +20,7 @@ BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(at)
 
 
 def missing_text(channel: str, subject: str | None, text: str) -> tuple[str, str] | None:
-    """Return the part of a message that is missing or blank, and the rule that this breaks.
+    """Return the part of a message that is missing or blank, and the rule that is broken.
 
     Return None if neither subject nor text is missing.
     """

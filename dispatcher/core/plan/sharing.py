@@ -4,7 +4,7 @@ Rules:
 
 1. An actor that the plan does not name sends nothing. A new actor waits for the plan that names it.
 2. A share shrinks at once. But an actor may still work by an earlier plan. So the larger share counts as used until the
-   actor has confirmed the new plan, or is dead and fenced.
+   actor has confirmed the new plan, or was declared dead, so that it can claim nothing more.
 3. A share grows only by the part of the rate that is free by rule 2.
 """
 
