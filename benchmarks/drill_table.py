@@ -28,25 +28,33 @@ class Row:
     unit: str = " s"
 
 
+ERROR = "a vendor answers every call with 500"
+HANG = f"a vendor hangs (slow threshold {SLOW_S:g} s)"
+HALF = "a vendor fails every second call"
+GAP = "longest time without an SMS delivery"
+DONE = "time until everything due before is delivered"
+FIRST_TRY = "triggers accepted at the first try"
+REFUSING = "time in which triggers are refused"
+
 ROWS = (
-    Row("vendor-error", "a vendor answers 500", "failover s", "failover"),
-    Row("vendor-error", "", "probes", "open breaker: probes only", ""),
-    Row("vendor-hang", f"a vendor hangs (slow threshold {SLOW_S:g} s)", "failover s", "failover"),
-    Row("vendor-hang", "", "probes", "open breaker: probes only", ""),
-    Row("vendor-half", "a vendor fails every second call", "switches a minute", "switches a minute", ""),
-    Row("vendor-half", "", "kept up %", "delivered of what came in, worst 5 s", " %"),
-    Row("vendor-flap", "a vendor fails and recovers every 2 s", "gap s", "longest gap in deliveries"),
-    Row("all-vendors-down", "all vendors of a channel down for 8 s", "back s", "late until"),
-    Row("actor-kill", "an actor killed", "begun before, done after s", "its claims done elsewhere"),
-    Row("actor-freeze", "an actor frozen", "begun before, done after s", "its claims done elsewhere"),
-    Row("supervisor-kill", "the supervisor killed", "gap s", "longest gap in deliveries"),
-    Row("intake-kill", "one of two intake replicas killed", "availability %", "accepted at first try", " %"),
-    Row("redis-restart", "Redis killed and started again", "refusing s", "refusing"),
-    Row("stack-kill", "everything killed, then `up`", "gap s", "first delivery"),
-    Row("cores-taken", "others want every core for 10 s", "gap s", "longest gap in deliveries"),
-    Row("proxy-kill", "haproxy killed", "refusing s", "refusing"),
-    Row("proxy-wrapper-kill", "haproxy killed with its wrapper", "refusing s", "refusing"),
-    Row("storm", "a random fault every 20 s for 10 minutes", "availability %", "accepted at first try", " %"),
+    Row("vendor-error", ERROR, "failover s", "time until it gets only probes"),
+    Row("vendor-error", ERROR, "probes", "probes that fail", ""),
+    Row("vendor-hang", HANG, "failover s", "time until it gets only probes"),
+    Row("vendor-hang", HANG, "probes", "probes that fail", ""),
+    Row("vendor-half", HALF, "switches a minute", "most switches of its new work in a minute", ""),
+    Row("vendor-half", HALF, "kept up %", "SMS delivered in percent of those due, worst 5 s", " %"),
+    Row("vendor-flap", "a vendor fails and recovers every 2 s", "gap s", GAP),
+    Row("all-vendors-down", "all vendors of a channel fail for 8 s", "back s", "time until no delivery is late"),
+    Row("actor-kill", "an actor is killed", "begun before, done after s", DONE),
+    Row("actor-freeze", "an actor is frozen", "begun before, done after s", DONE),
+    Row("supervisor-kill", "the supervisor is killed", "gap s", GAP),
+    Row("intake-kill", "one of two intake replicas is killed", "availability %", FIRST_TRY, " %"),
+    Row("redis-restart", "Redis is killed and started again", "refusing s", REFUSING),
+    Row("stack-kill", "everything is killed, then `up` runs", "gap s", GAP),
+    Row("cores-taken", "other programs use every core for 10 s", "gap s", GAP),
+    Row("proxy-kill", "haproxy is killed", "refusing s", REFUSING),
+    Row("proxy-wrapper-kill", "haproxy and its wrapper are killed", "refusing s", REFUSING),
+    Row("storm", "a random fault every 20 s for 10 minutes", "availability %", FIRST_TRY, " %"),
 )
 
 
@@ -64,7 +72,8 @@ def as_markdown(drills: Mapping[str, Any]) -> str:
         )
         repeated, lost = (max(s[what]["worst"] for s in found) for what in ("repeated", "lost"))
         lines.append(
-            f"| under `hold` | held back: {counts} | 0 repeated | {repeated} repeated | | {lost}, {repeated} | 1 |"
+            f"| under `hold` | messages that stay held in the named drills: {counts} "
+            f"| 0 repeated | {repeated} repeated | | {lost}, {repeated} | 1 |"
         )
     return "\n".join(lines)
 
@@ -83,8 +92,7 @@ def _line(row: Row, drill: Mapping[str, Any]) -> str:
         if found is not None and not bar.met(found["worst"]):
             cell = f"**{cell}: missed**"
     flight, lost, repeated = (summary[name]["worst"] for name in ("repeated in flight", "lost", "repeated"))
-    about = f"{row.about}: {row.what}" if row.about else row.what
-    return f"| {row.drill} | {about} | {must} | {cell} | {flight} | {lost}, {repeated} | {runs} |"
+    return f"| {row.drill} | {row.about}: {row.what} | {must} | {cell} | {flight} | {lost}, {repeated} | {runs} |"
 
 
 @click.command(help=__doc__)

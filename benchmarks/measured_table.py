@@ -48,20 +48,27 @@ class Row:
 
 ROWS = (
     Row(
-        "accept p99 at 116/s (10 M a day), everything running",
+        "accept p99 at 116 triggers/s (10 million a day), whole service running",
         "accept_latency",
         readings.accept_p99("116"),
         10,
         5,
         " ms",
     ),
-    Row("accept p99 at 1,157/s, everything running", "accept_latency", readings.accept_p99("1157"), 50, 10, " ms"),
     Row(
-        "accept p99, every vendor hanging ÷ healthy, most up to 500/s", "accept_latency", readings.decoupling, 1.2, 1.0
+        "accept p99 at 1,157 triggers/s, whole service running",
+        *("accept_latency", readings.accept_p99("1157"), 50, 10, " ms"),
     ),
-    Row("highest rate with an accept p99 of 10 ms", "accept_latency", readings.within_10_ms),
     Row(
-        "end to end, sustained, two notifications a trigger",
+        "accept p99 with hanging vendors ÷ accept p99 with healthy vendors, greatest ratio up to 500 triggers/s",
+        *("accept_latency", readings.decoupling, 1.2, 1.0),
+    ),
+    Row(
+        "highest rate of triggers with an accept p99 of at most 10 ms",
+        *("accept_latency", readings.within_10_ms),
+    ),
+    Row(
+        "highest sustained rate of triggers, each with two notifications, from accept to delivery",
         "end_to_end",
         readings.sustained,
         700,
@@ -70,44 +77,68 @@ ROWS = (
         least=True,
     ),
     Row(
-        f"delivery p99 at 116/s, beyond the vendor's {VENDOR_MS} ms", "end_to_end", readings.delivery_p99, 50, 20, " ms"
+        f"delivery p99 at 116 triggers/s, without the vendor's own {VENDOR_MS} ms",
+        *("end_to_end", readings.delivery_p99, 50, 20, " ms"),
     ),
-    Row("checkout latency, vendors at 50 ms", "checkout_before_after", readings.checkout("50 ms"), -75, -95, " %"),
-    Row("checkout latency, vendors hanging", "checkout_before_after", readings.checkout("hanging"), -99, -99.9, " %"),
     Row(
-        "CPU of one dispatch, full duty, draining a backlog, one process outside Ray; below every peer",
+        "change of a shop's checkout latency by the dispatcher, if vendors answer after 50 ms",
+        *("checkout_before_after", readings.checkout("50 ms"), -75, -95, " %"),
+    ),
+    Row(
+        "change of a shop's checkout latency by the dispatcher, if vendors hang",
+        *("checkout_before_after", readings.checkout("hanging"), -99, -99.9, " %"),
+    ),
+    Row(
+        "CPU time to send one notification of a backlog, in one vendor actor outside Ray; less than in every peer",
         *("dispatch_cost", readings.dispatch_cost, 0.50, 0.35, " ms"),
     ),
     Row(
-        "CPU of one dispatch in the whole service, its actors' idle time included",
+        "CPU time of the vendor actors for one notification in the whole service, with their idle time",
         *("end_to_end", readings.vendor_cpu, 0.50, 0.35, " ms"),
     ),
-    Row("`up` to first delivery", "cold_start", readings.cold_start, 30, 15, " s"),
-    Row("Redis memory a queued notification", "growth", readings.bytes_of("queued"), 1024, None, " B"),
-    Row("Redis memory a retained notification", "growth", readings.bytes_of("retained"), 600, None, " B"),
+    Row("time from `dispatcher up` to the first delivery", "cold_start", readings.cold_start, 30, 15, " s"),
+    Row("memory in Redis for one queued notification", "growth", readings.bytes_of("queued"), 1024, None, " B"),
     Row(
-        "store alone (its scripts): Redis's CPU, most ÷ least by size",
-        "growth",
-        readings.growth("redis_cpu_ms"),
-        GROWTH,
+        "memory in Redis for one finished notification that is kept",
+        *("growth", readings.bytes_of("retained"), 600, None, " B"),
     ),
-    Row("store alone (its scripts): time on the wall, most ÷ least", "growth", readings.growth("wall_ms"), GROWTH),
-    Row("vendor actors draining a backlog, CPU of the service a notification", "scaling", readings.scaling("drain")),
     Row(
-        "intake replicas accepting from 64 clients, CPU of the service a trigger", "scaling", readings.scaling("accept")
+        "Redis CPU time of accepting or delivering, without vendors: greatest ÷ smallest over the sizes of the store",
+        *("growth", readings.growth("redis_cpu_ms"), GROWTH),
     ),
-    Row("tenfold step: first more vendor actor", "elastic", readings.elastic, 10, None, " s"),
     Row(
-        "tenfold step: oldest waiting under 1 s again, during the step",
+        "wall time of accepting or delivering, without vendors: greatest ÷ smallest over the sizes of the store",
+        *("growth", readings.growth("wall_ms"), GROWTH),
+    ),
+    Row(
+        "1, 2 and 4 vendor actors send a backlog: notifications a second, and the service's CPU time for one",
+        *("scaling", readings.scaling("drain")),
+    ),
+    Row(
+        "1, 2 and 4 intake replicas accept from 64 clients: triggers a second, and the service's CPU time for one",
+        *("scaling", readings.scaling("accept")),
+    ),
+    Row(
+        "load becomes tenfold: time until the first additional vendor actor",
+        *("elastic", readings.elastic, 10, None, " s"),
+    ),
+    Row(
+        "load becomes tenfold: time until the oldest waiting message is younger than 1 s again",
         *("elastic", readings.elastic_age, STEP_S, None, " s"),
     ),
     Row(
-        "store slow for 30 s, 2 requests in hand wanted: first more intake replica",
+        "store slow for 30 s, with `intake.ongoing_target: 2`: time until the first additional intake replica",
         *("intake_elastic", readings.intake_elastic, 10, None, " s"),
     ),
-    Row("a code behind a bulk run, p99 ÷ idle", "backlog", readings.urgent, 2),
-    Row("first delivery by the fallback of that backlog", "backlog", readings.fallback, 1, None, " s"),
-    Row("soak: lost or repeated", "soak", readings.soak, 0),
+    Row(
+        "delivery p99 of an urgent code while a bulk run waits ÷ p99 without the bulk run",
+        *("backlog", readings.urgent, 2),
+    ),
+    Row(
+        "vendor of a waiting bulk run fails: time until its fallback's first delivery",
+        *("backlog", readings.fallback, 1, None, " s"),
+    ),
+    Row("soak at 10 million triggers a day: messages lost or repeated", "soak", readings.soak, 0),
 )
 
 
@@ -166,10 +197,11 @@ def limits(read: Callable[[str], Mapping[str, Any]]) -> str:
     cores = int(end_to_end["environment"]["machine"].rpartition(", ")[2].split()[0])
     return "\n".join(
         [
-            "- *The disk.* An accept waits for one fsync, and for the one before it. Accept p99 beside that of a bare "
-            f"fdatasync in the same round, ms, and how much of the former two of the latter are: {'; '.join(tails)}.",
-            f"- *The cores.* CPU of a trigger, ms: {'; '.join(costs)}. "
-            f"At {OVERLOAD:,.0f}/s {cores} cores have {cores * 1000 / OVERLOAD:.2f}.",
+            "- *The disk.* An accept waits for one fsync, and for the one before it. For each rate: the accept p99 "
+            "beside the p99 of a bare fdatasync in the same round, both in ms, and in brackets the time of two such "
+            f"fdatasyncs in percent of the accept p99: {'; '.join(tails)}.",
+            f"- *The cores.* CPU time of a trigger, in ms: {'; '.join(costs)}. "
+            f"At {OVERLOAD:,.0f}/s {cores} cores have {cores * 1000 / OVERLOAD:.2f} ms for each trigger.",
         ]
     )
 

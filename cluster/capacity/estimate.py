@@ -131,29 +131,30 @@ def needs(load: Load, profile: Profile) -> list[Need]:
     used = cores_used(cell.peak_per_s, load.messages, cell.replicas, 2 * sum(cell.actors.values()), p=p)
     cores = {part: cell.number * busy for part, busy in used.items()}
     return [
-        Need("triggers, mean", load.mean_per_s, "/s", "evenly over the day"),
-        Need("triggers, peak", peak, "/s", f"{load.peak_factor:g} times the mean"),
-        Need("notifications, peak", peak * load.messages, "/s", f"{load.messages:g} per trigger"),
+        Need("mean rate of triggers", load.mean_per_s, "/s", "triggers come evenly over the day"),
+        Need("peak rate of triggers", peak, "/s", f"the peak is {load.peak_factor:g} times the mean"),
+        Need("peak rate of notifications", peak * load.messages, "/s", f"{load.messages:g} for each trigger"),
         Need(
-            "cells",
-            cell.number,
-            "",
-            f"installations; Redis {BUSY:.0%} of a thread and {REDIS_MEMORY_GIB_MAX} GiB in each",
+            *("cells (installations)", cell.number, ""),
+            f"each Redis uses {BUSY:.0%} of a thread and at most {REDIS_MEMORY_GIB_MAX} GiB",
         ),
         Need(
             "intake replicas",
             cell.number * cell.replicas,
             "",
-            f"{p.intake_cpu_ms_per_trigger:.2f} ms CPU a trigger, {BUSY:.0%} of a core; at least {INTAKE_MIN} a cell",
+            f"{p.intake_cpu_ms_per_trigger:.2f} ms of CPU for a trigger; cores {BUSY:.0%} busy; "
+            f"at least {INTAKE_MIN} in a cell",
         ),
         *(
-            Need(f"vendor actors, {channel}", cell.number * actors, "", _actors_because(load, p))
+            Need(f"actors of the first vendor, {channel}", cell.number * actors, "", _actors_because(load, p))
             for channel, actors in cell.actors.items()
         ),
         *_cpu(load, p, cores),
         *_redis(load, p, cores["redis"], memory, disk=disk),
         *(
-            Need(f"contract rate, {channel}", peak * share, "/s", "of the first vendor, and of each that takes over")
+            Need(
+                f"contract rate needed, {channel}", peak * share, "/s", "at the first vendor, and each that takes over"
+            )
             for channel, share in load.channels.items()
         ),
     ]
@@ -164,17 +165,18 @@ def settings_of(load: Load, profile: Profile) -> list[Need]:
     cell = cell_of(load, profile)
     return [
         Need(
-            "set intake.replicas_min",
+            "setting intake.replicas_min",
             cell.replicas,
             "",
-            f"in each cell: intake grows only when requests pile up; replicas_max, {REPLICAS_MAX} unless set, no less",
+            "in each cell, because intake grows only when requests pile up; "
+            f"intake.replicas_max (default {REPLICAS_MAX}) must be at least this",
         ),
         *(
             Need(
-                f"set replicas_max, {channel}",
+                f"setting vendors.NAME.replicas_max, {channel}",
                 actors,
                 "",
-                f"in each cell, vendors.NAME.replicas_max of each vendor of the channel; {REPLICAS_MAX} unless set",
+                f"in each cell, for each vendor of the channel (default {REPLICAS_MAX})",
             )
             for channel, actors in cell.actors.items()
         ),
@@ -186,12 +188,12 @@ def reach(load: Load, profile: Profile) -> Need:
     rate, fitted, error = cell_of(load, profile).peak_per_s, profile.fitted_per_s, profile.error_percent
     within = bool(fitted) and min(fitted) / SAME <= rate <= max(fitted) * SAME
     rates = f"were fitted to {min(fitted):,.0f} to {max(fitted):,.0f} /s" if fitted else "do not say where they hold"
-    off = "never checked" if error is None else f"by model_check off by up to {error:g}%"
+    off = "were never checked" if error is None else f"are off by up to {error:g}% (benchmarks.model_check)"
     return Need(
-        "peak of a cell",
+        "peak rate of triggers in a cell",
         rate,
         "/s, within" if within else "/s, BEYOND",
-        f"the CPU lines {rates} of one installation, and beyond that are EXTRAPOLATED; at other rates {off}",
+        f"the CPU costs {rates} of one installation, are EXTRAPOLATED beyond that, and at other rates {off}",
     )
 
 
@@ -203,17 +205,18 @@ def _cpu(load: Load, p: Profile, cores: Mapping[str, float]) -> list[Need]:
     ray = (nodes * p.ray_cores_idle + load.peak_per_s * p.ray_cpu_ms_per_trigger / 1000) / BUSY
     return [
         Need(
-            "CPU cores, ours",
+            "CPU for intake, HAProxy and actors",
             ours,
             "cores",
-            f"intake, HAProxy {p.ingress_cpu_ms_per_trigger:.2f} ms a trigger, "
-            f"dispatch {p.dispatch_cpu_ms_per_notification:.2f} ms a notification, {BUSY:.0%} full",
+            f"intake {p.intake_cpu_ms_per_trigger:.2f} ms and HAProxy {p.ingress_cpu_ms_per_trigger:.2f} ms for a "
+            f"trigger, actors {p.dispatch_cpu_ms_per_notification:.2f} ms for a notification; cores {BUSY:.0%} busy",
         ),
         Need(
-            "CPU cores, all",
+            "CPU for the whole service",
             installed + ray,
             "cores",
-            f"those, supervisor, Redis, and Ray's own {p.ray_cores_idle:.2f} on each {NODE_CORES}, {BUSY:.0%} full",
+            f"intake, HAProxy, actors, supervisor, Redis, and {p.ray_cores_idle:.2f} cores of Ray's own processes for "
+            f"each {NODE_CORES} cores; cores {BUSY:.0%} busy",
         ),
     ]
 
@@ -264,8 +267,8 @@ def _actors(per_s: float, load: Load, p: Profile) -> int:
 
 def _actors_because(load: Load, p: Profile) -> str:
     return (
-        f"the supervisor's rule at {load.vendor_ms:g} ms a call, {load.concurrency} at once; "
-        f"{p.dispatch_cpu_ms_per_notification:.2f} ms CPU each; as many again for its fallback"
+        f"by the supervisor's rule, with {load.vendor_ms:g} ms for a call and {load.concurrency} calls at once, "
+        f"and {p.dispatch_cpu_ms_per_notification:.2f} ms of CPU for a call; its fallback needs as many again"
     )
 
 
@@ -284,21 +287,26 @@ def _kept_bytes(load: Load, p: Profile) -> tuple[float, float]:
 def _redis(load: Load, p: Profile, busy: float, memory: float, *, disk: float) -> list[Need]:
     cpu_ms = p.redis_cpu_ms(load.messages)
     return [
-        Need("Redis CPU, peak", busy, "cores", f"{cpu_ms:.2f} ms a trigger with its notifications, one thread a cell"),
         Need(
-            "Redis memory",
+            "CPU of Redis at the peak",
+            busy,
+            "cores",
+            f"{cpu_ms:.2f} ms for a trigger with its notifications; one thread in each cell",
+        ),
+        Need(
+            "memory of Redis",
             memory / GIB,
             "GiB",
-            f"finished ones {load.retention_s:,.0f} s at {p.retained_bytes_per_notification:.0f} B a notification, "
-            f"an outage of {load.outage_s:,.0f} s at the mean rate queued at {p.queued_bytes_per_notification:.0f} B, "
-            f"{MEMORY_RATIO:.0%} of maxmemory",
+            f"finished notifications are kept for {load.retention_s:,.0f} s, {p.retained_bytes_per_notification:.0f} B "
+            f"each; an outage of {load.outage_s:,.0f} s is queued at the mean rate, "
+            f"{p.queued_bytes_per_notification:.0f} B each; both fill {MEMORY_RATIO:.0%} of maxmemory",
         ),
-        Need("Redis disk", disk / GIB, "GiB", f"the rewritten file × {AOF_COPIES}"),
+        Need("disk of Redis", disk / GIB, "GiB", f"{AOF_COPIES} times the rewritten append-only file"),
         Need(
-            "disk writes, peak",
+            "disk writes of Redis at the peak",
             load.peak_per_s * load.messages * p.aof_written_bytes_per_notification / 2**20,
             "MiB/s",
-            f"{p.aof_written_bytes_per_notification:.0f} B a notification, fsynced",
+            f"{p.aof_written_bytes_per_notification:.0f} B for a notification, each write with an fsync",
         ),
     ]
 

@@ -59,9 +59,11 @@ def test_command_and_commit_are_those_of_the_file() -> None:
         return found
 
     lines = {line.split(" | ")[0].removeprefix("| "): line for line in as_markdown(read).splitlines()}
-    assert lines["soak: lost or repeated"].endswith(" | 0123456 | `python -m benchmarks.soak --minutes 7` |")
-    accept = lines["accept p99 at 1,157/s, everything running"]
-    assert accept.startswith("| accept p99 at 1,157/s, everything running | 50 ms | 10 ms | ")
+    assert lines["soak at 10 million triggers a day: messages lost or repeated"].endswith(
+        " | 0123456 | `python -m benchmarks.soak --minutes 7` |"
+    )
+    accept = lines["accept p99 at 1,157 triggers/s, whole service running"]
+    assert accept.startswith("| accept p99 at 1,157 triggers/s, whole service running | 50 ms | 10 ms | ")
     assert accept.endswith("| `make bench NAME=accept_latency` |")
 
 
@@ -75,7 +77,7 @@ def test_decoupling_is_held_to_its_bar_at_every_rate_up_to_500() -> None:
     """
 
     def of(**ratios: float) -> str:
-        return cell_of("accept p99, every vendor hanging", {"hanging_over_healthy": dict(ratios)})
+        return cell_of("accept p99 with hanging vendors", {"hanging_over_healthy": dict(ratios)})
 
     assert of(**{"116/s": 1.0, "500/s": 0.9, "1157/s": 9.0}) == "1 at 116/s, 0.9 at 500/s, 9 at 1157/s"
     assert of(**{"116/s": 1.0, "500/s": 1.1}).endswith("; aim missed")
@@ -91,7 +93,7 @@ def test_a_dispatch_must_cost_less_than_with_every_peer() -> None:
 
     def of(**cpu_ms: float) -> str:
         subjects = {name: {"cpu_ms": spread(ms)} for name, ms in {"ours": 0.3, "floor": 0.2, **cpu_ms}.items()}
-        return cell_of("CPU of one dispatch, full duty", {"subjects": subjects})
+        return cell_of("CPU time to send one notification", {"subjects": subjects})
 
     assert "MISSED" not in of(taskiq=0.5, arq=0.9)
     assert of(taskiq=0.3, arq=0.9).endswith("taskiq 0.3, arq 0.9: MISSED (not below taskiq)**")
@@ -119,19 +121,19 @@ def rate(per_s: float, vendors_ms: float = 0.8, p99: float = 15.0, **more: Any) 
 
 def test_the_sustained_rate_shows_the_worst_round_of_the_overload() -> None:
     rounds = [{"first_try_percent": first, "last_delivery_after_s": late} for first, late in ((100, 1), (90, 3))]
-    found = cell_of("end to end, sustained", end_to_end(700, rate(700), rate(1157, rounds=rounds)))
+    found = cell_of("highest sustained rate", end_to_end(700, rate(700), rate(1157, rounds=rounds)))
     assert found.endswith(
         "at 1,157/s 90 % accepted at the first try, the last delivered 3 s late (worst round); aim missed"
     )
-    assert cell_of("end to end, sustained", end_to_end(1157, rate(1157))) == "1157/s (accept p99 9 ms there)"
-    assert "MISSED" in cell_of("end to end, sustained", end_to_end(550, rate(550)))
-    assert cell_of("end to end, sustained", end_to_end(0, rate(550))) == "**none: MISSED**"
+    assert cell_of("highest sustained rate", end_to_end(1157, rate(1157))) == "1157/s (accept p99 9 ms there)"
+    assert "MISSED" in cell_of("highest sustained rate", end_to_end(550, rate(550)))
+    assert cell_of("highest sustained rate", end_to_end(0, rate(550))) == "**none: MISSED**"
 
 
 def test_a_rate_that_was_not_measured_is_missed() -> None:
-    assert "MISSED" in cell_of("delivery p99 at 116/s", end_to_end(700, rate(700)))
-    assert "MISSED" in cell_of("delivery p99 at 116/s", end_to_end(700, rate(116, p99=51.0), rate(700)))
-    assert "MISSED" in cell_of("CPU of one dispatch in the whole", end_to_end(0, rate(116)))
+    assert "MISSED" in cell_of("delivery p99 at 116 triggers/s", end_to_end(700, rate(700)))
+    assert "MISSED" in cell_of("delivery p99 at 116 triggers/s", end_to_end(700, rate(116, p99=51.0), rate(700)))
+    assert "MISSED" in cell_of("CPU time of the vendor actors", end_to_end(0, rate(116)))
 
 
 def test_the_whole_services_dispatch_is_a_notifications_at_the_highest_rate() -> None:
@@ -141,9 +143,9 @@ def test_the_whole_services_dispatch_is_a_notifications_at_the_highest_rate() ->
 
     At lower rates the idle time of the actors counts for more.
     """
-    found = cell_of("CPU of one dispatch in the whole", end_to_end(700, rate(116, 1.6), rate(700, 0.7)))
+    found = cell_of("CPU time of the vendor actors", end_to_end(700, rate(116, 1.6), rate(700, 0.7)))
     assert found == "0.35 ms at 700/s, 0.8 ms at 116/s"
-    assert "MISSED" in cell_of("CPU of one dispatch in the whole", end_to_end(116, rate(116, 1.6)))
+    assert "MISSED" in cell_of("CPU time of the vendor actors", end_to_end(116, rate(116, 1.6)))
 
 
 POOL = {
@@ -153,17 +155,19 @@ POOL = {
     "one_again_after_s": 40.0,
 }
 STEP = {"watched": ["a", "b"], "a": POOL, "b": POOL, "lost": 0, "duplicated": 0, "unexplained": 0}
+FIRST = "load becomes tenfold: time until the first"
+OLDEST = "load becomes tenfold: time until the oldest"
 
 
 @pytest.mark.parametrize(
     ("what", "change"),
     [
-        ("tenfold step: first", {"b": {**POOL, "first_more_after_s": 10.5}}),
-        ("tenfold step: first", {"b": {**POOL, "first_more_after_s": None}}),
-        ("tenfold step: first", {"b": {**POOL, "one_again_after_s": None}}),
-        ("tenfold step: first", {"duplicated": 1}),
-        ("tenfold step: oldest", {"b": {**POOL, "age_under_1_s_again_after_s": 40.5}}),
-        ("tenfold step: oldest", {"lost": 1}),
+        (FIRST, {"b": {**POOL, "first_more_after_s": 10.5}}),
+        (FIRST, {"b": {**POOL, "first_more_after_s": None}}),
+        (FIRST, {"b": {**POOL, "one_again_after_s": None}}),
+        (FIRST, {"duplicated": 1}),
+        (OLDEST, {"b": {**POOL, "age_under_1_s_again_after_s": 40.5}}),
+        (OLDEST, {"lost": 1}),
     ],
 )
 def test_a_step_is_judged_by_every_pool_by_age_and_by_losses(what: str, change: dict[str, Any]) -> None:
@@ -185,10 +189,10 @@ def test_every_growth_above_the_bar_is_named() -> None:
         "backlog": {"accept_wall_ms": 1.12, "deliver_wall_ms": 1.05, "accept_redis_cpu_ms": 1.5},
         "vendors": {"accept_wall_ms": 1.03, "deliver_wall_ms": 1.2},
     }
-    found = cell_of("store alone (its scripts): time", {"most_over_least": ratios})
+    found = cell_of("wall time of accepting or delivering", {"most_over_least": ratios})
     assert found == "**1.20 deliver by vendors, 1.12 accept by backlog; the least of 4 is 1.03: MISSED**"
     ratios["backlog"]["accept_wall_ms"] = ratios["vendors"]["deliver_wall_ms"] = 1.1
-    assert "MISSED" not in cell_of("store alone (its scripts): time", {"most_over_least": ratios})
+    assert "MISSED" not in cell_of("wall time of accepting or delivering", {"most_over_least": ratios})
 
 
 def test_a_soak_tells_its_slopes_and_misses_by_one_repeat() -> None:
@@ -204,14 +208,17 @@ def test_a_soak_tells_its_slopes_and_misses_by_one_repeat() -> None:
 def test_a_bulk_run_is_as_long_as_it_was() -> None:
     times = {"idle": 50, "behind_bulk": 60, "while_fallback_drains": 300}
     figures = {f"urgent_{when}_p99_ms": spread(ms) for when, ms in times.items()} | {"queued": spread(990_000)}
-    found = cell_of("a code behind a bulk run", figures)
+    found = cell_of("delivery p99 of an urgent code", figures)
     assert found == "1.20 (50 → 60 ms; 300 while the fallback drains), 990,000 queued"
-    assert "MISSED" in cell_of("a code behind a bulk run", {**figures, "urgent_behind_bulk_p99_ms": spread(101)})
+    assert "MISSED" in cell_of("delivery p99 of an urgent code", {**figures, "urgent_behind_bulk_p99_ms": spread(101)})
 
 
 def test_scaling_shows_every_size() -> None:
     sizes = {"1": {"per_s": 1064.3, "cpu_ms": 0.58, "client_cpu_ms": 0.2}, "2": {"per_s": 1989.2, "cpu_ms": 0.55}}
-    assert cell_of("vendor actors", {"drain": sizes}) == "1: 1,064/s at 0.58 ms (its client 0.2), 2: 1,989/s at 0.55 ms"
+    assert (
+        cell_of("1, 2 and 4 vendor actors", {"drain": sizes})
+        == "1: 1,064/s at 0.58 ms (its client 0.2), 2: 1,989/s at 0.55 ms"
+    )
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.what for row in ROWS])
@@ -225,9 +232,10 @@ def test_what_the_monolith_lost_is_no_miss_of_ours() -> None:
     sides = {side: {"50 ms": {"p99_ms": spread(ms)}} for side, ms in (("before", 50), ("after", 5))}
     sides["before"]["50 ms"]["lost"] = spread(7)
     figures = {**sides, "change_percent": {"50 ms": {"p50_ms": -96, "p99_ms": -96}}}
-    assert cell_of("checkout latency, vendors at 50 ms", figures) == "p50 -96 %, p99 -96 % (50 → 5 ms)"
+    what = "change of a shop's checkout latency by the dispatcher, if vendors answer"
+    assert cell_of(what, figures) == "p50 -96 %, p99 -96 % (50 → 5 ms)"
     sides["after"]["50 ms"]["lost"] = spread(1)
-    assert "MISSED" in cell_of("checkout latency, vendors at 50 ms", figures)
+    assert "MISSED" in cell_of(what, figures)
 
 
 # ---- what limits them
@@ -243,7 +251,7 @@ def test_the_tail_of_an_accept_is_shown_beside_the_disks_of_its_round() -> None:
         },
     }
     disk, cores = limits(documents.__getitem__).splitlines()
-    assert disk.endswith("are: 116/s: 4 beside 1, 8 beside 3 (50 to 75 %).")
+    assert disk.endswith("of the accept p99: 116/s: 4 beside 1, 8 beside 3 (50 to 75 %).")
     assert "at 116/s 1.80 (vendors 1.60, redis 0.20); at 700/s 0.90 (vendors 0.70, redis 0.20)." in cores
     assert "300/s" not in cores
-    assert cores.endswith("At 1,157/s 4 cores have 3.46.")
+    assert cores.endswith("At 1,157/s 4 cores have 3.46 ms for each trigger.")

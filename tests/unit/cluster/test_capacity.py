@@ -50,6 +50,8 @@ PROFILE = Profile(
 )
 CHEAP = replace(PROFILE, redis_cpu_ms_per_notification_delivered=0.0, redis_cpu_ms_per_trigger_accepted=0.0)
 BOTH = {"sms": 1.0, "email": 1.0}
+CELLS, SMS_ACTORS = "cells (installations)", "actors of the first vendor, sms"
+OURS = "CPU for intake, HAProxy and actors"
 
 
 def answer(load: Load, profile: Profile = PROFILE) -> dict[str, float]:
@@ -59,21 +61,21 @@ def answer(load: Load, profile: Profile = PROFILE) -> dict[str, float]:
 def test_ten_million_a_day_by_hand() -> None:
     """For a mean of 100 triggers/s, each figure is its cost times its rate, divided by the planned use of a core."""
     found = answer(Load(DAY_S * 100, BOTH))
-    assert found["triggers, mean"] == 100
-    assert found["triggers, peak"] == 1000
-    assert found["notifications, peak"] == 2000
+    assert found["mean rate of triggers"] == 100
+    assert found["peak rate of triggers"] == 1000
+    assert found["peak rate of notifications"] == 2000
     assert found["intake replicas"] == 2  # 1000 × 1 ms = 1 core, 60 % full
-    assert found["vendor actors, sms"] == 2  # 1000 × 100 ms = 100 calls at once, 64 per actor, 80 % busy
-    assert found["CPU cores, ours"] == pytest.approx((1.0 + 0.1 + 1.2) / 0.6)
-    assert found["CPU cores, all"] == pytest.approx(
+    assert found[SMS_ACTORS] == 2  # 1000 × 100 ms = 100 calls at once, 64 per actor, 80 % busy
+    assert found[OURS] == pytest.approx((1.0 + 0.1 + 1.2) / 0.6)
+    assert found["CPU for the whole service"] == pytest.approx(
         (2.3 + 0.05 + 0.3 + 0.3) / 0.6
     )  # supervisor, Redis, Ray of one node
-    assert found["Redis CPU, peak"] == pytest.approx(0.3)
+    assert found["CPU of Redis at the peak"] == pytest.approx(0.3)
     retained, queued = 100 * 2 * DAY_S * 400, 100 * 2 * 3600 * 800
-    assert found["Redis memory"] == pytest.approx((retained + queued) / 0.8 / GIB)
-    assert found["disk writes, peak"] == pytest.approx(2000 * 2048 / 2**20)
-    assert found["contract rate, email"] == 1000
-    assert found["cells"] == 1
+    assert found["memory of Redis"] == pytest.approx((retained + queued) / 0.8 / GIB)
+    assert found["disk writes of Redis at the peak"] == pytest.approx(2000 * 2048 / 2**20)
+    assert found["contract rate needed, email"] == 1000
+    assert found[CELLS] == 1
 
 
 def test_an_idle_process_costs_too() -> None:
@@ -82,7 +84,7 @@ def test_an_idle_process_costs_too() -> None:
     """
     found = answer(Load(DAY_S * 100, BOTH), replace(PROFILE, intake_cores_idle=0.05, vendor_cores_idle=0.02))
     assert found["intake replicas"] == 2  # 1 core of work, 0.55 of each replica's
-    assert found["CPU cores, ours"] == pytest.approx((2.3 + 2 * 0.05 + 8 * 0.02) / 0.6)
+    assert found[OURS] == pytest.approx((2.3 + 2 * 0.05 + 8 * 0.02) / 0.6)
 
 
 def test_cells_share_the_load() -> None:
@@ -91,16 +93,20 @@ def test_cells_share_the_load() -> None:
     The sum of their CPU is that of the whole load, and not five times as much.
     """
     found = answer(Load(DAY_S * 1000, BOTH, retention_s=1.0))
-    assert found["cells"] == 5
+    assert found[CELLS] == 5
     assert found["intake replicas"] == 5 * 4
-    assert found["vendor actors, sms"] == 5 * 4
-    assert found["CPU cores, ours"] == pytest.approx((10 + 1 + 12) / 0.6)
+    assert found[SMS_ACTORS] == 5 * 4
+    assert found[OURS] == pytest.approx((10 + 1 + 12) / 0.6)
 
 
 def test_a_small_load_still_survives_a_kill() -> None:
     """Even the smallest load needs two intake replicas and one actor per channel."""
     found = answer(Load(1, BOTH))
-    assert (found["intake replicas"], found["vendor actors, sms"], found["cells"]) == (2, 1, 1)
+    assert (found["intake replicas"], found[SMS_ACTORS], found[CELLS]) == (
+        2,
+        1,
+        1,
+    )
 
 
 def test_a_slow_vendor_needs_actors_not_cores() -> None:
@@ -109,8 +115,8 @@ def test_a_slow_vendor_needs_actors_not_cores() -> None:
     The CPU stays the same.
     """
     quick, slow = Load(DAY_S * 100, BOTH, vendor_ms=100), Load(DAY_S * 100, BOTH, vendor_ms=1000)
-    assert answer(slow)["vendor actors, sms"] == 20  # 1000 calls at once, 64 per actor, 80 % busy
-    assert answer(slow)["CPU cores, ours"] == answer(quick)["CPU cores, ours"]
+    assert answer(slow)[SMS_ACTORS] == 20  # 1000 calls at once, 64 per actor, 80 % busy
+    assert answer(slow)[OURS] == answer(quick)[OURS]
 
 
 @pytest.mark.parametrize(
@@ -124,11 +130,11 @@ def test_a_slow_vendor_needs_actors_not_cores() -> None:
 def test_more_than_one_redis_is_said(load: Load, profile: Profile) -> None:
     """A load that is too much for one thread or the memory of one Redis needs several cells.
 
-    The reason says that cells are separate installations.
+    The reason names the thread and the memory of one Redis.
     """
-    (cells,) = [need for need in needs(load, profile) if need.what == "cells"]
+    (cells,) = [need for need in needs(load, profile) if need.what == CELLS]
     assert cells.value > 1
-    assert "installations" in cells.because
+    assert "a thread" in cells.because and "GiB" in cells.because
 
 
 def test_each_cell_has_its_own_floors() -> None:
@@ -137,8 +143,8 @@ def test_each_cell_has_its_own_floors() -> None:
     Each cell has at least two intake replicas and one actor per channel.
     """
     found = answer(Load(DAY_S, BOTH, retention_s=3600 * DAY_S))
-    assert found["cells"] == 5  # 3,600 days × 86,400 × 2 × 400 B, of which 80 % may be used, 64 GiB each
-    assert (found["intake replicas"], found["vendor actors, sms"]) == (10, 5)
+    assert found[CELLS] == 5  # 3,600 days × 86,400 × 2 × 400 B, of which 80 % may be used, 64 GiB each
+    assert (found["intake replicas"], found[SMS_ACTORS]) == (10, 5)
 
 
 @pytest.mark.parametrize("per_s", [10, 500, 640, 1000, 5000])
@@ -150,7 +156,7 @@ def test_the_pools_are_those_that_the_supervisor_would_keep(per_s: int) -> None:
     def planned(live: int) -> int:
         return pool_size(float(per_s), 0.1, 0, concurrency=64, rate_per_s=None, live=live, least=1, most=10**9)
 
-    size = int(answer(Load(DAY_S * per_s, BOTH, peak_factor=1.0, retention_s=1.0), CHEAP)["vendor actors, sms"])
+    size = int(answer(Load(DAY_S * per_s, BOTH, peak_factor=1.0, retention_s=1.0), CHEAP)[SMS_ACTORS])
     assert planned(size) == size
     assert size == 1 or planned(size - 1) > size - 1
 
@@ -161,22 +167,22 @@ def test_an_outage_is_queued_at_the_mean_rate() -> None:
     A higher peak does not change the memory.
     """
     low, high = (needs(Load(DAY_S * 100, BOTH, peak_factor=factor), CHEAP) for factor in (1.0, 2.0))
-    (memory,), (same,) = ([need for need in each if need.what == "Redis memory"] for each in (low, high))
+    (memory,), (same,) = ([need for need in each if need.what == "memory of Redis"] for each in (low, high))
     assert memory.value == same.value
-    assert "an outage of 3,600 s at the mean rate queued" in memory.because
+    assert "an outage of 3,600 s is queued at the mean rate" in memory.because
 
 
 def test_what_the_configuration_must_say_is_named() -> None:
     """The estimate names the settings of one cell. Multiplied by the number of cells, they are the counted replicas."""
     load = Load(DAY_S * 1000, {"sms": 2.0, "email": 1.0})
     counted = answer(load)
-    told = {need.what: need.value * counted["cells"] for need in settings_of(load, PROFILE)}
+    told = {need.what: need.value * counted[CELLS] for need in settings_of(load, PROFILE)}
     assert told == {
-        "set intake.replicas_min": counted["intake replicas"],
-        "set replicas_max, sms": counted["vendor actors, sms"],
-        "set replicas_max, email": counted["vendor actors, email"],
+        "setting intake.replicas_min": counted["intake replicas"],
+        "setting vendors.NAME.replicas_max, sms": counted[SMS_ACTORS],
+        "setting vendors.NAME.replicas_max, email": counted["actors of the first vendor, email"],
     }
-    assert told["set replicas_max, sms"] > told["set replicas_max, email"]
+    assert told["setting vendors.NAME.replicas_max, sms"] > told["setting vendors.NAME.replicas_max, email"]
 
 
 def test_the_default_that_is_named_is_the_settings() -> None:
@@ -293,8 +299,8 @@ def test_the_command_prints_a_table(tmp_path: Path) -> None:
     done = CliRunner().invoke(capacity, [*words, "--markdown"])
     assert done.exit_code == 0, done.output
     assert "| | 10,000,000 a day | 100,000,000 a day | because |" in done.output
-    assert "| triggers, peak | 1,157 /s | 11,574 /s | 10 times the mean |" in done.output
-    assert "| set intake.replicas_min | 2 |" in done.output
-    assert "| peak of a cell | 1,157 /s, BEYOND |" in done.output
+    assert "| peak rate of triggers | 1,157 /s | 11,574 /s | the peak is 10 times the mean |" in done.output
+    assert "| setting intake.replicas_min | 2 |" in done.output
+    assert "| peak rate of triggers in a cell | 1,157 /s, BEYOND |" in done.output
     done = CliRunner().invoke(capacity, words)
     assert "costs measured on a test" in done.output
