@@ -251,10 +251,10 @@ async def nothing(stand: Stand, size: int) -> None:
 async def costs(
     stands: Mapping[int, Stand], fill: Fill, queued: int, rounds: int, *, trips: int
 ) -> tuple[dict[str, dict[str, results.Spread]], dict[int, float]]:
-    """Measure each stand after it was filled to its size and `queued` more notifications wait in its mailboxes.
+    """Fill each stand to its size, queue `queued` more notifications in its mailboxes, and measure it.
 
-    In each round, one stand is measured after another. Return the costs by size, and the bytes that each filled
-    notification takes.
+    In each round, one stand is measured after another. Return the costs by size, and by how many bytes each
+    notification of the filling has made Redis grow.
     """
     filled: dict[int, float] = {}
     runs: dict[int, list[dict[str, float]]] = {size: [] for size in stands}

@@ -166,7 +166,7 @@ def warnings_about(nodes: list[Node], unsafe_redis: bool) -> list[str]:
 def join(address: str) -> Any:
     """Return the module `ray`, connected to the cluster.
 
-    Raises ConfigError if there is no connection, within ten seconds for an address at which nothing answers.
+    Raises ConfigError if there is no connection. If nothing answers at the address, this takes at most ten seconds.
     """
     if address != "auto":
         _look(address)

@@ -36,8 +36,8 @@ def change_all(call: Call, verb: str, body: Mapping[str, Any], cursor: str | Non
 
     `yes` leaves out the question. `dry_run` only counts.
 
-    Raises BulkError if the service stops answering. The message holds the cursor from which to continue. No dead letter
-    is changed twice by continuing there.
+    Raises BulkError if the service stops answering. The message holds the cursor from which to continue. If the
+    operator continues there, no dead letter is changed twice.
     """
     expected, refused = _total(_answers(call, verb, {**body, "dry_run": True}, cursor, wait=False))
     click.echo(f"{expected} to {verb}" + _because(refused))

@@ -112,9 +112,9 @@ def environment(state: StateDirectory, runtime_dir: Path, host: str) -> dict[str
 
 
 def tls_variables(tls: TlsSettings | None) -> dict[str, str]:
-    """Return the variables that tell the HAProxy wrapper about the certificate. They are empty without one.
+    """Return the variables that tell the HAProxy wrapper about the certificate. Without a certificate they are empty.
 
-    An empty variable also replaces one that this process has inherited.
+    An empty variable also replaces a variable that this process has inherited.
     """
     if tls is None:
         return dict.fromkeys(haproxy_tls.VARIABLES, "")
@@ -126,7 +126,7 @@ OPEN_FILES_MIN = 1_024
 
 
 def open_files_fault() -> str | None:
-    """Return a sentence if a process on this machine may open too few files (hard limit), or None if they are enough.
+    """Return a sentence if a process on this machine may open too few files, or None if the hard limit is high enough.
 
     Ray, Redis and the actors cannot work with fewer files. HAProxy can, because `haproxy_edits.fitting` lowers the
     number of its connections.
@@ -140,7 +140,7 @@ def open_files_fault() -> str | None:
 def may_raise() -> bool:
     """Return True if a process of ours that has lowered its priority may raise it again.
 
-    A child process tries it, because in a container even root may not be allowed to.
+    A child process tries it, because in a container even root may be forbidden to raise a priority.
     """
     command = [sys.executable, "-I", "-S", "-c", "import os; os.setpriority(0, 0, 1); os.setpriority(0, 0, 0)"]
     return subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0

@@ -124,7 +124,7 @@ def written_by(folder: Path) -> Server | None:
 
 
 def note(folder: Path, server: Server) -> None:
-    """Write into the folder which server writes its files from now on."""
+    """Write a note into the folder that names `server` as the writer of its files from now on."""
     (folder / NOTE).write_text(f"{server.product} server v={'.'.join(map(str, server.version))}\n")
 
 

@@ -54,7 +54,8 @@ class StateDirectory:
                     self.write_secret(path, secrets.token_hex(size))
 
     def lock(self) -> None:
-        """Lock the directory for this process. Raises ConfigError that names the process that has the lock.
+        """Lock the directory for this process. If another process has the lock, raise ConfigError that names this
+        process.
 
         Also raises ConfigError if the file system of the directory has no locks, as some network shares have none.
         """

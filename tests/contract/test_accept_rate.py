@@ -96,7 +96,9 @@ async def test_the_bucket_expires_when_it_is_full_again(redis_world: World, redi
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_the_script_is_the_pure_model(redis_world: World, redis_client: Any, seed: int) -> None:
-    """For random rates and bucket states, the script returns the quota and keeps the number that `grant` computes."""
+    """For random rates and bucket states, the script accepts or refuses, and changes the bucket, exactly as `grant`
+    does.
+    """
     chance = random.Random(seed)
     for _ in range(60):
         rate = AcceptRate(chance.choice((0.5, 3.0, 7.0, 250.0, 2_000.0)), chance.choice((1, 2, 10, 400)))

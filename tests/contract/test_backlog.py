@@ -21,7 +21,9 @@ async def box(world: World, name: str = "a") -> Backlog:
 
 
 async def test_a_notification_counts_wherever_it_waits(world: World) -> None:
-    """Queued, claimed, due and held notifications count in the backlog. Delayed ones are counted apart."""
+    """Queued, claimed, due and held notifications count as waiting in the backlog. Delayed notifications are counted
+    apart.
+    """
     me = await world.actor()
     _, due, held = await world.claimed(me, 3)
     await world.store.apply(me, [(due, retry(MINUTE_MS)), (held, hold(MINUTE_MS))], world.now_ms())
@@ -67,7 +69,9 @@ async def test_what_waits_by_its_callers_wish_is_not_old(world: World) -> None:
 
 
 async def test_what_waits_for_its_next_try_is_not_ready(world: World) -> None:
-    """A due notification counts as ready only after its retry time, and the ready time counts from then on."""
+    """A due notification is not ready before its retry time. Afterwards the backlog shows for how long it has been
+    ready.
+    """
     me = await world.actor()
     later, now = await world.claimed(me, 2)
     await world.store.apply(me, [(later, retry(MINUTE_MS))], world.now_ms())
@@ -81,9 +85,7 @@ async def test_what_waits_for_its_next_try_is_not_ready(world: World) -> None:
 async def test_a_large_backlog_is_counted_whole_and_read_in_part(
     redis_world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """The count of due notifications is exact, although only some are read. The oldest is found at the end of
-    the list.
-    """
+    """All 40 due notifications are counted, although only six are read. The oldest is found, although it comes last."""
     me = await redis_world.actor()
     claims = await redis_world.claimed(me, 40)
     old = replace(attempt(outcome="failed", message_id=None), at_ms=redis_world.now_ms() - 9 * MINUTE_MS)

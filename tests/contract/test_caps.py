@@ -45,7 +45,9 @@ TOO_SLOW = f"this machine did nothing for {max(WINDOWS_MS.values())} ms"
 
 
 def capped(*caps: Cap, channels: int = 1, on: int | None = None, **changes: object) -> NewTrigger:
-    """Return a trigger whose notifications are under these caps. With `on`, only the notification of this number is."""
+    """Return a trigger whose notifications are under these caps. If `on` is given, only the notification number `on`
+    is.
+    """
     made = trigger(channels=channels, **changes)
     parts = tuple(
         dataclasses.replace(part, caps=caps) if on in (None, i) else part for i, part in enumerate(made.notifications)
@@ -135,9 +137,7 @@ async def test_the_window_slides(world: World) -> None:
 
 
 async def test_a_changed_maximum_counts_what_was(world: World) -> None:
-    """With a changed maximum, the notifications accepted before still count: a raise adds the difference, a cut acts at
-    once.
-    """
+    """After a cap's maximum has changed, the notifications accepted before still count towards it."""
     assert await world.store.accept([capped(Cap("k", n, HOUR_MS)) for n in (2, 2, 3, 3)]) == [
         STORED,
         STORED,
@@ -148,7 +148,7 @@ async def test_a_changed_maximum_counts_what_was(world: World) -> None:
 
 
 async def test_one_that_is_to_wait_is_stopped_as_well(world: World) -> None:
-    """A trigger with `send_at` counts when it is accepted. A suppressed one never becomes due."""
+    """A trigger with `send_at` counts when it is accepted. A suppressed notification never becomes due."""
     later_ms = world.now_ms() + 500
     sent = [capped(two(), send_at_ms=later_ms) for _ in range(3)]
     assert await world.store.accept(sent) == [STORED, STORED, CAPPED]
@@ -163,7 +163,7 @@ async def test_one_that_is_to_wait_is_stopped_as_well(world: World) -> None:
 async def age(redis_client: redis.asyncio.Redis, memory_world: World, keys: Iterable[str], by_ms: int) -> None:
     """Make the counts in both stores older, as if `by_ms` milliseconds had passed.
 
-    The tests do not wait instead, because the clocks of the two stores differ a little.
+    A real wait would not be the same for both stores, because their clocks differ a little.
     """
     counts = memory_world.store._cell.caps
     for key in keys:

@@ -58,8 +58,8 @@ async def test_a_replay_is_answered_after_the_end(world: World) -> None:
 
 
 async def test_lanes_are_served_in_order_and_the_count_is_over_all_of_them(world: World) -> None:
-    """A claim takes the most urgent lane first, and the oldest entry first within a lane. The wanted number is
-    a total.
+    """A claim takes the most urgent lane first, and the oldest entry first within a lane, up to the wanted number in
+    all.
     """
     bulk = await world.queued(2, priority="bulk")
     normal = await world.queued(2)
@@ -83,7 +83,9 @@ async def test_an_entry_is_claimed_once(world: World) -> None:
 
 
 async def test_a_lane_without_a_group_strands_nothing(world: World) -> None:
-    """A claim also names a mailbox that was never used. The other lanes are served, and later its first entry too."""
+    """A claim names a used and a never used mailbox. It gets the entry of the first, and later the first entry of the
+    other.
+    """
     (known,) = await world.queued(1)
     me = await world.actor()
     both = [Lane("a", "normal"), Lane("new", "normal")]
@@ -145,7 +147,9 @@ async def test_a_woken_wait_leaves_what_comes_next_unclaimed(world: World) -> No
 
 @pytest.mark.parametrize("count", [1, 3, 9])
 async def test_the_audit_finds_what_is_mine_and_unknown(world: World, count: int) -> None:
-    """If the reply of a claim was lost, `own` finds the entries in the actor's own pending list."""
+    """`own` returns the actor's pending entries, except those that it already knows. So a claim without a reply is
+    found.
+    """
     me = await world.actor()
     claims = await world.claimed(me, count)
     none_known = await world.store.own(me, lanes("a"), set())

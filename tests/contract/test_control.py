@@ -27,7 +27,7 @@ KEYS = Keys()
 
 
 async def test_a_plan_comes_back_as_it_was(world: World) -> None:
-    """Before the first plan there is none. A published plan is then read unchanged, also by the next supervisor."""
+    """Before the first plan, `plan` returns None. A published plan is read unchanged, also by the next supervisor."""
     assert await world.control.plan() is None
     term, before = await world.control.begin_term()
     assert before == Plan()
@@ -54,7 +54,7 @@ async def test_a_later_term_fences_the_earlier(world: World) -> None:
 
 
 async def test_a_verdict_on_one_that_has_renewed_itself_since_is_void(world: World) -> None:
-    """An actor cannot be declared dead by a supervisor that does not know its latest renewal. A dead one cannot
+    """An actor cannot be declared dead by a supervisor that does not know its latest renewal. A dead actor cannot
     renew.
     """
     term, _ = await world.control.begin_term()
@@ -136,8 +136,8 @@ async def test_what_a_breaker_was_is_remembered_with_its_age(world: World) -> No
 
 
 async def test_depths_and_counts_name_every_place(world: World) -> None:
-    """The depths show each mailbox by lane, its claimed entries and its oldest age. The counts show due, held
-    and dead.
+    """`depths` returns each mailbox's entries by lane, its claimed entries and its oldest age. `counts` returns due and
+    others.
     """
     me = await world.actor()
     await world.queued(2, vendor="b", priority="bulk")

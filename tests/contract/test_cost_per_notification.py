@@ -96,7 +96,9 @@ async def aof(connection: Client) -> int:
 
 
 async def test_a_notification_writes_a_bounded_number_of_bytes(redis_client: Client) -> None:
-    """Up to its accept, and up to its settle, a notification adds a limited number of bytes to the append-only file."""
+    """The append-only file grows by a limited number of bytes for each notification, up to its accept and up to its
+    settle.
+    """
     store, control = RedisStore(redis_client), RedisControl(redis_client)
     await redis_client.config_set("auto-aof-rewrite-percentage", 0)  # a rewrite would make it smaller in between
     await store.accept([lone()])  # the scripts are loaded

@@ -65,7 +65,7 @@ async def test_one_death_is_redriven_or_discarded_once(world: World) -> None:
 
 
 async def test_the_budget_is_one_for_all_who_ask(world: World) -> None:
-    """A mailbox's budget first allows one second's worth of redrives, then only the given pace. Another mailbox has its
+    """A mailbox's budget first allows the redrives of one second, then only the given pace. Another mailbox has its
     own.
     """
     assert await world.views.budget("a", 8, 10.0) == (8, 0)
@@ -88,7 +88,9 @@ async def test_a_budget_below_one_a_second_lets_one_go(world: World) -> None:
 async def test_a_clock_set_back_does_not_close_the_budget(
     redis_world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """If a clock set back makes the budget seem used for an hour ahead, the wait is only that of an empty budget."""
+    """The clock was set back by an hour, so the budget seems used for an hour. The wait is only that of an empty
+    budget.
+    """
     await redis_client.set(Keys().redrive_budget("a"), redis_world.now_ms() + 3_600_000)
     granted, wait_ms = await redis_world.views.budget("a", 1, 100.0)
     assert (granted, wait_ms) == (0, 10)

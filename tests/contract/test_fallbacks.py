@@ -148,8 +148,8 @@ async def test_the_store_decides_as_the_rules_do(world: World, act: Any, when: s
 
 
 async def test_what_has_begun_is_sent_like_any_other(world: World) -> None:
-    """A fallback that has begun is due at once, with its own time to live. Its own vendor's actor claims and settles
-    it.
+    """A fallback that has begun is due at once, with its own time to live. The actor of its own vendor claims and
+    settles it.
     """
     posted = pair()
     await world.store.accept([posted])
@@ -294,8 +294,8 @@ async def test_many_deciders_begin_it_once(world: World) -> None:
 
 
 async def test_a_first_that_waits_for_its_tenants_turn_can_be_overtaken(world: World) -> None:
-    """The first notification waits in its tenant's queue behind a backlog. When its fallback begins, it leaves the
-    queue.
+    """The first notification waits in its tenant's queue behind a backlog. When its fallback begins, it is removed from
+    there.
     """
     await world.store.accept([trigger(tenant="crowd") for _ in range(40)])
     posted = pair(LATE)

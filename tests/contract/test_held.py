@@ -91,8 +91,9 @@ async def test_the_mark_is_of_the_last_start(world: World) -> None:
 
 
 async def test_twins_know_each_other(world: World) -> None:
-    """Three notifications with one fingerprint, started within its window, are all marked as twins. A fourth, other one
-    is not.
+    """Three notifications with the same text and recipient start soon after each other. All are marked as twins.
+
+    A notification with another fingerprint is not.
     """
     me = await world.actor()
     ids = [await held(world, me) for _ in range(3)] + [await held(world, me, Fingerprint("other", 60_000))]
@@ -100,7 +101,9 @@ async def test_twins_know_each_other(world: World) -> None:
 
 
 async def test_a_twin_of_a_settled_one_is_one(world: World) -> None:
-    """A notification is marked as a twin even if the other one has already been settled."""
+    """A notification is marked as a twin of an equal one (same text and recipient), even if that one is already
+    settled.
+    """
     me = await world.actor()
     first = await held(world, me)
     await world.store.withdraw(first, "settled", "receipt")
@@ -109,7 +112,9 @@ async def test_a_twin_of_a_settled_one_is_one(world: World) -> None:
 
 
 async def test_what_was_long_ago_is_no_twin(world: World) -> None:
-    """If the window of the first notification is over, a second one with the same fingerprint is not its twin."""
+    """Two equal notifications (same text and recipient) are not marked as twins if the second starts long after the
+    first.
+    """
     me = await world.actor()
     short = Fingerprint("p", 50)
     ids = [await held(world, me, short)]
@@ -119,7 +124,7 @@ async def test_what_was_long_ago_is_no_twin(world: World) -> None:
 
 
 async def test_to_start_again_makes_no_twin_of_itself(world: World) -> None:
-    """A notification that is started three times, as after a lost reply or a retry, is not marked as its own twin."""
+    """A notification that is started three times, as after a lost reply or a retry, does not count as its own twin."""
     me = await world.actor()
     claim = await started(world, me)
     assert await world.store.start(me, claim, PRINT)

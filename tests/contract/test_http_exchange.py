@@ -76,7 +76,7 @@ async def post_to(server: Scripted, times: int = 1) -> list[Answer | Outcome]:
 
 
 async def test_an_answer_is_told_as_it_came() -> None:
-    """An answer has its status, its body and its fields. A field name is found in any case, and the first of two
+    """An answer has the status, the body and the fields that were sent. Field names ignore case, and the first value
     counts.
     """
     server = Scripted(YES)
@@ -270,7 +270,7 @@ def test_an_address_is_written_as_servers_read_it(url: str, host: bytes, line: b
     ],
 )
 async def test_a_request_that_cannot_be_written_is_the_configurations_fault(url: str, headers: dict[str, str]) -> None:
-    """A request that HTTP cannot carry is failed with account scope, not as a local network fault. Nothing is sent."""
+    """A request that HTTP cannot carry counts as a fault of the account and not of our network. Nothing is sent."""
     async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         client = HttpClient()

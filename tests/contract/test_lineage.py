@@ -106,7 +106,9 @@ async def look(continuity: Continuity, server: Server) -> Undone | None:
 
 
 async def test_a_promoted_replica_that_lacks_a_write_is_noticed(pair: tuple[Server, Server]) -> None:
-    """A promoted replica lacks a write that was no accept. `Continuity` reports once how many bytes are missing."""
+    """A promoted replica lacks one write, which need not be an accept. `Continuity` reports once how many bytes are
+    missing.
+    """
     primary, replica = pair
     c = Continuity()
     assert await look(c, primary) is None

@@ -87,7 +87,7 @@ def swept_once() -> contextlib.AbstractContextManager[Any]:
 
 
 def client_that_repeats() -> contextlib.AbstractContextManager[Any]:
-    """Return a mutation with a client that sends an unanswered command again, as redis-py does by default."""
+    """Return a mutation in which the client sends an unanswered command again, as redis-py does by default."""
     ask = SharedConnection.ask
 
     async def eager(self: SharedConnection, commands: Sequence[Command]) -> list[Any]:

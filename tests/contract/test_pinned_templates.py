@@ -55,7 +55,7 @@ def naming(source: TemplateSource, version: int, count: int = 1, **changes: Any)
 
 
 async def test_what_names_a_stored_text_is_accepted(pair: Pair) -> None:
-    """Triggers that name the text of a stored version are accepted, also of an older version."""
+    """A trigger is accepted if the version that it names has the text that it names, also if a newer version exists."""
     assert [await pair.templates.put(source) for source in (PAID, OTHER)] == [1, 2]
     assert await pair.accept(naming(PAID, 1), naming(OTHER, 2), naming(PAID, 1, 3)) == [STORED] * 3
 
@@ -127,7 +127,9 @@ async def test_a_text_is_kept_as_long_as_a_trigger_waits_for_it(pair: Pair, monk
 
 
 async def test_a_distant_trigger_names_no_deleted_text(pair: Pair) -> None:
-    """A trigger that expires after a deleted text will be removed is answered OUTDATED. A nearer one is stored."""
+    """A deleted text is kept for a month. A trigger that expires later than that is answered OUTDATED, and a nearer one
+    STORED.
+    """
     await pair.templates.put(PAID)
     await pair.templates.delete("paid")
     now_ms = time.time_ns() // 1_000_000

@@ -112,9 +112,7 @@ def replace_limit(wanted: ListingFilter, limit: int) -> ListingFilter:
 
 
 async def test_what_waits_for_its_tenants_turn_is_listed(world: World, places: Places) -> None:
-    """With a backlog each tenant has a queue of its own. The listing of queued notifications has those of all
-    queues.
-    """
+    """With a backlog each tenant has a queue of its own. The listing shows the notifications of all queues."""
     flood = await world.queued(50, tenant="big")
     small = await world.queued(3, tenant="small")
     rows = await listed(places, "queued", 7)

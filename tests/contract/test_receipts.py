@@ -71,8 +71,8 @@ async def test_one_that_comes_during_the_call_is_kept_until_the_call_ends(world:
 
 
 async def test_no_more_are_kept_than_there_is_room_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If too many receipts already wait for calls, UnavailableError tells the provider at once to repeat the
-    receipt.
+    """A receipt that comes during a call waits for its end. If too many wait, UnavailableError asks the provider to
+    repeat.
     """
     monkeypatch.setattr(receipts, "KEPT_MAX", 0)
     monkeypatch.setattr(receipts, "KEPT_S", 3600.0)
@@ -82,8 +82,10 @@ async def test_no_more_are_kept_than_there_is_room_for(world: World, monkeypatch
 
 
 async def test_one_that_is_being_sent_is_to_be_told_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If a notification stays claimed, UnavailableError asks for the receipt again. Other receipts of the call-back
-    count.
+    """A notification stays claimed for longer than its receipt may wait. UnavailableError asks the provider to repeat
+    it.
+
+    The other receipts of the same call-back count.
     """
     monkeypatch.setattr(receipts, "KEPT_S", receipts.LOOK_S)
     me = await world.actor()
@@ -96,7 +98,8 @@ async def test_one_that_is_being_sent_is_to_be_told_again(world: World, monkeypa
 
 
 async def test_a_forged_receipt_changes_nothing(world: World) -> None:
-    """A receipt with a wrong token changes nothing. Alone it is answered 403. With others, these still count.
+    """A receipt with a wrong token changes nothing and is answered 403. In a call-back with other receipts, the others
+    count.
 
     A valid receipt of an unknown notification is no error.
     """

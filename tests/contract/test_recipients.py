@@ -19,8 +19,9 @@ from tests.contract.worlds import FAILED, FULL, REPLAYED, World, dead, full, lan
 
 
 def several(count: int = 3, each: int = 2, **changes: Any) -> NewTrigger:
-    """Return a trigger for `count` recipients with `each` SMS for each. The first has a template, the others have a
-    text.
+    """Return a trigger for `count` recipients with `each` SMS for each of them.
+
+    The first SMS of a recipient has a template, and the others have a text.
     """
     notifications = tuple(
         NewNotification("sms", f"+4915112{n:05}", ("a", "b"), "a", "receipt", 3, sms=SmsSize("gsm", 1), person=n)
@@ -99,7 +100,9 @@ def _timed(n: NewNotification, send_at_ms: int | None, expires_ms: int) -> NewNo
 
 
 async def test_a_cancel_withdraws_all_of_it(world: World) -> None:
-    """A cancel withdraws the notifications of all recipients, except the one that is claimed, which is too late."""
+    """A cancel withdraws the notifications of all recipients. The result of the one that is already claimed is "too
+    late".
+    """
     me, posted = await world.actor(), several(20, 2)
     await world.store.accept([posted])
     await world.store.claim(me, lanes("a"), 1)

@@ -174,9 +174,9 @@ def test_the_write_of_the_check_leaves_nothing(client: redis.Redis) -> None:
 
 
 def test_the_smallest_user_passes_the_checks_of_a_start(client: redis.Redis, socket: Path) -> None:
-    """The user of cluster/files/redis.acl passes every check. Without the right to CONFIG it is refused.
+    """The user of cluster/files/redis.acl passes every check. Without the right to CONFIG, the start is refused.
 
-    If the operator states that the settings are safe, it passes without CONFIG too.
+    If the operator states that the settings are safe, the start is allowed without CONFIG too.
     """
     user, version = SMALLEST_USER, client.info("server")["redis_version"]
     client.execute_command("ACL", "SETUSER", user.name, "reset", *user.rules("secret", version))

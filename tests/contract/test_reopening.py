@@ -56,7 +56,9 @@ async def test_a_settled_one_is_sent_again_whole(world: World) -> None:
 
 
 async def test_one_refusal_reopens_it_once(world: World) -> None:
-    """Three reopenings of the same acceptance at once: only one succeeds. After the next acceptance it fails too."""
+    """A refusal reopens a notification once, even if three receipts come at the same time, or one comes after a new
+    acceptance.
+    """
     nid = await settled(world)
     last = await last_call(world, nid)
     assert sorted(await asyncio.gather(*(world.store.reopen(last, AGAIN) for _ in range(3)))) == [False, False, True]
@@ -70,9 +72,7 @@ async def test_one_refusal_reopens_it_once(world: World) -> None:
 
 
 async def test_without_its_content_it_stays(world: World) -> None:
-    """If the content was not kept, or is not kept any more, a settled notification has no last call and is not
-    reopened.
-    """
+    """If the content of a settled notification is not kept, or not any more, the notification is not reopened."""
     assert await world.store.last_call(await settled(world, 0)) is None
     nid = await settled(world, 40)
     last = await last_call(world, nid)

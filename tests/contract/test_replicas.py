@@ -63,7 +63,9 @@ def test_a_server_without_waitaof_is_refused(older: str | None, monkeypatch: pyt
 
 
 class Desk:
-    """A store that waits for replicas, with the same parts as in an intake replica or a vendor actor."""
+    """A store that waits for replicas, with the same parts as in an intake replica or a vendor actor. The tests call it
+    a desk.
+    """
 
     def __init__(self, url: str, rule: ReplicaRule | None = None, answer_s: float = ANSWER_S) -> None:
         self.connection = client(url, timeout_s=ANSWER_S)
@@ -258,9 +260,9 @@ def calls(watched: Fleet) -> int:
 
 
 async def test_a_connection_that_broke_on_the_way_proves_nothing() -> None:
-    """The connection breaks before WAITAOF, and a replica is frozen. The accept is refused.
+    """A replica is frozen, and the connection breaks just before WAITAOF. The accept is refused.
 
-    On a new connection WAITAOF would answer at once, for writes that another connection made.
+    On a new connection WAITAOF answers at once, because this connection has written nothing that it could wait for.
     """
     with fleet(replicas=1) as watched:
         async with desk(watched.url, answer_s=1.0) as found:

@@ -96,8 +96,8 @@ async def _beating(control: RedisControl, me: str, heard: asyncio.Task[str]) -> 
 async def test_a_write_at_a_demoted_primary_is_not_stored(watched: Fleet) -> None:
     """A write at a demoted primary is refused, and the repeated write is stored at the new primary.
 
-    A client with sentinels finds the new primary. A client with a fixed address works when this leads to a primary
-    again. redis-py (435, 460, 688, 935) goes on asking the demoted server.
+    A client with sentinels finds the new primary. A client with a fixed address works again when the server at this
+    address is a primary again. redis-py (435, 460, 688, 935) goes on asking the demoted server.
     """
     old = watched.primary()
     direct, found = client(f"redis://127.0.0.1:{old.port}"), client(watched.url)
@@ -122,8 +122,8 @@ async def _refused(store: RedisStore, one: Any) -> None:
 
 
 async def test_a_primary_that_hangs_is_left(watched: Fleet) -> None:
-    """The primary hangs with open connections (celery 6348). After time-outs the client uses the next primary, and
-    stays.
+    """The primary hangs with open connections (celery 6348). After time-outs the client uses the next primary and stays
+    there.
     """
     connection, old, first, later = client(watched.url, timeout_s=0.5), watched.primary(), trigger(), trigger()
     store = RedisStore(connection)

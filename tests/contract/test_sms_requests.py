@@ -93,8 +93,8 @@ async def test_a_receipt_is_asked_for_with_a_boolean() -> None:
 
 
 async def test_twilio_is_asked_to_repeat_a_receipt() -> None:
-    """The call-back address for Twilio ends with `#rc=5&rp=all`, which asks Twilio to repeat a receipt. Vonage gets
-    none.
+    """The call-back address for Twilio ends with `#rc=5&rp=all`, which asks Twilio to repeat a receipt. Vonage's has no
+    such end.
 
     By default Twilio repeats no receipt that was answered, not even with 503. It does not send what is behind the `#`.
     """

@@ -78,7 +78,7 @@ class Served:
 
 
 async def test_a_kept_connection_is_used_again() -> None:
-    """Two mails go through one connection. Between them no command but MAIL is sent."""
+    """Two mails go through one connection. For the second mail the client begins with MAIL, without a new greeting."""
     relay = Relay()
     async with Served(relay) as port:
         v = vendor(port, tls="none")
@@ -162,7 +162,7 @@ async def test_waiting_for_a_connection_has_an_end() -> None:
 
 
 def test_no_actor_makes_more_calls_than_it_has_connections() -> None:
-    """For an SMTP vendor, the limit of calls at the same time is at most the number of connections."""
+    """An SMTP actor makes at most as many calls at the same time as it may have connections, whatever is configured."""
     settings = {"channel": "email", "adapter": "smtp", "concurrency_max": 64}
     limits = courier_limits(VendorSettings.model_validate(settings), CourierSettings())
     assert limits.concurrency_max == smtp.CONNECTIONS_MAX
@@ -245,6 +245,8 @@ async def test_implicit_tls_with_an_authority_of_our_own(tmp_path: Path) -> None
     ],
 )
 def test_the_port_and_the_options_decide_on_tls(options: dict[str, Any], protection: str) -> None:
-    """The option `tls` decides how the connection is protected, then the older option `starttls`, then the port."""
+    """The option `tls` decides how the connection is protected. Without it the older option `starttls` decides, or the
+    port.
+    """
     v: Any = build("smtp", "v", "email", {"host": "h.example", "sender": "shop@example.com", **options})
     assert v._protection == protection

@@ -56,7 +56,9 @@ class Relay:
 
 @dataclass
 class Endpoint:
-    """Issues the tokens `t1`, `t2` and so on. `answer` is added to the reply, or `status` refuses it."""
+    """Issues the tokens `t1`, `t2` and so on. Each reply has the fields of `answer` added, and the HTTP status
+    `status`.
+    """
 
     status: int = 200
     answer: dict[str, Any] = field(default_factory=lambda: {"expires_in": 3600})

@@ -101,16 +101,17 @@ async def test_what_a_relay_does_not_offer_is_the_configurations_fault(ehlo: str
 
 
 async def test_relaying_denied_goes_elsewhere() -> None:
-    """ "relay access denied" is failed with the scope UNLISTED: it may concern this recipient only.
+    """ "relay access denied" is failed, and may concern this recipient only (scope UNLISTED).
 
-    So it makes no dead letter, and it does not count against the relay.
+    So the message goes to the next vendor, makes no dead letter, and does not count against the relay.
     """
     assert await refused({"RCPT": "554 5.7.1 relay access denied"}) == Outcome.failed("smtp_554", scope=Scope.UNLISTED)
 
 
 @pytest.mark.parametrize("reply", ["550 no such user", "554 no", "550 5.4.1 Recipient address rejected: Access denied"])
 async def test_a_plain_no_to_the_recipient_proves_nothing(reply: str) -> None:
-    """A refusal of the recipient without a final enhanced code is failed with the scope UNLISTED.
+    """A refusal of the recipient without a final enhanced code is failed (scope UNLISTED), so the next vendor gets the
+    message.
 
     Gmail and SES answer in this way when our quota is used up.
     """

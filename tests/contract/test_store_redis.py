@@ -111,7 +111,9 @@ async def test_forgotten_scripts_are_loaded_again(world: World, redis_client: re
 async def test_only_the_forgotten_half_of_a_pipeline_is_sent_again(
     world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """Redis has forgotten one of two scripts in a pipeline. The calls of the known script run once."""
+    """Redis has forgotten one of two scripts in a pipeline. Only its call is sent again, and the other calls
+    run once.
+    """
     await redis_client.script_flush()
     await redis_client.script_load(script("register").body)
     keys = [KEYS.actors, KEYS.incarnations, KEYS.nil, KEYS.processes]
@@ -286,7 +288,9 @@ async def test_other_ends_expire_the_record_too(world: World, redis_client: redi
 
 
 async def test_a_cancelled_wait_loses_nothing(world: World, redis_client: redis.asyncio.Redis) -> None:
-    """A blocking read is cancelled while an entry arrives. `own` returns the entry. A later wait can be woken."""
+    """A blocking read is cancelled while an entry arrives. The audit (`own`) finds the entry. A later wait can be
+    woken.
+    """
     me = await world.actor()
     await world.store.claim(me, lanes("a"), 1)
     waiting = asyncio.ensure_future(world.store.wait(me, lanes("a"), 1, 2000))

@@ -48,8 +48,8 @@ async def test_crashes_add_up_over_owners(world: World) -> None:
 
 
 async def test_only_who_was_singled_out_is_suspected(world: World) -> None:
-    """The dead actor had singled out one entry. Only this entry counts a crash, because the others were not
-    being sent.
+    """A dead actor had marked the one entry that it was sending. Only this entry counts a crash when the entries are
+    taken.
     """
     dying, me = await world.actor(), await world.actor()
     _, suspect, _ = await world.claimed(dying, 3)
@@ -61,8 +61,10 @@ async def test_only_who_was_singled_out_is_suspected(world: World) -> None:
 
 @pytest.mark.parametrize("ended", [True, False])
 async def test_a_mark_ends_with_the_word_or_with_its_incarnation(world: World, ended: bool) -> None:
-    """If the mark was removed, or another incarnation set it, every taken entry counts a crash. A dead actor cannot set
-    it.
+    """An actor may mark the one entry that it is sending. If it has removed the mark, all its taken entries count a
+    crash.
+
+    A mark that another incarnation has set does not count, and a dead actor cannot set a mark.
     """
     dying, me = await world.actor(), await world.actor()
     claims = await world.claimed(dying, 3)
@@ -165,8 +167,8 @@ async def forget_actors(world: World) -> None:
 
 
 async def test_a_store_that_counts_anew_gives_no_name_twice(world: World) -> None:
-    """A store that was emptied begins to count again. The new names still differ from the old ones, which are
-    fenced.
+    """A store that was emptied counts incarnations from 1 again. The new names still differ from the old ones, which
+    are fenced.
     """
     before = [await world.actor(), await world.actor()]
     await forget_actors(world)

@@ -68,8 +68,8 @@ async def test_a_template_of_a_tenant_is_its_own(store: Any) -> None:
 
 
 async def test_a_deleted_template_is_kept_for_what_was_accepted(store: Any) -> None:
-    """A deleted template is not in `latest`, but its versions are readable. A template of the same name continues
-    counting.
+    """A deleted template is not in `latest`, but its versions are readable. A new template of this name continues its
+    numbers.
     """
     assert await store.put(of("acme", "paid", "first")) == 1
     assert [await store.delete("acme/paid"), await store.delete("acme/paid")] == [True, False]
@@ -124,8 +124,7 @@ async def test_a_tenant_has_so_many_bytes(store: Any) -> None:
 
 
 async def test_what_was_deleted_long_ago_is_forgotten_but_its_numbers(store: Any, monkeypatch: Any) -> None:
-    """The texts of a long deleted template are gone and count no more. A new template of the tenant gets higher
-    numbers.
+    """The texts of a template that was deleted long ago are gone and use no quota. A new template gets higher numbers.
 
     So a number in a dead letter never means another text.
     """

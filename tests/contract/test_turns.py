@@ -170,9 +170,9 @@ async def test_depth_and_backlog_count_what_waits_for_its_turn(world: World) -> 
 
 
 async def test_each_tenant_is_told_how_much_of_it_waits(world: World) -> None:
-    """`waiting` returns how many unclaimed notifications each tenant has since turns began.
+    """`waiting` returns for each tenant how many of its notifications wait for a turn. What is claimed does not count.
 
-    What came before the backlog counts for no tenant.
+    Notifications from before the turns began count for no tenant.
     """
     me = await world.actor()
     assert await world.control.waiting(LANE) == {}
@@ -203,8 +203,8 @@ async def test_the_age_of_a_lane_is_that_of_the_oldest_in_any_queue(redis_world:
 
 
 async def test_what_waits_for_its_turn_can_be_withdrawn(world: World) -> None:
-    """A notification in a tenant's queue can be withdrawn, but not after it is claimed. The empty queue delays no
-    claim.
+    """A notification in a tenant's queue can be withdrawn, but not after it is claimed. A queue that is then empty is
+    skipped.
     """
     me = await world.actor()
     first = await backlogged(world)
@@ -219,7 +219,7 @@ async def test_what_waits_for_its_turn_can_be_withdrawn(world: World) -> None:
 
 
 async def test_many_turns_for_nothing_hold_nobody_up(world: World) -> None:
-    """Three hundred tenants have withdrawn all their notifications. The next claim passes their empty queues."""
+    """Three hundred tenants have withdrawn all their notifications. The next claim skips their empty queues."""
     me = await world.actor()
     await backlogged(world)
     for nid in [(await world.queued(tenant=f"tenant-{n}"))[0] for n in range(300)]:
@@ -270,8 +270,9 @@ async def test_whatever_comes_into_a_lane_waits_for_its_tenants_turn(world: Worl
 
 
 async def test_a_claim_of_a_dead_actor_is_taken_from_its_turn(world: World) -> None:
-    """An actor claims a notification from a queue and dies. Another actor takes it, a crash is counted, and the old is
-    fenced.
+    """An actor claims a notification from a tenant's queue and dies. Another actor takes it, and its crash is counted.
+
+    The dead actor can no longer settle it.
     """
     dying, me = await world.actor(), await world.actor()
     await backlogged(world)
@@ -320,8 +321,9 @@ async def test_a_destroyed_group_strands_nothing(redis_world: World, redis_clien
 
 
 async def test_an_entry_that_is_not_its_records_is_an_orphan(redis_world: World, redis_client: Any) -> None:
-    """A queue has a second entry for a notification, and an entry without a record. Both are orphans; the first is
-    claimed.
+    """A queue has a second entry for a notification, and an entry without a record. Both are orphans.
+
+    The entry that the record names is claimed.
     """
     me = await redis_world.actor()
     await backlogged(redis_world)

@@ -189,8 +189,8 @@ async def test_a_record_of_another_type_stays_with_who_claimed_it_until_it_is_me
 async def test_what_is_due_and_broken_holds_up_nobody(
     redis_world: World, redis_client: redis.asyncio.Redis, how: str
 ) -> None:
-    """One of three due notifications is unreadable. The other two are promoted at once, and this one is put off, not
-    lost.
+    """One of three due notifications is unreadable. The other two are promoted at once. The unreadable one is put off,
+    not lost.
     """
     courier = courier_of(redis_world, ScriptedVendor("a"), Metrics())
     courier.begin(await redis_world.actor())
@@ -272,7 +272,11 @@ async def test_a_sweep_goes_on_past_what_it_cannot_end(world: World) -> None:
 async def test_a_twin_that_is_broken_does_not_stop_the_other(
     redis_world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """The record of the first of two twins is damaged. The second is still marked as a twin and may be sent."""
+    """Two equal notifications (twins) start under `hold`, and the record of the first is damaged. The second may be
+    sent.
+
+    It is marked as a twin.
+    """
     me, print_ = await redis_world.actor(), Fingerprint("same text", 60_000)
     one, two = await redis_world.claimed(me, 2, on_unknown="hold")
     assert await redis_world.store.start(me, one, print_)

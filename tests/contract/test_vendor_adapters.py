@@ -52,8 +52,8 @@ async def test_an_accepted_message_arrives_as_it_was_meant(sandbox: Sandbox, ada
 
 @pytest.mark.parametrize("adapter", ["twilio", "vonage"])
 async def test_a_vendor_that_is_asked_tells_what_became_of_it(sandbox: Sandbox, adapter: str) -> None:
-    """A message is sent with an address for receipts. The vendor's call-back is read as "carried" for this
-    notification.
+    """A message is sent with an address for receipts. The vendor calls this address, and the receipt says that it is
+    carried.
     """
     heard: asyncio.Queue[list[Told]] = asyncio.Queue()
 
@@ -87,7 +87,7 @@ EXPECTED = {
 @pytest.mark.parametrize("mode", EXPECTED)
 @pytest.mark.parametrize("adapter", [*HTTP_ADAPTERS, "smtp"])
 async def test_a_broken_vendor_gives_the_outcome_its_bytes_allow(sandbox: Sandbox, adapter: str, mode: str) -> None:
-    """After bytes were written, silence, a reset and a 5xx are unknown. A 4xx of an SMTP server is failed."""
+    """After a request was written, silence, a reset and a 5xx are unknown. A 4xx of an SMTP server is failed."""
     await sandbox.fault(adapter, mode=mode)
     outcome = await send(sandbox.vendor(adapter), message_for(adapter), 0.4)
     assert (outcome.kind.value, outcome.reason) == EXPECTED[mode]["smtp" if adapter == "smtp" else "http"]
@@ -220,7 +220,7 @@ async def test_a_refused_account_is_the_accounts_fault(adapter: str, status: str
 
 @pytest.mark.parametrize("adapter", [*HTTP_ADAPTERS, "smtp"])
 async def test_nobody_there_is_not_sent(adapter: str) -> None:
-    """If the connection is refused, the outcome is failed and of local origin, so another vendor can safely be
+    """If the connection is refused, the outcome is failed, as a fault on our side, so another vendor can safely be
     tried.
     """
     port = free_port()

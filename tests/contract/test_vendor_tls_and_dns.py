@@ -1,7 +1,6 @@
-"""Tests vendors that cannot be reached because of TLS or DNS: the outcome is failed, of local origin, and never
-unknown.
+"""Tests vendors that cannot be reached because of TLS or DNS. No byte of the message was written.
 
-No byte of the message was written.
+So the outcome is failed and never unknown. It is "of local origin", which means a fault on our side of the network.
 """
 
 from __future__ import annotations
@@ -140,7 +139,9 @@ async def test_a_good_certificate_is_believed(authority: Authority, adapter: str
 @pytest.mark.parametrize("adapter", ADAPTERS)
 @pytest.mark.parametrize("fault", ["expired", "not yet valid", "of another host", "of nobody known"])
 async def test_a_bad_certificate_gets_no_byte(authority: Authority, tmp_path: Path, adapter: str, fault: str) -> None:
-    """With a bad certificate the outcome is failed, of local origin, for the reason `tls`. The peer gets nothing."""
+    """With a bad certificate the outcome is failed for the reason `tls`, as a fault on our side. The peer gets
+    nothing.
+    """
     context = {
         "expired": lambda: authority.server(age_days=9),
         "not yet valid": lambda: authority.server(age_days=-1),
@@ -154,7 +155,7 @@ async def test_a_bad_certificate_gets_no_byte(authority: Authority, tmp_path: Pa
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
 async def test_a_handshake_that_stalls_costs_the_deadline(authority: Authority, adapter: str) -> None:
-    """The peer is silent during the handshake. The call ends at its deadline, and is failed and of local origin."""
+    """The peer is silent during the handshake. The call ends at its deadline as failed, as a fault on our side."""
     began = time.monotonic()
     outcome, _ = await call(adapter, None, stalls=True)
     assert (outcome.kind, outcome.local_origin) == (OutcomeKind.FAILED, True)
@@ -163,7 +164,7 @@ async def test_a_handshake_that_stalls_costs_the_deadline(authority: Authority, 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
 async def test_a_handshake_that_breaks_off_is_not_sent(authority: Authority, adapter: str) -> None:
-    """The peer resets the connection during the handshake. The outcome is failed and of local origin."""
+    """The peer resets the connection during the handshake. The outcome is failed, as a fault on our side."""
     outcome, _ = await call(adapter, None, resets=True)
     assert (outcome.kind, outcome.local_origin) == (OutcomeKind.FAILED, True)
 
@@ -192,8 +193,8 @@ async def silence(*args: Any, **kwargs: Any) -> Any:
 async def test_a_name_without_an_address_is_not_sent(
     monkeypatch: pytest.MonkeyPatch, adapter: str, resolver: Callable[..., Any]
 ) -> None:
-    """The name has no address, or the resolver fails, is empty or is silent. The outcome is failed and of local
-    origin.
+    """The vendor's name has no address, or the resolver fails or is silent. The outcome is failed, as a fault on our
+    side.
     """
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolver)
     began = time.monotonic()
@@ -206,7 +207,7 @@ async def test_a_name_without_an_address_is_not_sent(
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
 async def test_without_a_thread_to_resolve_in_it_is_not_sent(adapter: str) -> None:
-    """No thread can be started for the resolver (fault row 39). The outcome is failed and of local origin.
+    """No thread can be started for the resolver (fault row 39). The outcome is failed, as a fault on our side.
 
     When threads can be started again, the name is found.
     """

@@ -157,7 +157,10 @@ def test_progress_is_read_by_the_other(two: Two, writer: str, reader: str) -> No
 def test_a_redriven_letter_is_delivered_by_the_other(
     two: Two, writer: str, reader: str, template: list[Any] | None
 ) -> None:
-    """One version redrives a dead letter with a chain and a template, and the other claims it with these, in turn."""
+    """One version redrives a dead letter with a new chain and template. The other version claims it with both.
+
+    Then they change roles, two times.
+    """
     two[writer].ask("accept", id="0-x", kind="plain")
     pin = ["receipt", 3] if template is None else ["mended", 4]
     for generation, version, other in ((1, writer, reader), (2, reader, writer), (3, writer, reader)):
@@ -274,8 +277,8 @@ def test_a_trigger_names_the_digest_of_a_text_that_either_has_stored(two: Two, w
 
 @pytest.mark.parametrize("seed", range(6))
 def test_any_walk_through_both_loses_nothing(two: Two, seed: int) -> None:
-    """Each random step of several triggers is done by either version. Both always show the same, and all are settled in
-    the end.
+    """In a random history, each step is done by either version. Both always show the same, and in the end all is
+    settled.
     """
     chance = random.Random(seed)
     names = [f"0-w{n}" for n in range(6)]

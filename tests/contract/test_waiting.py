@@ -88,7 +88,7 @@ async def test_what_nobody_has_claimed_can_be_withdrawn(world: World, place: str
 
 
 async def test_a_claimed_one_cannot_be_withdrawn(world: World) -> None:
-    """Withdrawing a claimed notification is answered CLAIMED, a settled one ENDED, and an unknown one "absent"."""
+    """A withdrawal is answered CLAIMED for a claimed notification, and ENDED for a settled or unknown one."""
     me = await world.actor()
     (claim,) = await world.claimed(me)
     nid = claim.notification.id
@@ -110,8 +110,9 @@ async def test_a_moved_one_is_withdrawn_from_where_it_is(world: World) -> None:
 
 
 async def withdrawn_amid_moves(world: World, moves: int) -> tuple[Withdrawal, str]:
-    """Withdraw a notification that is moved before each of the first `moves` runs of the script. Return answer and
-    state.
+    """Withdraw a notification that moves before each of the first `moves` script calls.
+
+    Return the answer of the withdrawal and the state after it.
     """
     store, me = world.store, await world.actor()
     (nid,) = await world.queued(1)
@@ -189,7 +190,7 @@ async def test_a_discarded_letter_is_gone(world: World) -> None:
     ],
 )
 async def test_dead_letters_are_filtered(world: World, wanted: DeadLetterFilter, found: int) -> None:
-    """Each field of a filter limits the dead letters, and an empty field does not. Times are those of the death,
+    """Each field of a filter limits the dead letters that are returned, and an empty field does not. Times are
     inclusive.
     """
     me = await world.actor()
@@ -287,7 +288,7 @@ async def test_a_redrive_gives_time_to_nobody_else(world: World) -> None:
 
 
 async def test_a_letter_that_was_redriven_expires_by_its_own_time(world: World) -> None:
-    """An expired dead letter is redriven with a new time. The sweep does not find it as expired."""
+    """An expired dead letter is redriven with a new expiry time, so `expired` does not return it."""
     me = await world.actor()
     (claim,) = await world.claimed(me, expires_ms=world.now_ms() - 1)
     await world.store.apply(me, [(claim, dead())], world.now_ms())

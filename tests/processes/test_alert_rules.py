@@ -90,8 +90,9 @@ def test_a_channel_without_a_vendor_wakes_somebody(promtool: str, tmp_path: Path
 
 
 def test_a_stall_wakes_somebody_at_once(promtool: str, tmp_path: Path) -> None:
-    """A vendor's stall of more than 30 s fires at once, because the gauge already counts these seconds. Then it
-    ends.
+    """An alert fires as soon as a vendor's stall is longer than 30 s, because the gauge already counts the seconds.
+
+    It ends when the stall ends.
     """
     fires(
         promtool,
@@ -131,8 +132,9 @@ def test_a_mailbox_that_ages_wakes_somebody(promtool: str, tmp_path: Path) -> No
 
 
 def test_a_replica_that_is_waited_for_in_vain_wakes_somebody(promtool: str, tmp_path: Path) -> None:
-    """If fewer replicas are in step than are needed, for half a minute, a critical alert fires. It ends when fewer are
-    needed.
+    """A critical alert fires if fewer replicas are in step than are needed, for half a minute.
+
+    It ends when no more replicas are needed than are in step.
     """
     fires(
         promtool,

@@ -101,8 +101,8 @@ def test_a_final_no_is_not_repeated(hosts: list[Host]) -> None:
 
 
 def test_callers_that_are_moved_know_one_host_at_a_time(hosts: list[Host]) -> None:
-    """With `roam=False`, refused triggers are repeated at the same host. After a move, also the waiting ones go to the
-    new host.
+    """With `roam=False`, a refused trigger is repeated at the same host. After a move, waiting triggers go to the new
+    host too.
     """
     first, second = hosts
     first.status = 503

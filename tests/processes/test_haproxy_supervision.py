@@ -154,8 +154,8 @@ def test_signals_that_do_not_end_are_passed_on(stand: Stand) -> None:
 
 
 def test_at_a_reload_the_next_takes_over_when_it_serves(stand: Stand) -> None:
-    """At a reload, the new haproxy gets the sockets of the old one. The wrapper's admin path leads to the new
-    one then.
+    """At a reload, the new haproxy gets the sockets of the old one. When it serves, it also answers at the
+    admin path.
     """
     first = stand.serving()
     second = stand.serving("-sf", str(first.pid), "-x", str(stand.admin))
@@ -178,8 +178,9 @@ def test_a_reload_that_fails_leaves_the_one_before_in_place(stand: Stand) -> Non
 
 
 def test_haproxy_dies_with_the_wrapper(stand: Stand) -> None:
-    """The wrapper is killed. haproxy dies too, so that it does not keep the port. The next wrapper removes the files
-    left.
+    """The wrapper is killed, and haproxy dies too, so that it does not keep the port.
+
+    The next wrapper removes the files that the killed one has left.
     """
     wrapper = stand.serving()
     child = child_of(wrapper.pid)

@@ -72,7 +72,7 @@ def test_a_launcher_that_starts_and_fails_is_none(tmp_path: Path, monkeypatch: p
 
 
 def test_the_folder_of_sockets_may_be_noexec(tmp_path: Path, noexec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The folder of the sockets is noexec. The launcher can be started, because it is in another folder."""
+    """The folder of the sockets is noexec. The launcher can be started, because it is in the state directory."""
     state = StateDirectory(tmp_path / "state")
     state.prepare()
     monkeypatch.setattr(ray_settings, "may_raise", lambda: False)

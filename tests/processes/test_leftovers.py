@@ -17,7 +17,7 @@ SLEEPER = "import sys; print(1, flush=True); sys.stdin.read()"
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make the folder of another test run, and make it the run of new processes."""
+    """Make a folder for another test run, and set the environment so that new processes belong to this run."""
     found = tmp_path / "run"
     found.mkdir()
     monkeypatch.setenv(RUN, str(found))

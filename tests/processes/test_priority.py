@@ -76,9 +76,10 @@ os._exit(0)
     ],
 )
 def test_a_shell_reads_its_code_behind_accepting(kind: str, begun: int, read_at: int, runs_at: int) -> None:
-    """An actor imports its code with niceness 10, so that it does not disturb intake. Then it gets its own niceness.
+    """An actor's process imports its code with niceness 10, so that intake is not slowed. Then it gets its own
+    niceness.
 
-    A shell is the class that Serve starts in a process, before the actor's code is imported.
+    The process begins as a shell: a class that Serve starts before the actor's code is imported.
     """
     if runs_at < begun and not may_raise():
         pytest.skip("priorities may not be raised here")

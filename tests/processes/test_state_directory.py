@@ -225,7 +225,7 @@ def test_a_second_lock_is_refused_by_name(state: StateDirectory, holder: subproc
 
 
 def test_a_dead_holder_holds_nothing(state: StateDirectory, holder: subprocess.Popen[str]) -> None:
-    """After SIGKILL of the process with the lock, another process can lock the directory. Its pid replaces the
+    """After the process with the lock was killed, another process can lock the directory. Its pid replaces the
     old one.
     """
     holder.kill()

@@ -68,7 +68,9 @@ def _kill_redis(service: Service) -> None:
 
 
 class Flap:
-    """Makes a vendor fail and work by turns, each for `period_s` seconds. Its breaker's window is longer than that."""
+    """Makes a vendor fail and work by turns, each for `period_s` seconds. The window of its breaker is longer than a
+    period.
+    """
 
     def __init__(self, vendor: str, period_s: float = 2.0) -> None:
         self._vendor, self._period_s = vendor, period_s

@@ -77,7 +77,9 @@ Delivery = TypedDict("Delivery", {"t": float, "to": str, "text": str, "subject":
 
 
 class Received(TypedDict, total=False):
-    """The account of one vendor. Times are epoch seconds. The last three fields are there only on request."""
+    """The report of the sandbox about one vendor. Times are epoch seconds. The last three fields are there only on
+    request.
+    """
 
     vendor: str
     mode: str
