@@ -130,7 +130,7 @@ class WorkerForks:
 
 
 def worker_script() -> str | None:
-    """Return the path of the script that Ray runs in each worker, or None if this version of Ray has none there."""
+    """Return the path of the script that Ray runs in each worker, or None if this version of Ray has no such file."""
     found = importlib.util.find_spec("ray")
     if found is None or found.origin is None:
         return None

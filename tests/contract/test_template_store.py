@@ -36,7 +36,9 @@ async def test_the_same_content_is_the_same_version(store: Any) -> None:
 
 
 async def test_a_file_given_again_changes_nothing(store: Any) -> None:
-    """A version put over the API stays the latest until the text in the configuration file changes."""
+    """A version put over the API stays the latest, although the file is read again, until the text in the file
+    changes.
+    """
     assert await store.put(paid("one"), by_file=True) == 1
     assert await store.put(paid("over the API")) == 2
     assert await store.put(paid("one"), by_file=True) == 2
@@ -47,7 +49,10 @@ async def test_a_file_given_again_changes_nothing(store: Any) -> None:
 
 
 async def test_a_file_takes_over_a_template_that_was_there(store: Any) -> None:
-    """The configuration file gives a template that was put before. It makes a new version only if the text differs."""
+    """A template was put over the API, and then the configuration file has a template of the same name.
+
+    It makes a new version only if the text differs.
+    """
     assert await store.put(paid("one")) == 1
     assert await store.put(paid("one"), by_file=True) == 1
     assert await store.put(TemplateSource("other", "x")) == 1
@@ -80,7 +85,9 @@ async def test_a_deleted_template_is_kept_for_what_was_accepted(store: Any) -> N
 
 
 async def test_a_file_gives_again_what_was_deleted(store: Any) -> None:
-    """The configuration file can give a deleted template again, with the same text. It makes a new version."""
+    """A template of the configuration file is deleted, and then the file gives the same text again. This makes a new
+    version.
+    """
     assert await store.put(paid("one"), by_file=True) == 1
     assert await store.delete("paid")
     assert await store.put(paid("one"), by_file=True) == 2

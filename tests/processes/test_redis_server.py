@@ -190,7 +190,9 @@ def test_a_directory_that_somebody_mute_holds_is_refused(place: Path, monkeypatc
 
 
 def test_a_holder_that_is_about_to_end_is_waited_for(place: Path) -> None:
-    """The lock is released a moment later, as by a server that is ending. The new server waits and starts."""
+    """An ending server still holds the lock of the directory and releases it a moment later. The new server waits and
+    starts.
+    """
     lock = held(place / "data")
     release = threading.Timer(0.1, os.close, (lock,))
     release.start()
