@@ -173,10 +173,11 @@ def bytes_of(what: str) -> Callable[[Figures], Found]:
 
 
 def growth(cost: str) -> Callable[[Figures], Found]:
-    """Return a function that reads how much each cost whose name ends with `cost` grows with the size of the store.
+    """Return a function that reads how much each cost grows whose name ends with `cost`.
 
-    The growth of a cost is its greatest value divided by its smallest. The value to compare is the largest growth. The
-    text names every cost that grows by more than `GROWTH`, or else the cost that grows most.
+    The growth of a cost is its greatest value divided by its smallest, over the sizes of one question: the backlog, the
+    kept records or the number of vendors. The value to compare is the largest growth. The text names every cost that
+    grows by more than `GROWTH`, or else the cost that grows most.
     """
 
     def read(figures: Figures) -> Found:
