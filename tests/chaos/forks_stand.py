@@ -149,4 +149,4 @@ class Stand:
             with contextlib.suppress(ProcessLookupError):
                 if path.exists() and alive(pid := json.loads(path.read_text())["pid"]):
                     os.kill(pid, signal.SIGKILL)
-            worker.launcher.communicate()  # the worker had its pipes too
+            worker.launcher.communicate()  # reads to the end of the pipes, which the worker had too

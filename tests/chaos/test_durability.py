@@ -136,7 +136,7 @@ def test_the_power_cut_is_one(server: RedisServer) -> None:
 
 
 def loses_under_everysec(server: RedisServer) -> bool:
-    server.client().config_set("appendfsync", "everysec")  # a start reads the file of settings again
+    server.client().config_set("appendfsync", "everysec")  # until the next start, which reads the settings' file
     acknowledged, lost_bytes = cut_the_power_under_load(server, append_only_file(server.folder))
     return lost_bytes > 0 and not set(acknowledged) <= stored(server)
 
@@ -170,7 +170,7 @@ def test_damage_in_the_middle_is_refused_loudly(server: RedisServer) -> None:
     with pytest.raises(ConfigError, match=r"redis\.log"):
         server.start()
     assert re.search("Bad file format|Error reading the append only file", (server.folder / "redis.log").read_text())
-    file.unlink()  # so that the fixture can stop something
+    file.unlink()  # the damaged file is not needed any more
 
 
 def kill(server: RedisServer) -> None:

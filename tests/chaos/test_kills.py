@@ -122,13 +122,13 @@ def test_haproxy_killed_is_back_at_once_and_still_reloads(service: Service) -> N
     assert service.pids("ray::HAProxyManager") == managers
 
     wrappers = service.pids("haproxy_wrapper.py")
-    kill(service.pids("ServeReplica:intake")[:1])  # Serve reloads haproxy with one replica less, then one more
-    wait_for(lambda: not set(wrappers) & set(service.pids("haproxy_wrapper.py")), 30)  # the one before has drained
+    kill(service.pids("ServeReplica:intake")[:1])  # Serve reloads HAProxy for fewer replicas, then for more
+    wait_for(lambda: not set(wrappers) & set(service.pids("haproxy_wrapper.py")), 30)  # the earlier wrapper has drained
     assert service.pids("ray::HAProxyManager") == managers
     wait_for(lambda: len(service.pids("ServeReplica:intake")) == 2 and len(service.haproxy_pids()) == 1, 30)
     assert wait_for(lambda: _post(service, "reloaded")[0] == 202, 5) < 2
     niceness = {os.getpriority(os.PRIO_PROCESS, pid) for pid in service.haproxy_pids()}
-    # A new replica gives way until its code is read, and then has the rank of accepting.
+    # A new replica has a lower priority until its code is loaded, and then the priority of intake.
     wait_for(
         lambda: niceness == {os.getpriority(os.PRIO_PROCESS, pid) for pid in service.pids("ServeReplica:intake")}, 10
     )

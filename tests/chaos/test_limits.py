@@ -48,7 +48,7 @@ def test_without_file_descriptors_it_refuses_and_comes_back(bench: Bench, name: 
     def use_up() -> None:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (NONE_MORE, before[1]))
         if name == "sms-a":
-            bench.sandbox.fault("sms-a", "slow", latency_ms=500)  # calls overlap, and want more connections
+            bench.sandbox.fault("sms-a", "slow", latency_ms=500)  # calls overlap and need more connections
         else:
             bench.restart_redis(0.1)
 
@@ -94,7 +94,7 @@ def test_without_memory_it_refuses_or_ends_and_all_is_well(bench: Bench, name: s
     posted += bench.post(paid(60, on_unknown=policy), RATE)
     found = bench.judge(posted)
     assert "MemoryError" in (bench.folder / f"{name}.log").read_text(), "it had enough"
-    # A web server that finds no memory during a request calls it malformed, with a 400: nothing of it was taken.
+    # If a web server has no memory left during a request, it answers 400. Nothing of the request is stored.
     assert set(flooded) <= {NO_ANSWER, MALFORMED}
     malformed = sum(post.status == 400 for post in posted)
     assert found.verdict.accepted == 270 - malformed
@@ -136,7 +136,7 @@ def test_logs_that_cannot_be_written_stop_nothing(make_bench: MakeBench, how: st
     found = bench.judge(first + second + third)
     assert found.verdict.accepted == 150
     assert (found.lost, found.contradictions) == ([], [])
-    dead = found.states["dead"]  # the second batch, and who of the first came late
+    dead = found.states["dead"]  # the second batch, and late messages of the first
     assert found.states == {"settled": 150 - dead, "dead": dead}
     assert 30 <= dead <= 40
     assert found.reasons == {"vonage_7": dead}

@@ -92,7 +92,7 @@ def test_a_lost_node_loses_nothing_and_its_actors_move(cluster: ForeignCluster, 
     outside = {n: s for n, s in outside.items() if not -UNSETTLED_S <= s <= ended_s - began_s + CALL_S + BUSY_S}
     assert outside == {}, "repeated, and not in flight at the kill"
     actors = store.hgetall("{nd:0}:actors")
-    died = [name for name in claimed if actors.get(name) != "live"]  # one of which nothing is left is forgotten
+    died = [name for name in claimed if actors.get(name) != "live"]  # the store forgets an incarnation without claims
     assert died, "the dead had claimed nothing"
     wait_for(lambda: sorted(cluster.replicas().values()) == before, 40)
     assert cluster.replicas(lost) == {}

@@ -54,7 +54,7 @@ def test_an_overload_is_refused_in_time_and_what_is_taken_arrives(
 
     def look() -> None:
         sizes.append(size(bench))
-        with ThreadPoolExecutor(10) as pool:  # of whom the store takes a few
+        with ThreadPoolExecutor(10) as pool:  # the store can accept only a few of them
             asked.extend(pool.map(lambda sent: ask(bench, *sent, waits), paid(10)))
 
     looks = [(at_s, look) for at_s in range(2, int(seconds), 4)]

@@ -65,7 +65,7 @@ def test_an_actor_dead_after_the_send_under_hold_repeats_nothing(make_bench: Mak
     posted = []
     for n, body in enumerate(paid(5, on_unknown="hold"), 1):
         posted += bench.post([body], RATE)
-        # One at a time: what has its start mark when its actor dies and was not sent yet is held too, and never found.
+        # One message at a time. If another had its start mark but was not sent, it would be held and never found.
         bench.until(lambda n=n: sum(len(bench.sandbox.received(v)["received"]) for v in VENDORS) == n, 15)  # type: ignore[misc]
         bench.until(lambda n=n: bench.deaths == int(n >= 3), 15)  # type: ignore[misc]
     bench.until(lambda: bench.judge(posted, settled=False).states == {"settled": 5}, 15)
@@ -117,7 +117,7 @@ def test_two_supervisors_are_one_in_office(make_bench: MakeBench) -> None:
         bench.begin("supervisor")
 
     posted = bench.post(paid(240), RATE, (0.5, replace), (2.0, first.wake))
-    bench.sandbox.fault("sms-a", "error")  # something to decide: the one in office says it, the other cannot
+    bench.sandbox.fault("sms-a", "error")  # so there is a decision, which only the one in office can publish
     posted += bench.post(paid(60), RATE)
     bench.until(lambda: bench.plan()["sms-a"]["state"] != "closed", 5)
     bench.until(lambda: not first.alive(), 10)

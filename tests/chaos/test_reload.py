@@ -67,7 +67,7 @@ def test_a_secret_is_changed_under_load_and_no_wrong_file_stops_the_service(own:
             told = next(line for line in own.log.read_text()[written:].splitlines() if says in line)
             assert "the one before stays" in told
         assert incarnations(own, CHANGED) == after
-        # The check finds nothing here: the file says another thing in a replica, which fails in its constructor.
+        # The check passes here. In a replica the secret's file has another content, and the constructor fails.
         write(own, sender="file:/proc/self/comm")
         written = len(own.log.read_text())
         own.reload()

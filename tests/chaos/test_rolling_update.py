@@ -61,7 +61,7 @@ def test_a_changed_vendor_is_replaced_under_load_and_nothing_is_lost_or_repeated
         wait_for(lambda: not intake & set(own.pids("ServeReplica:intake")), REPLACED_S_MAX)
 
     posted = asyncio.run(load(own, update))
-    wait_for(lambda: all(v["queued"] == 0 for v in own.get("/v1/vendors")["vendors"]), 60)  # none can be sent again
+    wait_for(lambda: all(v["queued"] == 0 for v in own.get("/v1/vendors")["vendors"]), 60)  # nothing is left to send
     verdict = judged(own, posted)
     assert [p.key for p in posted if p.first_status != 202] == []
     assert (verdict.lost, verdict.duplicated, verdict.unexpected) == ([], {}, [])

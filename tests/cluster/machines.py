@@ -170,7 +170,7 @@ class Machine:
         for child in self._children:
             _end(child)
         self._children.clear()
-        with contextlib.suppress(AssertionError):  # the cable goes with the machine's end of it, in its own time
+        with contextlib.suppress(AssertionError):  # the kernel may have removed the cable before
             self.network.ip("link", "delete", self.name)
 
     def pull_cable(self) -> None:

@@ -81,7 +81,7 @@ def test_from_a_laptop_a_wrong_address_is_told_in_ten_seconds(bare: Rig, words: 
     began_s = time.monotonic()
     done = bare.dispatcher("deploy", *words, *bare.DEPLOY[3:], on=bare.outside, env=token)
     assert sentence in refused(done)
-    assert time.monotonic() - began_s < 25  # ten, and what a busy machine takes to start Python
+    assert time.monotonic() - began_s < 25  # ten seconds, and the start of Python on a busy machine
 
 
 def test_without_the_token_nobody_deploys(bare: Rig) -> None:

@@ -80,7 +80,7 @@ async def test_twilios_client_sends_the_same(text: str, sender: str) -> None:
         "https://api.twilio.com",
     )
     form = form_of(ours.body)
-    # Where the receipt goes is ours to say; the client only passes it on.
+    # We choose the address for receipts, and the client only passes it on.
     Client(KEY, "s", ACCOUNT, http_client=http).messages.create(
         to=SMS.to, body=text, status_callback=form["StatusCallback"], validity_period=300, **own
     )
@@ -107,7 +107,7 @@ async def test_vonages_client_sends_the_same(text: str) -> None:
     options = {"api_key": "abcd1234", "api_secret": "secret1", "sender": "Shop", **ids}
     ours = await captured("vonage", message, options, "https://rest.nexmo.com")
     form = form_of(ours.body)
-    # What it makes of our short answer is not judged.
+    # The client may fail to read our short answer. Only its request is compared.
     with contextlib.suppress(KeyError, TypeError, ValueError):
         Sms(http).send(
             SmsMessage(

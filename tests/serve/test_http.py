@@ -267,7 +267,7 @@ def test_a_dripping_header_is_cut_off(service: Service) -> None:
         while time.monotonic() - began < 12:
             try:
                 connection.sendall(b"X-Drip: 1\r\n")
-                connection.recv(1024)  # an answer or the end: either way it is over
+                connection.recv(1024)  # an answer, or the end of the connection
                 break
             except TimeoutError:
                 continue

@@ -42,7 +42,7 @@ class Operator:
         self.service, self.folder = service, folder
         program = folder / "bin" / "dispatcher"
         program.parent.mkdir()
-        # The page's commands leave the port as it is by default, which here somebody else may have.
+        # The page's commands use the default port, which another process may have here.
         words = f'"{sys.executable}" -m cluster.cli.main "$@" $([ "$1" = up ] && echo --port {service.port})'
         program.write_text(f"#!/bin/sh\nexec {words}\n")
         program.chmod(0o700)
@@ -67,7 +67,7 @@ class Operator:
         while not self._ready():
             assert shell.poll() is None and time.monotonic() < until, self.service.tail()
             time.sleep(0.1)
-        # The shell may have become its last command. Somebody must wait for it, or `kill -0` finds a zombie forever.
+        # The shell may have become its last command. Without a wait, `kill -0` would find its zombie forever.
         threading.Thread(target=shell.wait, daemon=True).start()
 
     def _ready(self) -> bool:
@@ -116,7 +116,7 @@ def test_backup_restore_upgrade_and_removal(service: Service, installation: Inst
     accepted = post(service, waits, idempotency_key="operated")
     assert accepted.status == 202, accepted.body
     operator = Operator(service, tmp_path)
-    reaper = threading.Thread(target=service.wait, daemon=True)  # `up` is our child, and a zombie never ends
+    reaper = threading.Thread(target=service.wait, daemon=True)  # `up` is our child: without a wait it stays a zombie
     reaper.start()
     try:
         assert operator.type("stop", "backup") == 0, service.tail()

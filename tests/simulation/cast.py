@@ -69,8 +69,8 @@ class Peer:
         self.world, self.name = world, name
         self.mode = "ok"
         self.duration_s = 0.02
-        self.ahead_ms = world.dice.choice((0, 0, 3_600_000, -90_000))  # its clock
-        self.shows_s = world.dice.choice((0.0, 0.0, 2.0))  # until a message is in its list
+        self.ahead_ms = world.dice.choice((0, 0, 3_600_000, -90_000))  # how far its clock is ahead
+        self.shows_s = world.dice.choice((0.0, 0.0, 2.0))  # seconds until a message is in its list
 
     async def answer(self, process: Process, message: Message, timeout_s: float) -> Outcome:
         world, dice, nid = self.world, self.world.dice, message.notification_id

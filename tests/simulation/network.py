@@ -85,15 +85,15 @@ class Network:
     def __init__(self, loop: SimulatedLoop, cell: Cell, dice: random.Random, note: Callable[..., None]) -> None:
         self.loop, self.cell, self.dice, self._note = loop, cell, dice, note
         self.loss = 0.0
-        self.losses: dict[str, float] = {}  # of single methods, where it is not `loss`
+        self.losses: dict[str, float] = {}  # method → its share, in place of `loss`
         self.script_errors = 0.0
         self.delay_s = 0.002
         self.down_until_s = 0.0
         self.stalled_until_s = 0.0
-        self.armed: dict[Process, Callable[[], None]] = {}  # befalls it when it is given a claim
-        self.troubles: list[tuple[float, float]] = []  # of all processes at once
-        self.hidden_until_s = 0.0  # as that of a process, for all of them
-        self.quiet_s = 0.0  # from when on nothing late can happen any more
+        self.armed: dict[Process, Callable[[], None]] = {}  # is called when the process gets its next claim
+        self.troubles: list[tuple[float, float]] = []  # times of faults that concern all processes
+        self.hidden_until_s = 0.0  # like `Process.hidden_until_s`, for all processes
+        self.quiet_s = 0.0  # after this, no late request can arrive
         self.on_decided: Callable[..., None] = lambda *_, **__: None
         self.on_change: Callable[[], None] = lambda: None
 
@@ -178,7 +178,7 @@ class Network:
             self._answer(reply, delay_s, stop.value, None)
         except DispatcherError as error:
             self._answer(reply, delay_s, None, error)
-        if not isinstance(getattr(method, "__self__", None), MemoryControl):  # which moves no notification
+        if not isinstance(getattr(method, "__self__", None), MemoryControl):  # which never moves a notification
             self.on_change()
 
     def _serve_wait(
@@ -200,7 +200,7 @@ class Network:
 
         task.add_done_callback(ended)
         if reply is None:
-            self.loop.later_outside(0.0, task.cancel)  # what is there it reads; then it sees that the client is gone
+            self.loop.later_outside(0.0, task.cancel)  # it reads what is there, and then finds the client gone
         else:
             reply.add_done_callback(lambda _: task.cancel())
         process.on_end.append(lambda: self.loop.later_outside(0.02 * self.dice.random(), task.cancel))

@@ -25,7 +25,7 @@ class SimulatedLoop(VirtualLoop):
     def __init__(self) -> None:
         super().__init__()
         self.outside = copy_context()
-        # Kept to the end: a task of the dead that were collected early would run its `finally` blocks.
+        # Tasks are kept to the end. If Python collected a dead process's task, its `finally` blocks would run.
         self._kept: list[Any] = []
 
     def create_task(self, coro: Any, **options: Any) -> Any:
@@ -73,7 +73,7 @@ class Process:
         """The times (from, to) when the process was killed, frozen or cut off from the store. They may explain a
         repeat.
         """
-        self.hidden_until_s = 0.0  # till then it may hold claims of which no sign was given
+        self.hidden_until_s = 0.0  # until then it may hold claims that it does not know
         self.on_end: list[Callable[[], object]] = []
         self._parked: list[asyncio.Handle] = []
         self._fate: tuple[int, Callable[[], None]] | None = None
@@ -125,7 +125,7 @@ class Process:
         if not self.dead and not self.frozen:
             self.frozen = True
             self.hide(self.loop.time() + seconds + 0.5)
-            self.trouble(self.loop.time() + seconds + 1.0)  # and what it does right after, by what it knew before
+            self.trouble(self.loop.time() + seconds + 1.0)  # and for a second after, when it acts on old knowledge
             self.loop.later_outside(seconds, self.thaw)
 
     def thaw(self) -> None:

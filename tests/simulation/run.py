@@ -68,11 +68,11 @@ def stage() -> Iterator[None]:
         cache_logger_on_first_use=False,
     )
     unraisable = sys.unraisablehook
-    sys.unraisablehook = lambda _: None  # the dead are collected at the end, and their `finally` blocks complain
+    sys.unraisablehook = lambda _: None  # dead tasks are collected at the end; their `finally` blocks fail
     with mock.patch("dispatcher.accept.intake.secrets", _secrets), mock.patch("actors.vendor.build", lambda *_: None):
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)  # and so do coroutines they never came to begin
+                warnings.simplefilter("ignore", RuntimeWarning)  # about coroutines that never began
                 yield
                 gc.collect()
         finally:
@@ -95,7 +95,7 @@ def run(
     loop = SimulatedLoop()
     _secrets.dice.seed(seed)
     collected = gc.isenabled()
-    gc.disable()  # at a moment of its own choosing it would end what is dead
+    gc.disable()  # it would end dead tasks at random moments
     try:
         asyncio.set_event_loop(loop)
         world = world_type(seed, loop, trace, crash, plot=plot)

@@ -110,7 +110,7 @@ class World:
         self.settings, self.parsed = self.SETTINGS, parse_settings(self.SETTINGS)
         self.plan_config = plan_config(self.parsed)
         self.cell = Cell(VirtualClock())
-        # Dice of their own for the tails of names: the draws of a seed's plot do not depend on how many register.
+        # The ends of names have dice of their own, so that the plot does not depend on the number of names.
         names = random.Random(seed)
         self.tail: Callable[[], str] = lambda: f"{names.getrandbits(32):08x}"
         self.control = MemoryControl(self.cell, self.tail)
@@ -166,7 +166,7 @@ class World:
         self._heal()
         await asyncio.wait(clients, timeout=30.0)
         end_s = self.loop.time() + REST_S_MAX
-        # Rest is a state of the whole world, which nobody announces.
+        # No event tells that the whole world is at rest.
         while not self.checker.at_rest() and self.loop.time() < end_s and not self.checker.violations:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
         await asyncio.sleep(0.5)
@@ -175,9 +175,9 @@ class World:
 
     def _write_orders(self) -> None:
         dice = self.dice
-        crowd = dice.choice((1, 100, 100, 100))  # sometimes all are for one recipient, whom a cap protects
+        crowd = dice.choice((1, 100, 100, 100))  # sometimes all orders are for one recipient, so that its cap matters
         for n in range(dice.randrange(4, 9)):
-            policy = dice.choice(("resend", "hold"))  # in the text as well: a look-up knows no twins of `resend`
+            policy = dice.choice(("resend", "hold"))  # is the text too: look-ups tell policies apart
             body: dict[str, Any] = {
                 "event": "paid",
                 "recipient": {"phone": f"{dice.choice(('+4915112345', '+33612345'))}{n % crowd:03}"},
@@ -195,7 +195,7 @@ class World:
                 body["expires_in_s"] = dice.choice((1, 3))
             key = f"order-{n}" if dice.random() < 0.8 else None
             self.orders.append(Order(n, body, key, dice.choice((1, 3, 6))))
-            if key is not None and dice.random() < 0.15:  # its twin, at the same time; or a liar with the same key
+            if key is not None and dice.random() < 0.15:  # the same order again, or another body with this key
                 twin = body if dice.random() < 0.5 else {**body, "data": {"name": "Eve"}}
                 self.orders.append(Order(n, twin, key, 3))
 
@@ -314,7 +314,7 @@ class World:
             process.doom(self.dice.randrange(60), lambda: self._end(process))
             return
         process.doom(self.dice.randrange(60), lambda: self._chill(process))
-        if self.dice.random() < 0.5:  # Serve finds it ill and begins another beside it
+        if self.dice.random() < 0.5:  # as if Serve found it unhealthy: another begins beside it
             process.on_end.clear()
             self._at(1.0, self.office.begin)
 

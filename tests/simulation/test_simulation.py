@@ -26,7 +26,7 @@ SEEDS_MAX = 1500
 """The number of seeds within which each mutation is found."""
 
 PLOTS = {
-    # What only one hard plot brings out soon; the others are found within a little of everything.
+    # Mutations that are found soon only by one kind of plot. The others are found by mixed plots.
     "audit_of_todays_lanes_alone": Plot.LOST_CLAIMS,
     "client_that_repeats_by_itself": Plot.LOST_CLAIMS,
     "begun_amid_the_goodbye": Plot.REPLACEMENT,
@@ -124,7 +124,7 @@ def _trusting(self: StoreLink) -> None:
 @pytest.mark.parametrize("name", sorted(MUTATIONS))
 def test_a_broken_promise_is_found(name: str) -> None:
     """With each mutation of the product, some seed has a violation, which shows that the simulation can fail."""
-    # Who slept asks the store before it sends: a second line in front of these fences, taken away with them.
+    # An actor that was frozen asks the store before it sends, so these fences have a second one. Both are removed.
     trust = mock.patch.object(StoreLink, "replied", _trusting) if name in BEHIND_RENEWAL else contextlib.nullcontext()
     with MUTATIONS[name](), trust:
         seeds = (*FOUND_BY.get(name, ()), *range(SEEDS_MAX))

@@ -13,7 +13,7 @@ from cluster.local.redis_server import RedisServer
 from cluster.local.state_directory import MARKER, free_port, processes_of, reap
 from cluster.nodes import prepare
 
-FEW_BYTES = "--object-store-memory=78643200"  # the least: no message ever goes through it
+FEW_BYTES = "--object-store-memory=78643200"  # the least that Ray allows: we put nothing into it
 
 
 def _prepared(folder: Path) -> dict[str, str]:

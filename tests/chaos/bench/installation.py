@@ -193,7 +193,7 @@ class Bench:
                     self.deaths += 1
                     again = dict(worker.order)
                     if (again["crash"] or {}).get("nth"):
-                        again["crash"] = None  # it died where it was told to; the next one lives
+                        again["crash"] = None  # this process died as ordered; its successor must live
                     self._fork(name, again)
 
     def link(self) -> Link:

@@ -42,7 +42,7 @@ class Link:
         self._writers: set[asyncio.StreamWriter] = set()
         self._subscribers: list[
             asyncio.Event
-        ] = []  # of each connection that subscribed: set when it is to hear nothing
+        ] = []  # one for each connection that subscribed; set: it gets nothing more
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -151,7 +151,7 @@ class Link:
             while data := await answers.read(1 << 16):
                 await self._while_stalled()
                 if hidden.is_set():
-                    return  # the request was carried out: its answer is what gets lost
+                    return  # the request was carried out, and only its answer is lost
                 if muted.is_set():
                     continue
                 writer.write(data)

@@ -40,7 +40,7 @@ KILLED = 137
 
 def nursery() -> None:
     """Read orders from standard input and fork one process for each."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel collects them
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel collects ended children
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:

@@ -181,7 +181,7 @@ def test_every_pod_has_the_settings_the_secrets_and_the_files(
         assert set(mounts) == set(volumes)
         assert volumes["config"]["configMap"]["name"] in kubernetes
         assert f"{mounts['config']}/config-1.yaml" == CONFIG
-        (item,) = volumes["keys"]["secret"]["items"]  # named: else a secret without it starts a pod without keys
+        (item,) = volumes["keys"]["secret"]["items"]  # required by name: a secret without it must not start a pod
         assert f"{mounts['keys']}/{item['path']}" == KEYS
         assert pod["securityContext"]["runAsNonRoot"] is True
 

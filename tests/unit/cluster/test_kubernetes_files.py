@@ -142,7 +142,7 @@ def test_the_service_has_the_workers_alone(rayservice: Any) -> None:
     *_, worker = pods(rayservice)
     (container,) = worker["containers"]
     assert container["readinessProbe"]["httpGet"] == {"path": "/-/healthz", "port": "serve"}
-    for pod in pods(rayservice):  # KubeRay makes the service's port of the head's port of this name
+    for pod in pods(rayservice):  # KubeRay uses the head's port of this name for the service
         assert {"name": "serve", "containerPort": 8000} in pod["containers"][0]["ports"]
 
 
@@ -153,4 +153,4 @@ def test_the_chart_has_the_facts_of_the_code() -> None:
     image = loaded("ray-up.yaml")["docker"]["image"]
     assert image == f"{values['image']['repository']}:{values['image']['tag']}"
     assert chart["version"] == chart["appVersion"] == values["image"]["tag"]
-    assert values["configuration"] == ""  # maps of values are merged: an example's vendors would be everybody's
+    assert values["configuration"] == ""  # Helm merges maps, so an example's vendors would stay

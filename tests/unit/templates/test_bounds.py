@@ -108,7 +108,7 @@ def test_an_ordinary_mail_is_compiled_and_rendered() -> None:
     compiled = compile_template(source)
     assert len(compiled.render(data).html or "") > 100_000
     assert cost(lambda: compiled.render(data)) < LIMIT
-    # 20 ms on the machine of the reference: alone it is 5 ms, but machines are shared.
+    # The limit is 20 ms on the reference's machine. There the pause is 5 ms, but other machines are shared.
     assert min(_longest_pause_s(source) / _cpu_s(_reference) for _ in range(ROUNDS)) < 0.02 / 0.014
 
 

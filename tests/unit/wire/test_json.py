@@ -76,7 +76,7 @@ def test_no_body_exhausts_the_parser(body: bytes) -> None:
     began_s = time.process_time()
     with pytest.raises(CallerError):
         parse_json(body, 16)
-    assert time.process_time() - began_s < 3.0  # collecting garbage counts too; whatever is quadratic takes minutes
+    assert time.process_time() - began_s < 3.0  # includes garbage collection; a quadratic parser takes minutes
 
 
 @pytest.mark.parametrize(
