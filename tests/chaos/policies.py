@@ -1,4 +1,6 @@
-"""The policies under which a chaos test runs: one in `make test`, both in `make chaos`."""
+"""The policies for unknown outcomes under which a chaos test runs: `resend` in `make test`, and also `hold` in `make
+chaos`.
+"""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def test_an_intake_replica_killed_loses_and_repeats_nothing(service: Service) ->
 
 
 def in_flight_at_most(run: Run, policy: str) -> None:
-    """Assert that everything was accepted, nothing is lost, and no repeat is unexplained.
+    """Assert that all triggers were accepted, nothing is lost, and no repeat is unexplained.
 
     Under `hold`, nothing may be repeated, and at most what was in flight may be held.
     """
@@ -157,9 +157,10 @@ def test_redis_killed_is_started_again_with_its_data(service: Service, policy: s
 
 
 def test_redis_stopped_answers_503_and_never_202(service: Service) -> None:
-    """While Redis is frozen, each post gets a 503 with Retry-After. Afterwards posts are accepted within 5 s.
+    """While Redis is frozen, each of four posts gets a 503 with Retry-After, and the quickest within 1 s.
 
-    At least one of four answers comes within 1 s. The others may be delayed by another load on the machine.
+    Afterwards posts are accepted within 5 s. Only the quickest answer is timed, because another process may delay
+    some.
     """
     pids = service.redis_pids()
     kill(pids, signal.SIGSTOP)

@@ -35,11 +35,11 @@ CALLS_MAX = 64
 )
 @policies
 def test_without_file_descriptors_it_refuses_and_comes_back(bench: Bench, name: str, policy: str) -> None:
-    """Row 39: for 2 s a process can open no connection, although it needs new ones.
+    """Row 39: a process can open no connection for 2 s.
 
-    It stays alive, and everything is delivered.
+    The process stays alive, and everything is delivered afterwards.
 
-    Intake and supervisor need connections because Redis restarts. The vendor actor needs them because its vendor is
+    Intake and supervisor need new connections because Redis restarts, and the vendor actor because its vendor is
     slow.
     """
     pid = bench.workers[name].pid
@@ -67,11 +67,9 @@ def test_without_file_descriptors_it_refuses_and_comes_back(bench: Bench, name: 
 @pytest.mark.long
 @pytest.mark.parametrize(("name", "policy"), [("intake", "resend"), ("sms-a", "resend"), ("sms-a", "hold")])
 def test_without_memory_it_refuses_or_ends_and_all_is_well(bench: Bench, name: str, policy: str) -> None:
-    """Row 39: for 2 s a process gets no more memory, although it needs some.
+    """Row 39: a process gets no more memory for 2 s. The process refuses requests, or ends and is replaced.
 
-    It refuses requests, or ends and is replaced.
-
-    Nothing acknowledged is lost. Only what was in flight may be repeated, and under `hold` it is held instead.
+    Nothing acknowledged is lost. Messages that were in flight may be repeated, or held under `hold`.
     """
     pid = bench.workers[name].pid
     before = resource.prlimit(pid, resource.RLIMIT_AS)
@@ -108,9 +106,9 @@ def test_without_memory_it_refuses_or_ends_and_all_is_well(bench: Bench, name: s
 
 @pytest.mark.parametrize("how", ["no space", pytest.param("nobody reads", marks=pytest.mark.long)])
 def test_logs_that_cannot_be_written_stop_nothing(make_bench: MakeBench, how: str) -> None:
-    """Row 41: no log line can be written, because the disk is full or the reader of the pipe has gone.
+    """Row 41: no log line can be written, because the disk is full or nobody reads the pipe.
 
-    Delivery, moves and refusals work as ever.
+    Messages are still delivered, moved and refused.
     """
     bench = make_bench()
     reader = None

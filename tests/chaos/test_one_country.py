@@ -25,11 +25,12 @@ PROBES_MAX = 4 * 5
 
 @pytest.mark.parametrize(("mode", "seen_s"), [("error", 0.0), pytest.param("hang", 1.0, marks=pytest.mark.long)])
 def test_one_country_is_left_for_the_fallback_and_comes_back(make_bench: MakeBench, mode: str, seen_s: float) -> None:
-    """When `sms-a` fails for Germany, German messages go to the other vendor within a second, and all other
-    countries stay.
+    """When `sms-a` fails for Germany, German messages go to `sms-b` within a second.
 
-    If the vendor hangs, the second begins after the slow threshold. When the vendor works again, German messages
-    return to it. Nothing is lost or repeated.
+    Other countries stay at `sms-a`.
+
+    If `sms-a` hangs, the second begins after the slow threshold. When `sms-a` works again, German messages return to
+    `sms-a`. Nothing is lost or repeated.
     """
     bench = make_bench()
     bench.settings["vendors"]["sms-a"]["breaker"]["per"] = "country"
@@ -67,7 +68,10 @@ def test_one_country_is_left_for_the_fallback_and_comes_back(make_bench: MakeBen
 
 
 def half_to_germany(count: int) -> list[Body]:
-    """Return `count` checkouts. Every second one goes to Germany, and so does an eighth of the others by itself."""
+    """Return `count` checkouts.
+
+    Every second one is changed to go to Germany, and `paid` sends an eighth of the others there.
+    """
     bodies = paid(count)
     for _, body in bodies[::2]:
         body["recipient"]["phone"] = "+4915112345678"

@@ -1,6 +1,6 @@
 """A vendor fails under load.
 
-It is cut off within a second, the fallback drains its backlog, and later it is used again.
+The vendor is cut off within a second, the fallback drains its backlog, and later it works again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def test_a_failing_vendor_is_left_within_a_second_and_used_again(service: Servic
 def test_the_fallback_takes_over_the_backlog(service: Service) -> None:
     """Both SMS vendors fail, and messages queue.
 
-    When only the fallback recovers, it delivers the messages of both mailboxes.
+    When only the fallback recovers, the fallback delivers the messages of both mailboxes.
     """
 
     def fault() -> None:

@@ -92,7 +92,7 @@ def size(bench: Bench) -> tuple[int, int]:
 
 
 def ask(bench: Bench, key: str, body: dict[str, Any], waits: list[str | None]) -> Posted:
-    """Post one trigger as the load does. If it is refused, its `Retry-After` is added to `waits`."""
+    """Post one trigger as the load does. The `Retry-After` of a refusal is added to `waits`."""
     posted = Posted(key, time.time(), recipient=body["recipient"])
     headers = {"Content-Type": "application/json", "Idempotency-Key": key}
     asked = urllib.request.Request(f"{bench.api}/v1/triggers", json.dumps(body).encode(), headers)

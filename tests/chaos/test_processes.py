@@ -44,9 +44,9 @@ def test_a_killed_vendor_actor_loses_nothing(bench: Bench, policy: str) -> None:
 @pytest.mark.parametrize(("at", "repeats"), [("before_send", 0), ("after_send", 1)])
 @pytest.mark.long
 def test_where_an_actor_dies_decides_what_repeats(make_bench: MakeBench, at: str, repeats: int) -> None:
-    """Rows 3 and 36: an actor that dies before a call repeats nothing.
+    """Rows 3 and 36: nothing is repeated after an actor that died before a call.
 
-    If it dies after the vendor accepted and before the settle, one message is repeated.
+    If the actor died after the vendor accepted and before the settle, that message is repeated.
     """
     bench = make_bench().start(crashes={"sms-a": {"at": at, "nth": 3}})
     found = bench.judge([post for body in paid(5) for post in bench.post([body], RATE)])
@@ -90,9 +90,9 @@ def test_an_intake_dead_before_its_answer_accepts_once(make_bench: MakeBench) ->
 
 @policies
 def test_a_frozen_actor_that_wakes_after_its_verdict_settles_nothing(bench: Bench, policy: str) -> None:
-    """Row 6: an actor is frozen until it is declared dead and others have taken its claims.
+    """Row 6: a frozen actor is declared dead, and other actors take its claims.
 
-    When it continues, its late outcomes are refused.
+    When the actor continues, its late outcomes are refused.
     """
     actor = bench.workers["sms-a"]
     before = {name for name, state in bench.actors().items() if state == "live"}
@@ -107,7 +107,7 @@ def test_a_frozen_actor_that_wakes_after_its_verdict_settles_nothing(bench: Benc
 def test_two_supervisors_are_one_in_office(make_bench: MakeBench) -> None:
     """Rows 5 and 6: a supervisor is frozen and another one takes office.
 
-    When the first continues, the store refuses it and it ends.
+    When the first one continues, the store refuses its plans, and it ends.
     """
     bench = make_bench().start(keep=False)
     first = bench.workers["supervisor"]
@@ -179,9 +179,9 @@ def test_everything_killed_at_once_loses_nothing(bench: Bench, policy: str) -> N
 
 
 def test_a_stopped_actor_leaves_nothing_to_repeat(bench: Bench) -> None:
-    """Row 32: an actor gets SIGTERM under load. It finishes and settles its calls and reports its stop.
+    """Row 32: an actor gets SIGTERM under load. The actor settles its open calls and reports its stop.
 
-    Nothing is repeated, and nobody is declared dead.
+    Nothing is repeated, and no actor is declared dead.
     """
     actor = bench.workers["sms-a"]
     before = {name for name in bench.actors() if name.startswith("sms-a/")}

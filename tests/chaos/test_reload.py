@@ -95,7 +95,7 @@ def wrong_files(service: Service) -> list[tuple[str, str]]:
 
 
 async def load(service: Service, change: Any) -> list[Posted]:
-    """Post triggers second after second until `change` has returned. Return what was posted."""
+    """Post `RATE` triggers a second until `change` has returned. Return what was posted."""
     changing = asyncio.ensure_future(asyncio.to_thread(change))
     bodies, posted = fresh_checkouts(RATE * SECONDS_MAX), list[Posted]()
     while not changing.done() and len(posted) < len(bodies):
@@ -121,7 +121,7 @@ def write(service: Service, **options: str) -> None:
 def incarnations(service: Service, *names: str) -> set[str]:
     """Return the incarnations of the named vendors' actors.
 
-    Without names, return those of all vendors except the changed one.
+    Without names, all vendors except the changed one are named.
     """
     return {
         breaker["incarnation"]

@@ -42,7 +42,7 @@ def test_everything_killed_at_once_then_up_again_drains(service: Service, policy
 def test_up_alone_killed_then_up_again_drains(service: Service) -> None:
     """Only `up` is killed.
 
-    The next one ends the remaining processes, adopts the running Redis and delivers everything.
+    The next `up` ends the remaining processes, adopts the running Redis and delivers everything.
     """
     verdict = _killed_in_the_middle(service, service.kill)
     assert verdict.accepted > 100

@@ -69,7 +69,7 @@ def test_a_changed_vendor_is_replaced_under_load_and_nothing_is_lost_or_repeated
 
 
 async def load(service: Service, update: Callable[[], None]) -> list[Posted]:
-    """Post triggers second after second until `update` has returned. Return what was posted."""
+    """Post `RATE` triggers a second until `update` has returned. Return what was posted."""
     updating = asyncio.ensure_future(asyncio.to_thread(update))
     bodies, posted = fresh_checkouts(RATE * SECONDS_MAX), list[Posted]()
     while not updating.done() and len(posted) < len(bodies):
@@ -88,7 +88,7 @@ def write(service: Service, timeout_s: float) -> None:
 def incarnations(service: Service, *names: str) -> set[str]:
     """Return the incarnations of the named vendors' actors.
 
-    Without names, return those of all vendors except the changed one.
+    Without names, all vendors except the changed one are named.
     """
     return {
         breaker["incarnation"]

@@ -48,9 +48,9 @@ def test_redis_killed_comes_back_with_everything(bench: Bench, seconds: float, p
 def test_redis_away_for_a_minute_comes_back_with_everything(bench: Bench) -> None:
     """Row 10: Redis is away for 60 s.
 
-    Callers are refused, no process dies or is declared dead, and everything acknowledged arrives.
+    Callers are refused, no actor dies or is declared dead, and everything acknowledged arrives.
 
-    A caller gives up after 60 s. Only callers of the first seconds do so, and none of them was told 202.
+    A caller gives up after 60 s. Only callers of the first seconds give up, and none of them was told 202.
     """
     posted = bench.post(paid(330), 5.0, (1.0, lambda: bench.restart_redis(60.0)))
     found = bench.judge(posted)
@@ -132,9 +132,9 @@ def test_new_work_is_refused_before_redis_is_full(make_bench: MakeBench) -> None
 @policies
 @pytest.mark.long
 def test_a_disk_error_ends_redis_and_no_202_with_it(bench: Bench, policy: str) -> None:
-    """Row 13: the append-only file cannot grow.
+    """Row 13: the append-only file cannot grow. Redis ends and acknowledges nothing more.
 
-    Redis ends instead of acknowledging, and after a restart with room everything is there.
+    After a restart nothing acknowledged is lost.
     """
     pid = bench.redis_pid()
 
@@ -166,9 +166,9 @@ def inject(pid: int, fault: str) -> subprocess.Popen[bytes]:
 @without_strace
 @pytest.mark.long
 def test_a_sync_that_fails_ends_redis_and_no_202_with_it(bench: Bench, policy: str) -> None:
-    """Row 13: the disk answers a sync with EIO.
+    """Row 13: the disk answers a sync with EIO. Redis ends and acknowledges nothing more.
 
-    Redis ends instead of acknowledging, and after a restart everything is there.
+    After a restart nothing acknowledged is lost.
     """
     pid, store = bench.redis_pid(), bench.store()
     strace: list[subprocess.Popen[bytes]] = []
@@ -236,9 +236,9 @@ def test_a_destroyed_group_is_made_again(bench: Bench, policy: str) -> None:
 
 @pytest.mark.long
 def test_a_deleted_mailbox_costs_what_it_held_and_no_more(bench: Bench) -> None:
-    """A mailbox is deleted from Redis. Only what it held is lost.
+    """A mailbox is deleted from Redis, and only its entries are lost.
 
-    Its actor continues, and everything accepted later is delivered.
+    The mailbox's actor continues to deliver what is accepted later.
     """
     store = bench.store()
     first = bench.post(paid(60), RATE, (0.5, lambda: store.delete("{nd:0}:mb:sms-a:normal")))

@@ -123,7 +123,7 @@ def test_what_a_broken_vendor_has_is_found_by_look_up(bench: Bench, mode: str) -
 def test_what_a_broken_vendor_has_not_is_not_sent_again(bench: Bench) -> None:
     """Row 29 under `hold`: a look-up does not find the message.
 
-    It stays held, because the vendor may be late, and is not sent again.
+    The message stays held and is not sent again, because the vendor may be late.
     """
     bench.sandbox.fault("sms-a", "hang")
     posted = bench.post(paid(1, on_unknown="hold"), 1.0)
@@ -255,7 +255,7 @@ def _reasons(bench: Bench, posted: list[Posted]) -> Counter[str]:
 
 
 def _faulty_calls(bench: Bench, vendor: str) -> tuple[float, list[float]]:
-    """Return the time of the first call that met the fault, and the times of all such calls."""
+    """Return the time of the vendor's first failed call, and the times of all its failed calls."""
     log = bench.sandbox.received(vendor)["call_log"]
     times = [t for t, outcome in log if outcome not in ("accepted", "reject")]
     return (times[0] if times else 0.0), times

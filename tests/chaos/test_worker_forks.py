@@ -57,7 +57,7 @@ def plain() -> None:
 
 @pytest.mark.parametrize("prepare", [plain, odd])
 def test_a_forked_worker_is_like_an_ordinary_one(stand: Stand, prepare: Callable[[], None], tmp_path: Path) -> None:
-    """Both have the same command line, environment, folder, limits, signals and priority.
+    """A forked and an ordinary worker have the same command line, environment, folder, limits, signals and priority.
 
     Only the forked one has modules already imported.
     """
@@ -164,8 +164,8 @@ def test_without_a_server_a_worker_starts_in_the_ordinary_way(stand: Stand) -> N
 def test_what_a_fork_cannot_give_is_refused(first: str, then: str, env: dict[str, str], why: str) -> None:
     """The server refuses to fork if one of its modules is missing, has started a thread or has drawn Ray ids.
 
-    It also refuses if a variable has changed that is read at import. The launcher then becomes the worker itself,
-    and prints one line with the reason.
+    The server also refuses if a variable has changed that is read at import. Then the launcher becomes the worker
+    itself, and prints one line with the reason.
     """
     stand = Stand(short_folder(), first, then or "ray._private.worker")
     try:

@@ -129,10 +129,7 @@ def split_brain(rig: Rig, policy: str = "hold", cut_s: float = 70.0) -> Measured
 
 
 def head_off(rig: Rig, policy: str = "resend", away_s: float = 60.0) -> Measured:
-    """Power off the head for `away_s` seconds, under load.
-
-    It starts again with Ray's state, which its Redis has kept.
-    """
+    """Power off the head for `away_s` seconds, under load. The head starts again with Ray's state from its Redis."""
 
     def start() -> None:  # in this thread: a machine ends with the thread that started it
         rig.head.start()

@@ -73,9 +73,9 @@ def test_a_node_without_the_package_is_refused_by_name(bare: Rig) -> None:
     ],
 )
 def test_from_a_laptop_a_wrong_address_is_told_in_ten_seconds(bare: Rig, words: tuple[str, str], sentence: str) -> None:
-    """A machine outside the cluster gives `deploy` a wrong Ray address.
+    """A machine outside the cluster deploys to a wrong Ray address.
 
-    It is refused within seconds, with a sentence.
+    The command is refused within seconds, with a sentence.
     """
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": bare.token}
     began_s = time.monotonic()

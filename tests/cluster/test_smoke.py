@@ -11,9 +11,9 @@ pytestmark = pytest.mark.cluster
 
 
 def test_one_of_two_workers_is_lost(cluster: Rig) -> None:
-    """One worker is powered off.
+    """One of two workers is powered off.
 
-    The other one accepts and delivers everything, and under `hold` nothing is sent twice.
+    The other worker accepts and delivers everything, and under `hold` nothing is sent twice.
     """
     cluster.until(lambda: faults.spread(cluster), 180, "spread over both workers")
     found = faults.worker_off(cluster, "hold", load_s=14.0, returns=False)

@@ -32,7 +32,7 @@ def clients_are_there() -> None:
 
 
 class Recorder:
-    """An adapter of a `requests` session. It keeps each request instead of sending it, and answers with `body`."""
+    """An adapter of a `requests` session that keeps each request instead of sending it, and answers with `body`."""
 
     def __init__(self, status: int, body: dict[str, Any]) -> None:
         self.sent: list[Any] = []
@@ -94,7 +94,7 @@ async def test_twilios_client_sends_the_same(text: str, sender: str) -> None:
 async def test_vonages_client_sends_the_same(text: str) -> None:
     """Our request and that of Vonage's client have the same fields and values.
 
-    Our form has the key and secret, and the client's header has them. Vonage accepts both.
+    Our form has the key and secret, while the client's are in a header. Vonage accepts both ways.
     """
     from vonage_http_client import Auth, HttpClient
     from vonage_sms import Sms, SmsMessage

@@ -37,9 +37,9 @@ def fingerprints(settings: Settings, *more: Mapping[str, str]) -> dict[str, str]
     ],
 )
 def test_a_change_restarts_who_reads_it(changes: dict[str, Any], restarts: set[str]) -> None:
-    """A change of the configuration changes the fingerprints of exactly these applications.
+    """A change of the configuration changes the fingerprints of exactly the applications in `restarts`.
 
-    SIGHUP and `deploy` compare fingerprints.
+    SIGHUP and `deploy` restart an application if its fingerprint has changed.
     """
     before, after = fingerprints(parse_settings(WHOLE), {}), fingerprints(parse_settings({**WHOLE, **changes}), {})
     assert {name for name in after if after[name] != before[name]} == restarts
@@ -50,9 +50,10 @@ def test_a_change_restarts_who_reads_it(changes: dict[str, Any], restarts: set[s
     [({"a": "1"}, {"vendor-a"}), ({"receipts": "1"}, {"intake", "vendor-a", "vendor-b"}), ({}, set[str]())],
 )
 def test_a_changed_secret_restarts_who_reads_it(secrets: dict[str, str], restarts: set[str]) -> None:
-    """A changed secret changes the fingerprints of the applications that read it.
+    """A changed secret changes the fingerprints of exactly the applications in `restarts`.
 
-    Its digest is passed beside the configuration, which still has the same reference.
+    The configuration has the same reference as before. So digests of the secrets are passed beside the
+    configuration.
     """
     settings = parse_settings(WHOLE)
     before, after = fingerprints(settings, {}), fingerprints(settings, {}, secrets)

@@ -170,9 +170,9 @@ def test_a_missing_variable_is_refused_with_its_name(service: Service) -> None:
 
 
 def test_redrive_and_discard_act_once(service: Service) -> None:
-    """Both notifications of a trigger are refused and become dead letters.
+    """Both notifications of a trigger are refused and become dead letters. One letter is redriven and dies again.
 
-    One is redriven and dies again, then both are discarded once.
+    Then both letters are discarded. A second discard finds nothing.
     """
     for vendor in VENDORS:
         service.fault(vendor, mode="reject")

@@ -71,9 +71,9 @@ class Operator:
         threading.Thread(target=shell.wait, daemon=True).start()
 
     def _ready(self) -> bool:
-        """Return True if the process that wrote the URL file runs and answers /readyz.
+        """Return True if the service answers /readyz, and the process named in its URL file runs.
 
-        An earlier run may have left such a file.
+        The file may be from an earlier run.
         """
         try:
             os.kill(json.loads(self.service.state.urls.read_text())["pid"], 0)

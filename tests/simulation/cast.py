@@ -169,7 +169,9 @@ class Noted(Metrics):
 
 
 class NamedControl(MemoryControl):
-    """The control channel of one process. It notes which incarnations the process got and which it stopped."""
+    """The control channel of one process, which notes the incarnations that the process got and those that it
+    stopped.
+    """
 
     def __init__(self, world: World, names: set[str]) -> None:
         super().__init__(world.cell, world.tail)

@@ -150,9 +150,9 @@ class Checker:
         self.violate(f"{sent.process.name} sends {sent.nid}, which {owner or 'nobody'} holds and is {note.state}")
 
     def on_stopped(self, incarnation: str) -> None:
-        """Check that an incarnation that says it has stopped has no call in flight.
+        """Check that an incarnation which reports its stop has no call in flight.
 
-        Another actor sends the stopped incarnation's entries at once, so such a call would be repeated.
+        Another actor sends the stopped incarnation's entries at once, so an open call would be repeated.
         """
         now_s = self.world.loop.time()
         for sent in self.world.sent:

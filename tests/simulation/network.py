@@ -57,7 +57,7 @@ class ScriptError(Exception):
 class SimulatedStore(MemoryStore):
     """The memory store, with scripts that may fail between two steps.
 
-    It tells the checker each decision: who decided, who owns the entry, the claim, the decision and the reply.
+    Each decision is passed to the checker, with its incarnation, the entry's owner, the claim and the reply.
     """
 
     def __init__(self, cell: Cell, network: Network) -> None:

@@ -121,7 +121,7 @@ class Process:
             told()
 
     def freeze(self, seconds: float) -> None:
-        """Freeze the process as SIGSTOP does. It continues after `seconds`."""
+        """Freeze the process for `seconds`, as SIGSTOP does. Then the process continues."""
         if not self.dead and not self.frozen:
             self.frozen = True
             self.hide(self.loop.time() + seconds + 0.5)

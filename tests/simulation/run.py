@@ -88,7 +88,7 @@ def run(
     *,
     world_type: type[World] = World,
 ) -> Result:
-    """Play one seed and return its result. It must be called inside `stage`.
+    """Play one seed and return its result. The caller must be inside `stage`.
 
     With `crash` (kind, step), only this one fault happens. With `plot`, this kind of plot is played.
     """
@@ -123,7 +123,7 @@ def run(
 def play(seeds: range) -> list[Result]:
     """Play several seeds in one process and return their results.
 
-    This function is not in `__main__`, because a spawned worker cannot import that module.
+    The function is not in `__main__`, because a spawned worker cannot import that module.
     """
     with stage():
         return [run(seed) for seed in seeds]

@@ -91,7 +91,7 @@ class Plot(enum.Enum):
 
 
 class World:
-    """Everything that belongs to one seed. It must be made inside the seed's event loop."""
+    """Everything that belongs to one seed. A world must be made inside the seed's event loop."""
 
     SETTINGS = SETTINGS
 

@@ -1,6 +1,6 @@
 """A vendor's contract rate under ten times its load, while actors come and go.
 
-It is never exceeded, and almost fully used.
+The rate is never exceeded, and almost fully used.
 
 In a steady run, the rate is within 2 % in any ten seconds that begin a second after an event. For a killed actor,
 the event is its declaration of death two seconds later. Until then the actor might still send, so that nobody else

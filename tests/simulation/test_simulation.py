@@ -1,6 +1,6 @@
 """Plays a few hundred seeds of the simulation.
 
-It also checks that a seed can be repeated, and that broken product code is found.
+The tests also check that a seed can be repeated and that broken code is found.
 """
 
 from __future__ import annotations

@@ -109,7 +109,8 @@ def waiting(store: redis.Redis) -> int:
 def _looked_at(store: redis.Redis) -> tuple[dict[str, dict[str, str]], list[str]]:
     """Return the records, and the contradictions that were there at two reads half a second apart.
 
-    A single read is not atomic: meanwhile a look-up may settle a held notification.
+    One read is not enough: the records are not read in one moment, and a look-up may settle a notification
+    meanwhile.
     """
     records = _records(store)
     found = list(_contradictions(store, records))

@@ -34,7 +34,7 @@ def unwritten_pages(path: Path) -> int:
 def can_tell(folder: Path) -> bool:
     """Return True if the kernel can count the dirty pages of files in `folder`.
 
-    It cannot before Linux 6.5, and not on overlay or memory file systems.
+    Kernels before Linux 6.5 cannot count them. No kernel can on an overlay or memory file system.
     """
     with tempfile.NamedTemporaryFile(dir=folder) as file:
         file.write(b"x" * 8192)

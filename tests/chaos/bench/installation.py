@@ -65,10 +65,7 @@ class Nursery:
 
 
 class Sandbox:
-    """The sandbox vendors, in a process that no test kills.
-
-    They note what they received, and the tests rely on that.
-    """
+    """The sandbox vendors, in a process that no test kills. The tests compare with what these vendors received."""
 
     def __init__(self) -> None:
         self._process, self.url, _ = start_sandbox()
@@ -219,7 +216,7 @@ class Bench:
         return self.server.client()
 
     def close(self) -> None:
-        """End all processes. SIGKILL also ends those that are frozen."""
+        """End all processes with SIGKILL, which also ends frozen processes."""
         self._over.set()
         if self._keeping is not None:
             self._keeping.join(5)

@@ -61,9 +61,9 @@ class Link:
         self._cut_after = after
 
     def mute_subscribers(self) -> int:
-        """From now on, send nothing more to the connections that have subscribed, but keep them open.
+        """Send nothing more to the connections that have subscribed, but keep them open.
 
-        Return how many connections these are.
+        Return the number of these connections.
         """
         for muted in self._subscribers:
             self._loop.call_soon_threadsafe(muted.set)

@@ -49,7 +49,10 @@ def test_an_explained_repeat_is_forgiven() -> None:
 
 
 class Told:
-    """A service that knows one trigger. The outcome of its SMS was once unknown, that of its e-mail never."""
+    """A service that knows one trigger.
+
+    The first attempt of its SMS had an unknown outcome, and its e-mail was accepted at once.
+    """
 
     def get(self, path: str) -> Any:
         assert path == "/v1/triggers?idempotency_key=N000001"
@@ -80,8 +83,8 @@ def test_a_rate_is_sustained_when_it_could_have_gone_on() -> None:
 
 
 def test_one_stall_is_no_overload() -> None:
-    """A run is sustained even if the deliveries of a tenth of the time came a second late, because later ones were
-    in time.
+    """A run is sustained although a tenth of its deliveries came a second late, because later deliveries were in
+    time.
     """
     stalled = {f"N{n:06d}/sms": n + (1.0 if 40 <= n < 50 else 0.05) for n in range(100)}
     assert run(verdict=Verdict(delivered_at=stalled)).sustained
@@ -147,7 +150,7 @@ def test_all_is_read_when_no_more_comes(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_what_comes_late_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The benchmark waits for a message that comes 30 seconds after the others, as after a retry."""
+    """The benchmark waits for a message that comes 30 seconds after all others, as a retry may."""
     readings = arriving(monkeypatch, [9] * 300 + [10])
     assert not whole_service.drained(None, TEN).lost  # type: ignore[arg-type]
     assert readings == [9, 10]
@@ -255,7 +258,7 @@ def test_a_smoke_reads_when_all_is_measured(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_smoke_leaves_out_no_benchmark() -> None:
     """A smoke run has every benchmark.
 
-    Those that share an installation are one run, with the sum of their time limits.
+    The benchmarks that share an installation are one run, with the sum of their time limits.
     """
     smoke, *alone = command.together(QUESTIONS)
     assert sorted((*smoke.arguments, *(question.name for question in alone))) == sorted(q.name for q in QUESTIONS)
@@ -298,7 +301,5 @@ def test_what_a_benchmark_changes_is_validated_where_it_is_not_applied(monkeypat
 
 @pytest.mark.parametrize("name", [question.name for question in QUESTIONS if question.shares])
 def test_each_benchmark_that_shares_an_installation_can_be_called(name: str) -> None:
-    """The command of each such benchmark has the parameters with which `benchmarks.smoke` calls it in its own
-    process.
-    """
+    """The command of each benchmark that shares an installation has the parameters that `benchmarks.smoke` passes."""
     assert {"quick", "results_"} <= {parameter.name for parameter in import_module(f"benchmarks.{name}").main.params}

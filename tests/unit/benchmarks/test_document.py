@@ -13,7 +13,7 @@ BLOCKS = [(block["command"], block["text"]) for text in DOCUMENTS for block in B
 
 
 def test_the_documents_have_their_blocks() -> None:
-    """The documents have exactly these printed blocks, in this order."""
+    """The documents have exactly the expected printed blocks, in their order."""
     assert [command for command, _ in BLOCKS] == [
         "python -m benchmarks.measured_table",
         "python -m benchmarks.fault_tables",
@@ -29,7 +29,7 @@ def test_the_documents_have_their_blocks() -> None:
 
 @pytest.mark.parametrize(("command", "text"), BLOCKS, ids=[command for command, _ in BLOCKS])
 def test_a_block_is_what_its_command_prints(command: str, text: str) -> None:
-    """Each block equals what its command prints. If not, `python -m benchmarks.document` renews it."""
+    """Each block equals what its command prints. `python -m benchmarks.document` renews all blocks."""
     assert text == printed(command)
 
 

@@ -42,7 +42,9 @@ def row(rate: float, sustained: bool = True) -> dict[str, Any]:
 
 
 def test_the_model_is_compared_part_by_part() -> None:
-    """The model's cores are compared with the measured ones for each part, and its bytes with the soak's.
+    """For each part, the model's cores are compared with the measured cores.
+
+    The model's bytes are compared with those of the soak.
 
     At 100/s: 0.04 + 0.1 intake, 0.02 HAProxy, 0.16 + 0.1 vendors; Redis 0.01 + 100 × 0.3 ms; 0.12 for the rest.
     """

@@ -79,8 +79,8 @@ def test_ten_million_a_day_by_hand() -> None:
 
 
 def test_an_idle_process_costs_too() -> None:
-    """The cores include the idle cost of each process: two intake replicas, and eight vendor actors including those
-    of the fallbacks.
+    """The cores include the idle cost of each process: two intake replicas, and eight vendor actors with those of
+    the fallbacks.
     """
     found = answer(Load(DAY_S * 100, BOTH), replace(PROFILE, intake_cores_idle=0.05, vendor_cores_idle=0.02))
     assert found["intake replicas"] == 2  # 1 core of work, 0.55 of each replica's
@@ -88,10 +88,7 @@ def test_an_idle_process_costs_too() -> None:
 
 
 def test_cells_share_the_load() -> None:
-    """Five cells divide the load among them.
-
-    The sum of their CPU is that of the whole load, and not five times as much.
-    """
+    """Five cells divide the load among them, so their cores together are those of the whole load."""
     found = answer(Load(DAY_S * 1000, BOTH, retention_s=1.0))
     assert found[CELLS] == 5
     assert found["intake replicas"] == 5 * 4
@@ -256,7 +253,7 @@ def test_the_assumptions_do_not_depend_on_the_load() -> None:
 
 @given(st.floats(1, 1e10), st.floats(1, 100), st.floats(1, 1e7))
 def test_more_load_never_needs_less(per_day: float, peak_factor: float, retention_s: float) -> None:
-    """Twice as many triggers need at least as much of everything."""
+    """Twice as many triggers need at least as much of each resource."""
     load = Load(per_day, BOTH, peak_factor, retention_s)
     one, two = answer(load), answer(replace(load, per_day=per_day * 2))
     assert all(two[what] >= value for what, value in one.items())

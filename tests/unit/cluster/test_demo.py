@@ -1,4 +1,4 @@
-"""The demo ends with a verdict. It succeeds only if everything arrived exactly once."""
+"""The demo ends with a verdict, and succeeds only if everything arrived exactly once."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def test_switches_are_counted_in_the_worst_minute(switches_s: list[float], most:
 def fault(began_s: float, *repeats: str, wakes: bool = False) -> Window:
     """Return a fault that took 0.1 s to start and lasted for 5 s.
 
-    It may explain repeats of messages that the vendors `repeats` received.
+    `repeats` are the vendors whose received messages it may repeat.
     """
     return Window(
         Drill("x", "", 5, lambda service: None, repeats=repeats, wakes=wakes), began_s, began_s + 0.1, began_s + 5

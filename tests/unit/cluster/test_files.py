@@ -114,7 +114,7 @@ def test_serve_yaml_makes_the_applications_that_the_code_makes(
 def test_an_entry_overrides_nothing(entries: dict[str, Any]) -> None:
     """No entry overrides a deployment's options.
 
-    They stand in the code only, so that `deploy` and the files make the same.
+    The options stand in the code only, so that `deploy` and the files agree.
     """
     for entry in entries.values():
         assert "deployments" not in entry.model_dump(exclude_unset=True)
@@ -154,9 +154,9 @@ def test_kuberay_serves_the_same_file(kubernetes: dict[str, Any]) -> None:
 
 
 def test_no_environment_of_serve_in_the_serve_file() -> None:
-    """serve.yaml has no `runtime_env`.
+    """serve.yaml has no `runtime_env`, which would reach only the replicas.
 
-    It would reach only the replicas, so that the rest of the service ran in another mode.
+    The rest of the service would run in another mode.
     """
     assert "runtime_env" not in json.dumps(loaded("serve.yaml"))
 
@@ -319,9 +319,9 @@ def test_ray_up_uses_ray_as_the_pods_do(spec: Any) -> None:
 
 
 def test_the_unit_of_a_node_starts_ray_again() -> None:
-    """The unit restarts Ray after any end, and waits for its drain.
+    """The systemd unit restarts Ray after any end, and waits for Ray's drain.
 
-    It reads the node's variables and uses only options that Ray knows.
+    The unit reads the node's variables, and uses only options that Ray knows.
     """
     unit = configparser.RawConfigParser(strict=False)
     unit.optionxform = str  # type: ignore[assignment, method-assign]

@@ -11,7 +11,9 @@ from cluster.local.frozen import STOPPED_S, Frozen, stopped
 
 @pytest.mark.parametrize(("state", "is_stopped"), [("T", True), ("R", False), ("S", False), ("D", False), ("t", False)])
 def test_only_a_stopped_process_is_frozen(tmp_path: Path, state: str, is_stopped: bool) -> None:
-    """Only the process state T counts as stopped, and not running, sleeping, waiting for a disk or being debugged.
+    """Only the process state T counts as stopped.
+
+    Running, sleeping, waiting for a disk and being debugged do not count.
 
     The process name in /proc may contain any characters, such as ") T (".
     """

@@ -20,7 +20,7 @@ FIRST, SECOND = issue(), issue()
 
 
 class Admin:
-    """Stands in for HAProxy's admin socket. It gives a fixed answer to each command, or refuses the connection."""
+    """Stands in for HAProxy's admin socket: gives a fixed answer to each command, or refuses the connection."""
 
     def __init__(self) -> None:
         self.asked, self.commit, self.away, self.deaf = list[str](), b"Committing.\nSuccess!\n", False, False
@@ -101,9 +101,8 @@ def test_files_that_stay_are_only_looked_at(rig: Rig) -> None:
 
 
 def test_a_new_pair_is_handed_over_once(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
-    """A new certificate with its key is sent to HAProxy once.
-
-    It also replaces the copy that HAProxy reads at its next start.
+    """A new certificate with its key is sent to HAProxy once, and replaces the copy that HAProxy reads at its next
+    start.
     """
     rig.renew(SECOND)
     rig.looks(10)
@@ -119,9 +118,9 @@ def test_a_new_pair_is_handed_over_once(rig: Rig, capsys: pytest.CaptureFixture[
 
 
 def test_files_that_still_change_are_not_judged(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
-    """Files that still change are not checked.
+    """The files are not checked while they still change.
 
-    A renewal writes one after the other, and meanwhile certificate and key do not fit.
+    During a renewal, certificate and key do not fit for a moment.
     """
     for _ in range(5):
         rig.renew(SECOND, FIRST)

@@ -38,7 +38,7 @@ def test_pages_are_read_until_the_limit_or_the_end() -> None:
 def test_a_line_says_why_and_until_when() -> None:
     """A line has the reason and the time until which the notification waits.
 
-    If it does not wait, the line has the accept time.
+    Without such a time, the line has the accept time.
     """
     shown = line(row(1, reason="refused_by_all", until="2026-01-01T00:05:00+00:00"))
     assert shown.startswith("0-t1.0  k1 ") and "refused_by_all" in shown

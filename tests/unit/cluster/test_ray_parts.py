@@ -63,7 +63,7 @@ def test_the_raylet_gets_stand_ins_and_the_ports_that_it_waits_for(tmp_path: Pat
 
 
 def test_only_the_raylets_start_is_changed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The command of the raylet is changed, and that of any other Ray process is not."""
+    """Only the command of the raylet is changed. Any other Ray process gets its own command."""
     services = pytest.importorskip("ray._private.services")
     node = pytest.importorskip("ray._private.node").Node
     for name in UNUSED:

@@ -11,10 +11,7 @@ from cluster.local.ray_stop import finished, stop_ray
 
 
 def test_work_that_waits_for_what_is_gone_is_left() -> None:
-    """`finished` stops waiting for blocked work if Ray's core processes are gone.
-
-    It waits for slow work while they run.
-    """
+    """`finished` waits for slow work while Ray's core processes run. If they are gone, `finished` gives up."""
     forever, began_s = threading.Event(), time.monotonic()
     assert finished(forever.wait, lambda: False, 0.02) is False
     assert time.monotonic() - began_s < 30
@@ -38,7 +35,7 @@ def test_a_stop_without_a_drain_is_told_and_no_other(
 
 
 def test_an_error_of_the_stop_is_told_unless_ray_is_gone() -> None:
-    """An error of the stop is raised while Ray runs. If Ray is gone, it is ignored."""
+    """An error of the stop is raised while Ray runs, and ignored if Ray is gone."""
 
     def fails() -> None:
         raise RuntimeError("no")

@@ -27,9 +27,11 @@ TERM, INT, HUP = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
 def test_a_signal_asks_for_a_stop_and_a_later_one_for_no_more_waiting(
     noted: list[tuple[float, int]], stop: bool, quietly: bool, at_once: bool
 ) -> None:
-    """SIGTERM or SIGINT asks for a stop, and a later one for a stop at once. Signals within a second count as one.
+    """SIGTERM or SIGINT asks for a stop, and another one later asks for a stop at once.
 
-    A terminal and a starter such as `uv run` may each send one.
+    Signals within a second count as one.
+
+    A terminal and a starter such as `uv run` may each send a signal.
     """
     now_s = 0.0
     signals = Signals(lambda: now_s)

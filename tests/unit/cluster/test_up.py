@@ -25,10 +25,7 @@ RUNNING = {"vendor-a": "1", "vendor-b": "2", "intake": "3"}
 
 
 class Applications:
-    """Stands in for `serve_app.applications`.
-
-    It notes what is restored, and raises in the functions named in `fails`.
-    """
+    """Stands in for `serve_app.applications`: notes what is restored, and raises in the functions named in `fails`."""
 
     def __init__(self, *fails: str) -> None:
         self.fails, self.restored = fails, list[dict[str, str]]()
@@ -190,9 +187,9 @@ def test_a_start_ends_for_what_cannot_mend_itself(tmp_path: Path, monkeypatch: p
 def test_a_start_ends_where_a_signal_asks_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A SIGTERM during the start ends it, also in its first moments.
+    """A SIGTERM ends the start, also in its first moments.
 
-    As PID 1 of a container, a signal without a handler would be lost.
+    Linux ignores a signal without a handler if `up` is PID 1 of a container, so the handlers are set first.
     """
     up, done = Up(Options(tmp_path / "state", sandbox=True)), list[str]()
 
@@ -309,7 +306,7 @@ def test_replicas_listen_on_loopback_whatever_the_service_does(
 
 
 class DoorNotes:
-    """Stands in for HAProxy. It notes each command and the second at which it came."""
+    """Stands in for HAProxy: notes each command and the second at which the command came."""
 
     def __init__(self, now_s: Callable[[], float]) -> None:
         self.now_s, self.told = now_s, list[tuple[float, tuple[str, ...]]]()

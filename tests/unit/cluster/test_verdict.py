@@ -80,7 +80,7 @@ def test_a_wrong_text_delivers_nothing(text: str) -> None:
 
 
 def test_the_text_of_another_order_is_both_a_loss_and_a_repeat() -> None:
-    """If a message has the text of another order, its own order is lost and the other one is repeated."""
+    """If a message has the text of another order, the message's own order is lost and the other order is repeated."""
     verdict = verdict_of(sms_a=[said(SECOND), said(SECOND)])
     assert (verdict.lost, verdict.duplicated) == ([f"{FIRST}/sms"], {f"{SECOND}/sms": 1})
 
@@ -101,7 +101,7 @@ def test_what_nobody_posted_is_unexpected() -> None:
 def test_what_was_never_acknowledged_cannot_be_lost() -> None:
     """A trigger that was never acknowledged cannot be lost.
 
-    If it was delivered all the same, it counts as recovered and not as unexpected.
+    If its messages arrive, the trigger counts as recovered and not as unexpected.
     """
     posts = [*posted(FIRST), *posted(SECOND, accepted=False), *posted("N000003", accepted=False)]
     verdict = judge(posts, ledger(), CHANNELS)
@@ -181,7 +181,7 @@ def test_later_calls_are_probes_only_if_they_are_few(
 
 
 def test_the_judge_knows_the_sandboxes_breaker() -> None:
-    """The judge's breaker settings equal those in sandbox.yaml, because it counts probes by them."""
+    """The judge counts probes by breaker settings that equal those in sandbox.yaml."""
     text = (resources.files("cluster") / "sandbox.yaml").read_text()
     for vendor in (SICK, "sms-b"):
         said = BreakerSettings(**yaml.safe_load(text)["vendors"][vendor]["breaker"])

@@ -128,13 +128,13 @@ def test_no_runbook_entry_is_left_over() -> None:
 
 
 def test_every_state_is_explained() -> None:
-    """The table of states has exactly the states that `dispatcher show` can print."""
+    """The table of states in docs/operating.md has exactly the states that `dispatcher show` can print."""
     table = sections(OPERATING, 2)["States of a notification"]
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == {state.value for state in State}
 
 
 def test_every_meaning_of_a_refusal_is_explained() -> None:
-    """The table has exactly the meanings that operators can write into their rules."""
+    """The table in docs/vendors.md has exactly the meanings that operators can write into their rules."""
     table = sections((DOCS / "vendors.md").read_text(), 2)["What a vendor's answer means"]
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == {m.value for m in Meaning} | {"accepted"}
 
@@ -184,7 +184,10 @@ def test_a_configuration_to_copy_is_right(path: str, monkeypatch: pytest.MonkeyP
 
 
 def test_a_models_own_description_wins() -> None:
-    """A description in the model replaces ours. The provider of somebody else describes its own options."""
+    """If a model describes a field itself, our description is not used.
+
+    A provider of somebody else describes its own options.
+    """
     schema = {"properties": {"vendors": {"description": "own"}, "routes": {}}}
     found = add_all_descriptions(schema, "Settings")["properties"]
     assert found["vendors"]["description"] == "own"

@@ -59,10 +59,7 @@ class Shop:
         return nid
 
     async def say(self, nid: str, vendor: str = "a", **fields: str) -> dict[str, int]:
-        """Call the receipt route as the provider does, with these fields about a message.
-
-        Return the counted results.
-        """
+        """Call the receipt route with `fields` about a message, as the provider does. Return the counted results."""
         link = LINKS.link(vendor, nid)
         if self.provider == "sendgrid":
             body = json.dumps([{"nid": nid, "ntoken": link.token, **fields}]).encode()

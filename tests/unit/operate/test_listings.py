@@ -14,7 +14,7 @@ from dispatcher.ports import PlacePage
 
 
 class Endless:
-    """A place without an end, in which nothing matches the filter."""
+    """A place (such as `due`) with endless entries, none of which matches the filter."""
 
     calls = 0
 

@@ -85,7 +85,7 @@ class Replicas:
 async def test_a_stall_is_a_field_a_warning_and_a_metric() -> None:
     """A stall appears in /healthz as a field and a warning, and in the metrics.
 
-    It ends with the first delivery that any actor reports.
+    The first delivery that any actor reports ends the stall.
     """
     it = Replicas()
     await it.look(29)

@@ -190,7 +190,7 @@ def _routes() -> list[Route]:
 
 
 def test_a_key_from_before_scopes_sends_and_reads(path: Path) -> None:
-    """A key whose row has no scopes may send and read. It may not use operators' routes or templates."""
+    """A key whose row has no scopes may send and read, but not use operators' routes or templates."""
     key = new_key(path, "shop")
     rows = json.loads(path.read_text())["keys"]
     path.write_text(json.dumps({"keys": [{k: v for k, v in row.items() if k != "scopes"} for row in rows]}))

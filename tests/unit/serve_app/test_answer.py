@@ -8,7 +8,7 @@ from serve_app.asgi import _accepted
 
 
 def test_only_a_suppressed_notification_has_a_state() -> None:
-    """Only a suppressed notification has the field `state` in the 202. For all others the answer has no new field."""
+    """In a 202, only a suppressed notification has the field `state`."""
     parts = (("0-a.0", "sms", "sms-a"), ("0-a.1", "email", "email-a"))
     shown = _accepted(Accepted("0-a", parts, False, frozenset({"0-a.0"})))
     assert shown["notifications"] == [

@@ -315,7 +315,7 @@ def test_an_attachment_is_refused_by_its_name() -> None:
     ],
 )
 def test_a_filter_that_is_none_lists_nothing(path: str, field: str) -> None:
-    """An unknown, repeated or wrong query parameter gets a 422. If it were ignored, the call would list everything."""
+    """An unknown, repeated or wrong query parameter gets a 422, because ignoring a filter would list everything."""
 
     @virtual
     async def ask() -> None:

@@ -9,9 +9,9 @@ from tests.virtual import virtual
 
 @virtual
 async def test_the_answer_is_a_200_without_an_address() -> None:
-    """A dry run gets a 200 with chain, mailbox, times, text and segments.
+    """A dry run gets a 200 with chain, mailbox, times, text and segments, without an id or address.
 
-    It has no id and no address, and nothing is stored.
+    Nothing is stored.
     """
     edge = Edge()
     answer = await edge.call("POST", "/v1/triggers", body(dry_run=True))
@@ -57,7 +57,7 @@ async def test_it_is_described() -> None:
 async def test_several_recipients_are_told_apart() -> None:
     """Each notification in an answer has its recipient's place in the list.
 
-    This holds for the 202, its repeat, the dry run and GET.
+    The answers are the 202, its repeat, the dry run and GET.
     """
     edge = Edge()
     posted = {**body(idempotency_key="k"), "recipients": [{"phone": f"+4915112300{n:03}"} for n in range(3)]}

@@ -33,9 +33,8 @@ async def all_pages(edge: Edge, query: str, headers: dict[str, str] | None = Non
 
 @virtual
 async def test_a_page_has_names_times_and_a_cursor() -> None:
-    """Each row has the caller's key, the recipient's id, and each moment in milliseconds and as local time.
-
-    It has no address.
+    """Each row has the caller's key, the recipient's id, and each moment in milliseconds and as local time, but no
+    address.
     """
     edge = Edge()
     for n in range(5):

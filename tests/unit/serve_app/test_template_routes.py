@@ -147,8 +147,8 @@ async def test_a_preview_tells_what_an_sms_costs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["acme%2Fpaid", "other%2Fpaid"])
 @virtual
 async def test_a_stored_name_is_no_way_around(tmp_path: Path, name: str) -> None:
-    """A caller cannot reach a template by its stored name, such as `acme/paid`, because its own names must not
-    contain a slash.
+    """A caller cannot use a stored name such as `acme/paid`, because a template's name in a request must not contain
+    a slash.
     """
     shops = Shops(tmp_path)
     await shops.put("acme", "acme's")

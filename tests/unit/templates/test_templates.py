@@ -263,7 +263,7 @@ def test_html_stays_the_templates_own(template: str, value: str) -> None:
 def test_a_url_has_an_allowed_scheme(template: str, url: str) -> None:
     """A value at the start of a URL cannot bring a scheme such as `javascript:`.
 
-    The error does not repeat the value.
+    The error does not contain the value.
     """
     with pytest.raises(TemplateError, match="a URL must be relative") as caught:
         html_of(template, {"u": url})
@@ -333,9 +333,9 @@ def test_a_source_survives_as_a_dict() -> None:
     ],
 )
 def test_a_subject_that_no_mail_can_have_is_refused_when_it_is_stored(subject: str, line: int) -> None:
-    """A subject with a line end or tab in its own text is refused at compilation.
+    """A subject whose own text has a line end or tab is refused at compilation.
 
-    It was once stored, and each trigger with it failed.
+    Otherwise each trigger with it would be refused later.
     """
     with pytest.raises(TemplateError, match=rf"subject: line {line}: must not contain a line end"):
         compile_template(TemplateSource("t", "Hi", subject))

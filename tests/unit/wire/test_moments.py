@@ -34,5 +34,5 @@ def test_a_moment_has_local_time_with_its_offset() -> None:
 
 
 def test_no_moment_is_none_twice() -> None:
-    """Both fields of an unknown moment are present and None."""
+    """For an unknown moment, both fields (milliseconds and local time) are present and None."""
     assert moment("due", None) == {"due_ms": None, "due": None}

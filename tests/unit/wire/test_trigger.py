@@ -250,7 +250,7 @@ def test_send_at_may_be_a_minute_late(late_ms: int, accepted: bool) -> None:
 
 
 def test_the_hash_ignores_spelling_and_key() -> None:
-    """The hash does not depend on the order of fields or on the idempotency key. It has 32 hex digits."""
+    """The hash has 32 hex digits, and does not depend on the order of fields or on the idempotency key."""
     reordered = dict(reversed(changed("idempotency_key", "k-1").items()))
     digest = body_hash(parse_trigger(EXAMPLE))
     assert body_hash(parse_trigger(reordered)) == digest
@@ -272,7 +272,7 @@ def test_the_hash_ignores_spelling_and_key() -> None:
     ],
 )
 def test_the_hash_tells_meanings_apart(path: str, value: Any) -> None:
-    """A change of any field that changes what is sent changes the hash, and so does an added null in `data`."""
+    """Two triggers have different hashes if they differ in any field that is sent, or in a null inside `data`."""
     assert body_hash(parse_trigger(changed(path, value))) != body_hash(parse_trigger(EXAMPLE))
 
 
