@@ -119,9 +119,9 @@ def write(service: Service, **options: str) -> None:
 
 
 def incarnations(service: Service, *names: str) -> set[str]:
-    """Return the incarnations of the named vendors' actors.
+    """Return the incarnations of the actors of the vendors in `names`.
 
-    Without names, all vendors except the changed one are named.
+    No name stands for all vendors except the changed one.
     """
     return {
         breaker["incarnation"]

@@ -180,9 +180,9 @@ def test_what_a_fork_cannot_give_is_refused(first: str, then: str, env: dict[str
 
 
 def test_a_worker_waits_until_its_launcher_has_heard_of_it(stand: Stand) -> None:
-    """A forked worker ends if its launcher closes the connection before it has sent "go".
+    """If a launcher closes the connection before it has sent "go", its forked worker ends.
 
-    Such a launcher has given up and becomes a worker itself. Otherwise there would be two workers of one name.
+    The launcher then becomes a worker itself, so the fork would be a second worker of the same name.
     """
     base = stand.folder / "unheard"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as launcher:

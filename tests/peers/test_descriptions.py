@@ -59,7 +59,9 @@ def judge(description: dict[str, Any], request: Captured) -> None:
 
 
 def described(file: tuple[str, str]) -> tuple[dict[str, Any], str]:
-    """Return the description in this file of an npm package, and the provider's address (scheme and host) in it."""
+    """Return a provider's published description from an npm package, and the provider's address (scheme and host) in
+    it.
+    """
     description = npm_file(*file)
     parts = urlsplit(description["servers"][0]["url"])
     return description, f"{parts.scheme}://{parts.netloc}"

@@ -169,9 +169,7 @@ class Noted(Metrics):
 
 
 class NamedControl(MemoryControl):
-    """The control channel of one process, which notes the incarnations that the process got and those that it
-    stopped.
-    """
+    """The control channel of one process, with notes of each incarnation that it got or stopped."""
 
     def __init__(self, world: World, names: set[str]) -> None:
         super().__init__(world.cell, world.tail)

@@ -75,7 +75,7 @@ async def swept_once(self: MemoryStore, me: str, lanes: Sequence[Lane], at_most:
 
 @mutation(MemoryStore, "start")
 async def no_start_mark(self: MemoryStore, me: str, claim: Claim, print_: Any = None) -> bool:
-    """Let `hold` send a message without noting in the record that the send has started."""
+    """Under `hold`, send a message without a start mark in its record."""
     return self._cell.actors.get(me) == "live" and self._mine(me, claim.lane, claim.entry_id)
 
 

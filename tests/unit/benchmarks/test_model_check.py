@@ -62,7 +62,10 @@ def test_a_rate_that_the_lines_were_fitted_to_is_no_check() -> None:
 
 
 def test_the_rate_is_of_the_time_for_which_cpu_was_counted() -> None:
-    """1,000 triggers in 20 s count as 50/s: the model says 0.31 cores, and 0.21 were measured."""
+    """If CPU was counted for 20 s, 1,000 triggers are a rate of 50/s.
+
+    The modelled and the measured cores are for this rate.
+    """
     slow = {**row(100.0), "metered_s": 20.0}
     ours, *_ = points(PROFILE, {"rates": [slow]}, SOAK)
     assert (ours["modelled"], ours["measured"]) == (0.31, 0.21)

@@ -60,13 +60,16 @@ def test_a_first_start_has_no_sessions(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("allowed", [1_024, 1_048_576, resource.RLIM_INFINITY])
 def test_a_machine_with_enough_files_has_no_fault(monkeypatch: pytest.MonkeyPatch, allowed: int) -> None:
-    """A limit of at least 1,024 open files is no fault."""
+    """A machine that allows a process at least 1,024 open files has no fault."""
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, allowed))
     assert open_files_fault() is None
 
 
 def test_a_machine_with_too_few_files_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lower limit of open files is a fault of one sentence, which the report of a node contains too."""
+    """A machine that allows fewer open files has a fault of one sentence.
+
+    The report of a cluster's node contains it too.
+    """
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
     sentence = "a process may open 256 files here, 1024 are needed: see `ulimit -Hn`"
     assert open_files_fault() == sentence

@@ -1,4 +1,4 @@
-"""The URL at which a service is reached."""
+"""The URL of a service is made from its host and port."""
 
 from __future__ import annotations
 
