@@ -44,7 +44,7 @@ async def test_it_tells_route_time_and_text() -> None:
 
 @virtual
 async def test_it_stores_and_uses_nothing() -> None:
-    """Three dry runs call no method of the store.
+    """Three dry runs store no record and use up no cap.
 
     Afterwards the idempotency key is free and the recipient cap has room.
     """

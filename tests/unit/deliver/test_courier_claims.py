@@ -138,7 +138,10 @@ async def test_the_claims_of_the_dead_are_delivered_by_the_living() -> None:
 
 @virtual
 async def test_a_store_outage_is_waited_out() -> None:
-    """While the store is away, no new message is sent. Afterwards all messages are delivered, each once."""
+    """While the store is away for 30 s, at most four of ten messages are sent.
+
+    Afterwards all messages are delivered, each once.
+    """
     stage, a = Stage(), ScriptedVendor("a", duration_s=0.05)
     store = FaultyStore(courier_store(stage))
     courier = await stage.courier(a, store=store, limits=CourierLimits(concurrency_max=2))

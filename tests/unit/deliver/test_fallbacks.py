@@ -74,7 +74,9 @@ async def test_a_death_begins_it() -> None:
 
 @virtual
 async def test_a_time_to_live_that_ends_begins_it() -> None:
-    """If the SMS expires while its vendor is down, the e-mail is sent within its own time to live."""
+    """If the SMS expires after 5 s while its vendor is down, the e-mail is sent within 20 s, because it has a time
+    to live of its own.
+    """
     play = Play()
     play.sms.then = Outcome.failed("http_503")
     await play.begin(None, expires_ms=play.stage.clock.wall_ms() + 5_000)
