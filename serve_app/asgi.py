@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import MutableMapping, Sequence
 from typing import Any, TypedDict
+from urllib.parse import parse_qsl
 
 from dispatcher.accept.intake import Accepted, Intake
 from dispatcher.adapters.api_keys import ApiKeys
@@ -40,6 +41,7 @@ from serve_app.bodies import (
     Scope,
     Send,
     check_json,
+    check_query,
     only_header,
     read_body,
     replay,
@@ -135,6 +137,7 @@ async def _bounded(depth_max: int, scope: Scope, receive: Receive) -> Receive:
 async def _post(use_cases: UseCases, scope: Scope, receive: Receive, send: Send, *, batch: bool) -> None:
     intake, limits, tenant = use_cases.intake, use_cases.limits, scope["state"]["tenant"]
     intake.check_started()
+    check_query([name for name, _ in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)])
     check_json(scope)
     body = await read_body(scope, receive, limits.batch_bytes_max if batch else limits.body_bytes_max)
     parsed = parse_json(body, limits.json_depth_max)

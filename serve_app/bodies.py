@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any
 
 from dispatcher.errors import CallerError
@@ -86,6 +86,20 @@ def check_json(scope: Scope) -> None:
         raise CallerError("Content-Type", "must be application/json", 415)
     if any(found.lower() not in _CHARSETS for found in _CHARSET.findall(media)):
         raise CallerError("Content-Type", "must name no charset other than utf-8", 415)
+
+
+def check_query(given: Sequence[str], known: Iterable[str] = ()) -> None:
+    """Raise `CallerError` (422) if one of the parameters in a query is not `known`, or is given twice.
+
+    A misspelt filter would list everything, and `?dry_run=true` at a route without parameters would send.
+    """
+    known = sorted(known)
+    for name in given:
+        if name not in known:
+            allowed = ", ".join(known) or "none"
+            raise CallerError(name if name.isidentifier() else "query", f"is no query parameter; known are: {allowed}")
+        if given.count(name) > 1:
+            raise CallerError(name, "must be given once")
 
 
 def replay(body: bytes, receive: Receive) -> Receive:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import Annotated, Literal
 
@@ -29,6 +30,7 @@ from dispatcher.wire.problem_details import TITLES, Problem
 from dispatcher.wire.trigger import HeaderText, TriggerRequest
 from dispatcher.wire.trigger_responses import AcceptedResponse, DryRunResponse
 from serve_app.access_control import tenant_of
+from serve_app.bodies import check_query
 from serve_app.dead_letter_routes import add_dead_letter_routes
 from serve_app.description import describe
 from serve_app.notification_routes import add_notification_routes, shown_attempt
@@ -78,19 +80,13 @@ def routes(use_cases: UseCases, *, separate: bool) -> FastAPI:
 async def known_query(request: Request) -> None:
     """Raise `CallerError` (422) for a query parameter that the route does not have, or that is given twice.
 
-    A misspelt filter would list everything. A provider may add parameters of its own to a call-back.
+    A provider may add parameters of its own to a call-back.
     """
     path = request.scope["path"]
     if not path.startswith("/v1/") or path.startswith("/v1/receipts/"):
         return
     known = {field.alias for field in request.scope["route"].dependant.query_params}
-    given = [name for name, _ in request.query_params.multi_items()]
-    for name in given:
-        if name not in known:
-            allowed = ", ".join(sorted(known)) or "none"
-            raise CallerError(name if name.isidentifier() else "query", f"is no query parameter; known are: {allowed}")
-        if given.count(name) > 1:
-            raise CallerError(name, "must be given once")
+    check_query([name for name, _ in request.query_params.multi_items()], known)
 
 
 def _errors(app: FastAPI) -> None:
@@ -104,7 +100,7 @@ def _errors(app: FastAPI) -> None:
 
     @app.exception_handler(UnavailableError)
     async def unavailable(_: Request, error: UnavailableError) -> JSONResponse:
-        return shown(Problem.of(error), {"retry-after": str(max(1, round(error.retry_after_s)))})
+        return shown(Problem.of(error), {"retry-after": str(max(1, math.ceil(error.retry_after_s)))})
 
     @app.exception_handler(StarletteHTTPException)
     async def not_served(request: Request, error: StarletteHTTPException) -> JSONResponse:

@@ -136,19 +136,29 @@ def unspoken(answer: Answer) -> Outcome:
 
     Such an answer often comes from a proxy or a firewall, because of the text of one message (RainLoop issue 1059). So
     the answer counts against the provider only if many recipients are affected, or if another vendor accepts the same
-    message. A 3xx status, and a status in `_EVERY_MESSAGE`, count against the provider at once. 401 and 407 concern our
-    account, and 429 means that we send too fast.
+    message. A 3xx status, and a status in `_EVERY_MESSAGE`, count against the provider at once. 401, 402 (payment
+    required) and 407 concern our account, and 429 means that we send too fast.
     """
     reason, status = f"http_{answer.status}", answer.status
     if status == 429:
         outcome = Outcome.throttled(reason, retry_after_s(answer.headers, time.time()))
-    elif status in (401, 407):
+    elif status in (401, 402, 407):
         outcome = Outcome.failed(reason, scope=Scope.ACCOUNT)
     elif status < 400 or status in _EVERY_MESSAGE:
         outcome = Outcome.failed(reason)
     else:
         outcome = Outcome.failed(reason, scope=Scope.UNLISTED)
     return replace(outcome, text=answer.body[:TEXT_MAX].decode("utf-8", "replace") or reason)
+
+
+def _epoch_s(date: str) -> float | None:
+    """Return a date of HTTP in seconds since 1970, or None if it is none."""
+    try:
+        at = parsedate_to_datetime(date)
+        # Two of the three forms of a date in HTTP name no zone, and mean UTC (RFC 9110, section 5.6.7).
+        return (at if at.tzinfo else at.replace(tzinfo=timezone.utc)).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 _SECONDS = re.compile(r"([0-9.]+)\s*(?:s|secs?|seconds?|,.*)", re.ASCII | re.IGNORECASE)
@@ -158,7 +168,8 @@ _SECONDS = re.compile(r"([0-9.]+)\s*(?:s|secs?|seconds?|,.*)", re.ASCII | re.IGN
 def retry_after_s(headers: Mapping[str, str], now_epoch_s: float) -> float | None:
     """Return the wait that the Retry-After header asks for, from 0 to 300 seconds.
 
-    Return None if the header is missing or is neither a number nor a date.
+    A date is compared with the answer's own Date, because our clock may be wrong. `now_epoch_s` is used if there is no
+    Date. Return None if the header is missing or is neither a number nor a date.
     """
     value = headers.get("Retry-After", "").strip()
     if not value:
@@ -167,12 +178,10 @@ def retry_after_s(headers: Mapping[str, str], now_epoch_s: float) -> float | Non
         found = _SECONDS.fullmatch(value)
         seconds = float(found[1] if found else value)
     except ValueError:
-        try:
-            at = parsedate_to_datetime(value)
-            # Two of the three forms of a date in HTTP name no zone, and mean UTC (RFC 9110, section 5.6.7).
-            seconds = (at if at.tzinfo else at.replace(tzinfo=timezone.utc)).timestamp() - now_epoch_s
-        except (ValueError, TypeError, OverflowError):
+        at_s, told_s = _epoch_s(value), _epoch_s(headers.get("Date", ""))
+        if at_s is None:
             return None
+        seconds = at_s - (now_epoch_s if told_s is None else told_s)
     if math.isnan(seconds):
         return None
     return min(max(seconds, 0.0), RETRY_AFTER_S_MAX)

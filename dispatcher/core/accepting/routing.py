@@ -101,6 +101,13 @@ def possible_chains(route: Route) -> tuple[tuple[str, ...], ...]:
     return tuple((first, *(name for name in by_weight if name != first), *rest) for first in by_weight)
 
 
+def is_hidden(route: Route, earlier: Route) -> bool:
+    """Return True if `route` is never used, because `earlier` in the configuration is chosen in each case (rule 2)."""
+    if route.channel != earlier.channel or _named(route) != _named(earlier):
+        return False
+    return all(set(mine) <= set(other) for mine, other in zip(_lists(route), _lists(earlier), strict=True))
+
+
 def _draw(nid: str, vendor: str) -> float:
     """Return a positive pseudo-random number that depends only on the id and the vendor.
 
@@ -121,6 +128,10 @@ def _fits(route: Route, traffic: Traffic) -> bool:
     )
 
 
-def _named(route: Route) -> tuple[bool, ...]:
+def _lists(route: Route) -> tuple[Collection[str], ...]:
     match = route.match
-    return bool(match.event), bool(match.tenant), bool(match.country), bool(match.priority)
+    return match.event, match.tenant, match.country, match.priority
+
+
+def _named(route: Route) -> tuple[bool, ...]:
+    return tuple(map(bool, _lists(route)))

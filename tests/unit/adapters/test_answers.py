@@ -169,6 +169,20 @@ def test_parts_that_are_all_refused_end_a_message_only_together() -> None:
     assert told("7", "5").kind is OutcomeKind.UNKNOWN, "Vonage may have the second part"
 
 
+@pytest.mark.parametrize("wrong_s", [-36_000, 0, 7_200], ids=["behind", "right", "ahead"])
+def test_a_date_to_wait_for_is_by_the_vendors_clock(wrong_s: int) -> None:
+    """With our clock ahead, the wait was over before it began; with our clock behind, it was five minutes."""
+    dates = {"Retry-After": formatdate(1_700_000_060, usegmt=True), "Date": formatdate(1_700_000_000, usegmt=True)}
+    assert retry_after_s(dates, 1_700_000_000 + wrong_s) == 60.0
+    assert retry_after_s({**dates, "Date": "yesterday"}, 1_700_000_000) == 60.0
+
+
+@pytest.mark.parametrize("provider", CLASSIFY)
+def test_a_payment_that_is_required_is_the_accounts(provider: str) -> None:
+    """402 never depends on one message, whoever says it."""
+    assert answered(provider, 402, b"<html>Payment Required</html>").scope is Scope.ACCOUNT
+
+
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Pacific/Auckland"])
 def test_a_date_without_a_zone_is_utc(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A date in `Retry-After` that names no time zone is read as UTC, whatever the time zone of this machine is."""

@@ -56,3 +56,30 @@ def test_an_event_that_no_route_carries_is_found() -> None:
     """An event whose channel only has routes for other events is refused."""
     with pytest.raises(ConfigError, match=r"events\.paid\.notifications\.0\.channel: 'sms'.*routes carry none"):
         parsed({"chain": ["sms-a"], "match": {"event": ["login.code"]}})
+
+
+NEVER_USED = [
+    (({}, {}), "routes.1.match: is not allowed: routes.0 is taken first"),
+    (({"event": ["a", "b"]}, {}, {"event": ["b"]}), "routes.2.match: is not allowed: routes.0 is taken first"),
+    (({"country": ["DE"], "tenant": ["x"]}, {"tenant": ["x"], "country": ["DE"]}), "routes.1.match: is not allowed"),
+]
+
+
+@pytest.mark.parametrize(("matches", "fault"), NEVER_USED)
+def test_a_route_that_is_never_used_is_found(matches: tuple[dict[str, Any], ...], fault: str) -> None:
+    """A second route for the same messages is no second chance: the first that fits is taken, and no other."""
+    with pytest.raises(ConfigError) as error:
+        parsed(*({"chain": ["sms-a"], "match": match} for match in matches))
+    assert fault in str(error.value)
+
+
+def test_routes_that_overlap_in_part_are_right() -> None:
+    """Each is taken by some message; also a later one that names more."""
+    matches: list[dict[str, Any]] = [{}, {"event": ["a"]}, {"event": ["a", "b"]}, {"event": ["a"], "tenant": ["x"]}]
+    parsed(*({"chain": ["sms-a"], "match": match} for match in matches))
+
+
+def test_a_mail_has_no_country() -> None:
+    """Such a route matches nothing, so every mail was refused as not reachable."""
+    with pytest.raises(ConfigError, match=r"routes\.0\.match\.country: is not allowed: only an SMS has a country"):
+        parsed({"channel": "email", "chain": ["mail"], "match": {"country": ["DE"]}}, {"chain": ["sms-a"]})

@@ -325,6 +325,23 @@ def test_a_filter_that_is_none_lists_nothing(path: str, field: str) -> None:
     ask()
 
 
+@pytest.mark.parametrize("path", ["/v1/triggers", "/v1/triggers/batch"])
+@pytest.mark.parametrize(("query", "field"), [("dry_run=true", "dry_run"), ("a%20b", "query"), ("key=1&key=2", "key")])
+def test_a_parameter_that_is_none_sends_nothing(path: str, query: str, field: str) -> None:
+    """`?dry_run=true` was dropped, and the message went out; the field is one of the body."""
+
+    @virtual
+    async def ask() -> None:
+        edge = Edge()
+        answer = await edge.call(
+            "POST", f"{path}?{query}", body() if path == "/v1/triggers" else {"triggers": [body()]}
+        )
+        assert (answer.status, answer.body["field"]) == (422, field)
+        assert edge.desk.store.stored == []
+
+    ask()
+
+
 @virtual
 async def test_a_call_back_and_a_probe_may_have_any_parameter() -> None:
     """Receipts, probes and metrics ignore unknown query parameters, because providers and monitors add their own."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from itertools import product
 from typing import Any
 
 import pytest
@@ -11,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.config.settings import RouteSettings
-from dispatcher.core.accepting.routing import Traffic, choose_chain, order_chain, possible_chains, rank_routes
+from dispatcher.core.accepting.routing import (
+    Traffic,
+    choose_chain,
+    is_hidden,
+    order_chain,
+    possible_chains,
+    rank_routes,
+)
 from dispatcher.core.life.decide import decide_mailbox
 from dispatcher.errors import CallerError
 
@@ -154,3 +162,17 @@ def test_the_plan_knows_who_shares_a_place() -> None:
     used = route("rest", "a", "b", "c", split={"a": 1, "b": 5, "c": 3})
     assert possible_chains(used) == (("b", "c", "a", "rest"), ("c", "b", "a", "rest"), ("a", "b", "c", "rest"))
     assert possible_chains(route("a", "b")) == (("a", "b"),)
+
+
+SOME = st.lists(st.sampled_from(["NO", "DE", "SE"]), unique=True, max_size=3)
+
+
+@given(SOME, SOME, SOME, SOME)
+def test_a_route_is_hidden_if_and_only_if_no_message_takes_it(
+    countries: list[str], tenants: list[str], others: list[str], more: list[str]
+) -> None:
+    """Every message that both fit is tried, with values that neither route names too."""
+    earlier, later = route("a", country=countries, tenant=tenants), route("b", country=others, tenant=more)
+    messages = [traffic(country=c, tenant=t) for c, t in product(["NO", "DE", "SE", "FI"], ["NO", "DE", "SE", "t"])]
+    taken = any(rank_routes([earlier, later], one)[:1] == [later] for one in messages)
+    assert is_hidden(later, earlier) == (not taken)
