@@ -184,7 +184,7 @@ def main(
     with running(merged(FIXED, QUICK)) as (service, ready_s):
         measuring = Measuring(service)
         for _ in range(rounds):
-            for condition in named:  # taking turns: what the machine does meanwhile befalls all alike
+            for condition in named:  # in turn, so that a noisy minute affects all conditions
                 measuring.round(condition)
         for state in (state for state in BISECTED if state in vendors):
             for _ in range(steps):

@@ -136,7 +136,7 @@ class Subject:
         numbers = {order["order"] for order in wanted}
         in_time = self.delivered(numbers)
         if fault["mode"] != "hang":
-            # Slow is slow to drain too; a hanging vendor heals first, since what it holds is never answered.
+            # A slow vendor drains slowly too. A hanging vendor is repaired first, because it never answers open calls.
             until(lambda: self.delivered(numbers) == 2 * len(wanted), self._drain_s, 0.5)
         for vendor in SICK:
             self.fault(vendor, mode="none", latency_ms=50)

@@ -39,7 +39,7 @@ class Direct:
 
     def __init__(self, vendors: str, threads: int, timeout_s: float) -> None:
         timeout = urllib3.Timeout(connect=1.0, read=timeout_s)
-        # One connection per thread that may hold one: a smaller pool would open and drop them.
+        # One connection for each thread that may hold one. A smaller pool would open and drop connections.
         self._http = urllib3.PoolManager(num_pools=4, maxsize=2 * threads, timeout=timeout, retries=False)
         self._senders = ThreadPoolExecutor(threads)
         self._sms_url = f"{vendors}/sms-a/2010-04-01/Accounts/ACsandbox/Messages.json"
@@ -48,7 +48,7 @@ class Direct:
         self._email_headers = {"Authorization": "Bearer sandbox", "Content-Type": "application/json"}
 
     def __call__(self, order: Order) -> bool:
-        # The request's own thread sends the e-mail meanwhile: one more thread, not two.
+        # The request's own thread sends the e-mail meanwhile, so only one more thread is needed.
         sms: Future[bool] = self._senders.submit(self._sms, order)
         return self._email(order) and sms.result()
 

@@ -39,10 +39,10 @@ from cluster.local.redis_server import RedisServer
 from cluster.rehearsal import provenance
 
 VENDOR = "sms-a"
-PREFORK = 16  # processes; each holds one call, so 16 × 20 calls/s is its most
+PREFORK = 16  # processes with one call each, so at most 16 × 20 calls a second
 ROUND_S = 120.0
-LATE_S = 10.0  # for what a repeated delivery overtook
-SETTLED_S = 0.5  # after the last delivery: acknowledgements are at most 0.1 s behind
+LATE_S = 10.0  # how long to wait for deliveries that repeats have overtaken
+SETTLED_S = 0.5  # wait after the last delivery; acknowledgements come within 0.1 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,8 +231,8 @@ def main(*, count: int, rounds: int, wanted: str, against: Path | None, quick: b
 
 
 def summary(found: dict[str, list[dict[str, float]]], count: int, rounds: int) -> dict[str, Any]:
-    """Return the median of each figure, and each subject's cost divided by the costs of floor and ours in the
-    same round.
+    """Return the median of each figure. For each subject also return its cost divided by that of `floor`, and divided
+    by that of `ours`, in the same round.
     """
     floor = [run["cpu_ms"] for run in found["floor"]]
     ours = [run["cpu_ms"] for run in found["ours"]]

@@ -108,7 +108,7 @@ def one_round(messages: int, seconds: float) -> dict[str, float]:
                 found[f"{label}_idle_ms"] = percentile(calm, part)
                 found[f"{label}_flood_ms"] = percentile(busy, part)
             found[f"{name}_p99_ratio"] = found[f"{name}_p99_flood_ms"] / found[f"{name}_p99_idle_ms"]
-        # `times_ms` asserts that B's are all there. No vendor failed, so none of the flood may be there twice.
+        # `times_ms` asserts that all of B's messages arrived. No vendor failed, so nothing of the flood may come twice.
         return {**found, "lost": 0, "unexplained": repeated(service)}
 
 

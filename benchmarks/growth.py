@@ -97,7 +97,7 @@ class Stand:
 
     async def open(self) -> None:
         await self._connection.flushall()
-        await self._connection.config_set("auto-aof-rewrite-percentage", 0)  # during a measurement it would weigh on it
+        await self._connection.config_set("auto-aof-rewrite-percentage", 0)  # a rewrite would disturb a measurement
         control = RedisControl(self._connection)
         for vendor in self.vendors:
             self._me[vendor] = await control.register(vendor)

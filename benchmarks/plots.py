@@ -320,7 +320,7 @@ def _soak(figures: Figures) -> Drawing:
         axes.plot(values, marker="o", markersize=3)
         _from_nothing(axes, values)
         axes.set_xlabel("minute")
-        slope = figures["slope_per_hour"][name]  # none of a run too short for one
+        slope = figures["slope_per_hour"][name]  # a run that was too short has none
         axes.set_title(name if slope is None or slope != slope else f"{name}: {slope:+g} an hour", fontsize=8)
     return drawing
 

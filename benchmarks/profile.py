@@ -50,7 +50,7 @@ def profile(sources: Mapping[str, Mapping[str, Any]]) -> JsonObject:
     fitted = sustained(accepts["conditions"].values())
     line = {part: fit([point(c, part) for c in fitted]) for part in PARTS}
     accepted_ms = growth["backlog"][max(growth["backlog"], key=int)]["accept_redis_cpu_ms"]["median"]
-    accepted_ms = min(accepted_ms, line["redis"].ms)  # a part, measured in another run, is no more than the whole
+    accepted_ms = min(accepted_ms, line["redis"].ms)  # measured in another run, a part may seem larger than the whole
     return {
         "intake_cores_idle": round(line["intake"].cores / INTAKE_REPLICAS, 4),
         "intake_cpu_ms_per_trigger": line["intake"].ms,

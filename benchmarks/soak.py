@@ -35,7 +35,8 @@ def one_minute(service: Service, seconds: float, start: int) -> dict[str, float]
     forget(service)  # or each minute would read what all before it received
     accept_ms = [ms for p in posted if (ms := p.accept_ms) is not None]
     found = losses(service, verdict)
-    # All of the minutes before had arrived: what is not of this one is one of theirs again. The warm-up is not judged.
+    # Everything of the earlier minutes had arrived. So a delivery that is not of this minute repeats one of theirs.
+    # The warm-up is not judged.
     late = received - verdict.delivered - verdict.repeats if start else 0
     ours = service.pids("ServeReplica:")
     return {

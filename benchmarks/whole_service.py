@@ -245,7 +245,7 @@ def drained(service: Service, posted: Sequence[Posted]) -> Verdict:
         count, now_s = arrived(service), time.monotonic()
         if count != seen:
             seen, changed_s = count, now_s
-        # To judge is to read everything, so not at each look; but others' deliveries may go on forever.
+        # Judging reads every delivery, so not each look judges. Deliveries of other rounds may go on forever.
         if count != judged and (now_s - changed_s >= QUIET_S or now_s >= next_s):
             verdict, judged = _judge(service, posted, keys), count
             next_s = now_s + max(1.0, 5 * (time.monotonic() - now_s))

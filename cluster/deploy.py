@@ -124,7 +124,7 @@ def undeploy(address: str, redis_url: str, stop_notice_s: float = 0.0) -> Outcom
 def _leave(tell: Callable[[tuple[str, ...]], None], notice_s: float, *, alone: bool) -> None:
     """Say on every node that the service stops, wait for `notice_s` seconds, then accept nothing more.
 
-    Unless our applications are `alone` on Serve, `/-/healthz` stays as it is, because it speaks for all applications.
+    If other applications run on Serve too (`alone` is False), `/-/healthz` stays as it is, because it speaks for all.
     """
     kept = () if alone else ("unhealthy",)
     until_s = time.monotonic() + notice_s
@@ -299,7 +299,7 @@ def _ask_all(ray: Any, nodes: list[Node], question: Question) -> None:
             node.report = NodeReport(**ray.get(reference, timeout=REPORT_S))
         except ray.exceptions.GetTimeoutError:
             node.silent = f"does not answer within {REPORT_S:g} s"
-        except Exception as error:  # whatever a node that lacks the package, or has another one, makes of it
+        except Exception as error:  # any error of a node without our package, or with another version
             text = str(error)
             missing = "ModuleNotFoundError" in text or "No module named" in text
             node.silent = (

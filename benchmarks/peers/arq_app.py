@@ -12,7 +12,7 @@ from arq.connections import RedisSettings
 
 from benchmarks.peers import job
 
-# As taskiq does by itself, and as ours and the floor do. arq asks for a loop that is there; uvloop makes none unasked.
+# taskiq, our vendor actor and the floor use uvloop too. arq needs an existing loop, and uvloop makes none by itself.
 asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 asyncio.set_event_loop(asyncio.new_event_loop())
 REDIS = RedisSettings(unix_socket_path=job.socket())

@@ -317,7 +317,7 @@ def main(arguments: list[str]) -> int:
     Without a configuration file, or without an admin socket in it, this process becomes haproxy itself.
     """
     binary, arguments = arguments[0], arguments[1:]
-    with contextlib.suppress(OSError):  # it inherits that of a process that starts; every accept goes through it
+    with contextlib.suppress(OSError):  # it inherited a start's low priority, and every accept needs haproxy
         os.setpriority(os.PRIO_PROCESS, 0, 0)
     die_with_parent(signal.SIGTERM)
     admin, written = None, Written()

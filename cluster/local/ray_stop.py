@@ -39,7 +39,7 @@ def stop_ray(
             delete_all(applications)
         drained.set()
         drained_all()
-        ray.shutdown()  # it ends the core processes itself, and may take a little longer than they live
+        ray.shutdown()  # it ends the core processes, and may return a little after their end
 
     if finished(stop, lambda: not at_once() and core_runs(marker)):
         return True

@@ -111,8 +111,8 @@ def ask(path: str) -> Server | None:
 def written_by(folder: Path) -> Server | None:
     """Return the server that wrote this folder last, from the note in it, or None if no server is known.
 
-    A folder without a note counts as written by Redis 7.0 if it has the append-only folder of rule 3. Without that
-    folder the answer is None.
+    A folder without a note counts as written by Redis 7.0 if it has the append-only folder that Redis writes since 7.0.
+    Without that folder the answer is None.
     """
     try:
         noted = _parsed((folder / NOTE).read_text())

@@ -76,7 +76,7 @@ class WorkerForks:
         if script is None or os.environ.get(SWITCH) != "1" or not sys.platform.startswith("linux"):
             return
         os.environ[REGISTER] = "180"
-        os.environ[PRESTART] = "0"  # those would belong to no job, and others to ours: Ray reads a job at its import
+        os.environ[PRESTART] = "0"  # early workers would have no job, because Ray reads the job at its import
         paths = os.pathsep.join(path for path in sys.path if path)
         arguments = [self._name, script, paths, ",".join(FIRST), ",".join(THEN)]
         self._process = subprocess.Popen(

@@ -69,7 +69,7 @@ async def post_steadily(
     """
     pool = Pool(api)
     head = _head(pool, api_key)
-    requests = [_request(head, key, body) for key, body in bodies]  # beforehand: it costs as much as the sending
+    requests = [_request(head, key, body) for key, body in bodies]  # made now, because it costs as much as sending
     began_s = time.time() + 0.05
     dues_s = [began_s + n / rate_per_s for n in range(len(bodies))]
     posted = [

@@ -36,7 +36,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
 
     def post(self, request: bytes, timeout_s: float, answered: Answered) -> None:
-        if self._lost:  # as soon as it was there, before whoever opened it had his turn: nothing more comes of it
+        if self._lost:  # it was lost before its opener could use it, so no other call of `answered` follows
             asyncio.get_running_loop().call_soon(answered, 0, b"")
             return
         self._answered = answered

@@ -43,7 +43,7 @@ class Verdict:
     by_vendor: dict[str, int] = field(default_factory=dict)
     delivery_s: list[float] = field(default_factory=list)
     delivered_at: dict[str, float] = field(default_factory=dict)
-    copies: dict[str, list[tuple[float, str]]] = field(default_factory=dict)  # of what is duplicated: when, by whom
+    copies: dict[str, list[tuple[float, str]]] = field(default_factory=dict)  # time and vendor of each duplicated copy
 
     @property
     def clean(self) -> bool:

@@ -173,7 +173,7 @@ async def age(redis_client: redis.asyncio.Redis, memory_world: World, keys: Iter
         for i, at_ms in enumerate(times):
             await redis_client.lset(stored, i, int(at_ms) - by_ms)
         if times:
-            await redis_client.pexpire(stored, left_ms - by_ms)  # at once, when its time is over
+            await redis_client.pexpire(stored, left_ms - by_ms)  # a time in the past expires it at once
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -176,7 +176,9 @@ def counted(connection: Client, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 async def test_a_group_is_one_round_trip(redis_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Accepting 64 triggers takes one round trip. So do claiming and settling them."""
+    """Accepting 64 triggers takes one round trip to Redis. Claiming their notifications takes one, and so does settling
+    them.
+    """
     store, control = RedisStore(redis_client), RedisControl(redis_client)
     await store.accept([lone()])  # the scripts are loaded
     me = await control.register("a")

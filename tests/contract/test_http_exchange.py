@@ -70,7 +70,7 @@ async def post_to(server: Scripted, times: int = 1) -> list[Answer | Outcome]:
         found = []
         for _ in range(times):
             found.append(await client.post(url, DEADLINE_S, b"a=1", {"X-Try": "1"}))
-            await asyncio.sleep(0.05)  # what the server says or does behind its answer arrives
+            await asyncio.sleep(0.05)  # what the server sends or does after its answer arrives
         await client.close()
     return found
 

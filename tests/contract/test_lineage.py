@@ -90,7 +90,7 @@ async def pair() -> AsyncIterator[tuple[Server, Server]]:
         replica.ask.replicaof("127.0.0.1", str(primary.port))
         await until(lambda: primary.ask.info("replication")["connected_slaves"])
         primary.ask.set("x", 1)
-        primary.stream = str(primary.ask.info("replication")["master_replid"])  # a new one for its first replica
+        primary.stream = str(primary.ask.info("replication")["master_replid"])  # its first replica gives it a new id
         await until(lambda: replica.ask.get("x") == "1" and replica.offset() == primary.offset())
         yield primary, replica
     finally:

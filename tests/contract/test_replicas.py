@@ -97,7 +97,7 @@ def watched(request: pytest.FixtureRequest) -> Iterator[Fleet]:
 
 async def test_what_was_acknowledged_outlives_the_primary_and_its_disk(watched: Fleet) -> None:
     """Under load the primary is killed and its disk is deleted. The promoted replica has every acknowledged trigger."""
-    away = ReplicaRule(away_max=len(watched.servers) - 2)  # of two, one may be away: else nothing is accepted after it
+    away = ReplicaRule(away_max=len(watched.servers) - 2)  # of two replicas one may be away
     async with desk(watched.url, away) as found:
         acknowledged: list[Any] = []
         going = True
@@ -110,7 +110,7 @@ async def test_what_was_acknowledged_outlives_the_primary_and_its_disk(watched: 
                         acknowledged.append(one)
 
         callers = [asyncio.create_task(accepts()) for _ in range(8)]
-        watching = asyncio.create_task(found.replicated.watch())  # else the lost one would be waited for
+        watching = asyncio.create_task(found.replicated.watch())  # otherwise accepts would wait for the lost server
         old = watched.primary()
         await asyncio.to_thread(until, lambda: len(acknowledged) > 100, "accepts go on")
         await asyncio.to_thread(old.lose_disk)
@@ -141,9 +141,9 @@ async def test_a_replica_that_is_away_refuses_accepts_until_it_is_back(watched: 
             await found.store.accept([one])
         (warning,) = found.replicated.standing.warnings()
         assert f"{count - 1} of {count} replicas have the last write on disk" in warning
-        with pytest.raises(UnavailableError):  # it is at the primary now, and must not count for that
+        with pytest.raises(UnavailableError):  # the primary has the trigger now, which is not enough
             await found.store.accept([one])
-        async with desk(watched.url, answer_s=1.0) as other:  # whose own connection has written nothing
+        async with desk(watched.url, answer_s=1.0) as other:  # the connection of this desk has written nothing
             with pytest.raises(UnavailableError):
                 await other.store.accept([one])
             with pytest.raises(UnavailableError):

@@ -109,7 +109,7 @@ async def test_a_write_at_a_demoted_primary_is_not_stored(watched: Fleet) -> Non
     until(lambda: old.ask.info("replication")["role"] == "slave", "the old primary follows")
     await _refused(at_name, key)
     assert await answered(lambda: by_sentinels.accept([key])) == [STORED]
-    await _refused(at_name, trigger())  # not the key: once it is replicated, a replica rightly answers that it is there
+    await _refused(at_name, trigger())  # another trigger, because a replica may answer that it has `key`
     old.ask.replicaof("NO", "ONE")  # as if the name led to a primary again
     assert await answered(lambda: at_name.accept([trigger()])) == [STORED]
     await direct.aclose()
@@ -148,7 +148,7 @@ async def test_a_fail_over_that_lost_writes_is_told(watched: Fleet) -> None:
         await actor.start()
     try:
         await _true(lambda: actor._breaks.continuity.lineage is not None)
-        watched.sentinels[0].ask.execute_command("SENTINEL", "REMOVE", SERVICE)  # it would mend what comes next
+        watched.sentinels[0].ask.execute_command("SENTINEL", "REMOVE", SERVICE)  # it would repair what is broken next
         behind.ask.replicaof("NO", "ONE")
         old.ask.set("settled", 1)
         written = int(old.ask.info("replication")["master_repl_offset"])

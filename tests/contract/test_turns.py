@@ -146,7 +146,7 @@ async def test_an_earlier_version_may_still_write_into_the_lane(redis_world: Wor
     (late,) = await redis_world.queued(tenant="loud")
     eid = await redis_client.xadd(KEY, {"n": late})
     await redis_client.hset(Keys().record(late.rpartition(".")[0]), mapping={"0.lane": KEY, "0.eid": eid})
-    await redis_client.delete(f"{KEY}:of:loud")  # its turn is left, for nothing
+    await redis_client.delete(f"{KEY}:of:loud")  # its turn stays, although its queue is gone
     assert await everything(redis_world, me) == [late, *quiet]
 
 

@@ -128,7 +128,7 @@ async def test_what_cannot_be_read_waits_until_it_can(
     await redis_client.zadd(KEYS.due, {nid: 1})
     caretaker = Caretaker(courier, redis_world.store, SystemClock(), frozenset("a"))
     await caretaker.promote()
-    if how_inside in SILENT:  # it is looked at again later, and the next page is not it
+    if how_inside in SILENT:  # it is put off again, so it does not fill the next page
         waits_ms = await redis_client.zscore(KEYS.due, nid) - redis_world.now_ms()  # type: ignore[operator]
         assert abs(waits_ms - UNREADABLE_WAIT_MS) < 5000
         await redis_client.zadd(KEYS.due, {nid: 1})

@@ -166,7 +166,7 @@ def test_reaping_what_a_run_left_spares_it(place: Path, monkeypatch: pytest.Monk
     real = subprocess.Popen
 
     def spy(*words: Any, **options: Any) -> Any:
-        if options.get("start_new_session"):  # the server; asking a binary for its version is not
+        if options.get("start_new_session"):  # only the server gets a session; asking for a version does not
             given.append(options["env"])
         return real(*words, **options)
 

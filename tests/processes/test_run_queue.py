@@ -37,7 +37,7 @@ def test_a_starved_process_waits_and_a_frozen_one_does_not(starved: int) -> None
     queue = RunQueue()
     assert queue.waited_ms(starved) == 0.0
     began_s, waited_ms, duration_ms = time.monotonic(), 0.0, 0.0
-    while duration_ms == 0.0 or waited_ms < 0.5 * duration_ms:  # a wait is counted when it ends: on a full machine late
+    while duration_ms == 0.0 or waited_ms < 0.5 * duration_ms:  # a wait counts only when it has ended
         assert duration_ms < 20_000.0
         time.sleep(1.0)
         waited_ms += queue.waited_ms(starved)

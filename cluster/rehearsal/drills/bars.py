@@ -59,7 +59,8 @@ BARS = (
     Bar("vendor-hang", "failover s", SLOW_S + 0.5),
     Bar("vendor-hang", "probes", probes_most(DRILLS["vendor-hang"].seconds, SLOW_S)),
     Bar("vendor-half", "switches a minute", 2),
-    # Half of the calls fail and are repeated elsewhere within half a second: so much of five seconds comes in the next.
+    # Half of the calls fail and are repeated at another vendor within half a second. So 5 % of what is due in five
+    # seconds is delivered after them.
     Bar("vendor-half", "kept up %", 95, least=True),
     Bar("actor-kill", "begun before, done after s", 3),
     Bar("actor-freeze", "begun before, done after s", 4),

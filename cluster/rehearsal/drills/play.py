@@ -83,9 +83,9 @@ class Run:
     faults: list[Window]
     verdict: Verdict
     on_unknown: str = "resend"
-    held: list[str] = field(default_factory=list)  # never received, and the service says so: maybe sent, never again
+    held: list[str] = field(default_factory=list)  # never received, and held by the service as maybe sent
     began_s: float = field(default_factory=time.time)
-    rate_per_s: float = 100.0  # of triggers: as many notifications on each channel
+    rate_per_s: float = 100.0  # triggers a second, each with one notification on each channel
 
     @property
     def fault_s(self) -> float:

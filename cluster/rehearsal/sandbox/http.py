@@ -128,7 +128,7 @@ class HttpSandbox:
             client.answer(_json({"error": "no provider speaks on this path"}, 404))
             return
         vendor, dialect = self._ledger.vendor(found[0]), found[1]
-        if request.method == "GET":  # well at all times: faults befall those who send
+        if request.method == "GET":  # it always works, because a fault affects only calls that send
             client.answer(dialect.listing(request.headers, request.query, vendor.deliveries))
         else:
             self._vendor_call(request, vendor, dialect, client)
