@@ -20,7 +20,7 @@ from cluster.local import fork_server, worker_launcher
 from cluster.local.foreground import say
 
 SWITCH = "DISPATCHER_FORK_WORKERS"
-"""The environment variable that turns this on, with the value 1 (ADR 0039)."""
+"""The environment variable that turns this off, with the value 0 (ADR 0039)."""
 
 FIRST = (
     "numpy",
@@ -73,7 +73,7 @@ class WorkerForks:
         The server ends when this process ends, because its standard input is then closed.
         """
         script = worker_script()
-        if script is None or os.environ.get(SWITCH) != "1" or not sys.platform.startswith("linux"):
+        if script is None or os.environ.get(SWITCH) == "0" or not sys.platform.startswith("linux"):
             return
         os.environ[REGISTER] = "180"
         os.environ[PRESTART] = "0"  # early workers would have no job, because Ray reads the job at its import

@@ -201,8 +201,8 @@ def test_a_worker_waits_until_its_launcher_has_heard_of_it(stand: Stand) -> None
 
 
 def test_the_switch_leaves_everything_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the switch no server is started, and the raylet gets Ray's own worker command."""
-    monkeypatch.delenv(worker_forks.SWITCH, raising=False)
+    """With the switch at 0, no server is started, and the raylet gets Ray's own worker command."""
+    monkeypatch.setenv(worker_forks.SWITCH, "0")
     forks = WorkerForks()
     forks.start()
     command = ["raylet", f"{WORKER_COMMAND}python default_worker.py"]
@@ -218,7 +218,7 @@ def test_a_server_that_has_ended_is_started_again(
     """A fork server that has ended is started again after `MEND_S` seconds under the same name, and one line says
     so.
     """
-    monkeypatch.setenv(worker_forks.SWITCH, "1")
+    monkeypatch.delenv(worker_forks.SWITCH, raising=False)
     monkeypatch.setenv(worker_forks.PRESTART, "1")
     monkeypatch.setenv(worker_forks.REGISTER, "60")
     monkeypatch.setattr(worker_forks, "FIRST", ("json",))
@@ -250,7 +250,7 @@ def test_workers_of_the_pinned_ray_are_forked(monkeypatch: pytest.MonkeyPatch) -
 
     A new version may break that, for example by a thread started at import.
     """
-    monkeypatch.setenv(worker_forks.SWITCH, "1")
+    monkeypatch.delenv(worker_forks.SWITCH, raising=False)
     monkeypatch.setenv(worker_forks.PRESTART, "1")
     monkeypatch.setenv(worker_forks.REGISTER, "60")
     forks = WorkerForks()
