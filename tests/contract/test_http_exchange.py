@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -168,6 +170,39 @@ async def test_what_follows_an_answer_is_never_the_next_ones(more: bytes) -> Non
         answers = await post_to(server, times=2)
         assert [(one.status, one.body) for one in answers if isinstance(one, Answer)] == [(201, b"yes")] * 2
         assert server.connections == 2
+
+
+@pytest.mark.parametrize("behind", [b"", YES.replace(b"yes", b"old")], ids=["closes", "sends a second answer"])
+async def test_what_a_busy_loop_has_not_read_yet_counts(behind: bytes) -> None:
+    """The server closes, or says more, while our loop is at work elsewhere; the next request is written after that."""
+    listening, done = socket.create_server(("127.0.0.1", 0)), threading.Event()
+    listening.settimeout(DEADLINE_S)
+
+    def serve() -> None:
+        with listening:
+            for answer in (YES, YES.replace(b"yes", b"new")):
+                with contextlib.closing(listening.accept()[0]) as peer:
+                    peer.recv(4096)
+                    peer.sendall(answer)
+                    go_on.wait(DEADLINE_S)
+                    peer.sendall(behind)
+                    if behind:
+                        done.set()
+                        over.wait(DEADLINE_S)
+                done.set()
+
+    go_on, over = threading.Event(), threading.Event()
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    client, url = HttpClient(), f"http://127.0.0.1:{listening.getsockname()[1]}/"
+    first = await client.post(url, DEADLINE_S, b"a=1", {})
+    go_on.set()
+    assert done.wait(DEADLINE_S), "the loop stands still meanwhile"
+    over.set()
+    second = await client.post(url, DEADLINE_S, b"a=2", {})
+    await client.close()
+    thread.join(DEADLINE_S)
+    assert [one.body if isinstance(one, Answer) else one for one in (first, second)] == [b"yes", b"new"]
 
 
 async def test_a_connection_that_the_server_closed_is_not_used_again() -> None:

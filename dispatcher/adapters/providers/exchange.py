@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import select
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
@@ -136,6 +137,20 @@ class Connection(asyncio.Protocol):
     def idle(self) -> bool:
         return self._answer is None and not self.closed
 
+    @property
+    def quiet(self) -> bool:
+        """Return True if the server has neither sent anything nor closed since the last answer, as the kernel knows it.
+
+        A busy loop learns of both only in its next round. Until then the connection looks idle, and what was sent would
+        be read as the answer to the next request.
+        """
+        at = self._transport.get_extra_info("socket").fileno()
+        if at < 0:
+            return False
+        arrived = select.poll()
+        arrived.register(at, select.POLLIN)
+        return not arrived.poll(0)
+
     def ask(self, request: bytes) -> asyncio.Future[Answer]:
         """Write `request` and return a future of the answer. The future raises LostError if no valid answer comes.
 
@@ -232,12 +247,12 @@ class Pool:
     def pop(self, origin: Origin, now_s: float) -> Connection | None:
         """Remove and return an idle connection to `origin`, or None.
 
-        Connections idle for `KEEPALIVE_S` or longer are closed.
+        A connection that was idle for `KEEPALIVE_S` or longer, or at which something arrived meanwhile, is closed.
         """
         kept = self._idle.get(origin)
         while kept:
             connection, since_s = kept.pop()
-            if connection.idle and now_s - since_s < KEEPALIVE_S:
+            if connection.idle and now_s - since_s < KEEPALIVE_S and connection.quiet:
                 return connection
             connection.lose("idle")
         return None
