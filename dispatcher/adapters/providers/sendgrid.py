@@ -132,7 +132,7 @@ REACHED = ("delivered", "open", "click", "spamreport", "unsubscribe", "group_uns
 """Events that only a mail which reached its mailbox can have."""
 RECEIPT_WORDS = {
     **dict.fromkeys(("processed", *REACHED), True),
-    **dict.fromkeys(("bounce", "dropped"), False),
+    **dict.fromkeys(("bounce", "blocked", "dropped"), False),
 }
 EVENTS_MAX = 10_000
 """The most events in a call-back. This limit is a few hundred times as high as what SendGrid sends at once."""
@@ -152,7 +152,7 @@ def _late_refusal(word: str, event: Mapping[str, Any]) -> LateRefusal | None:
     A bounce repeats what the recipient's server answered to SendGrid. What that server says about the address or the
     sending rate is about SendGrid's servers, and not about our account.
     """
-    if word not in ("dropped", "bounce"):
+    if word not in ("dropped", "bounce", "blocked"):
         return None
     text = f"{event.get('reason') or ''}"[:TEXT_MAX]
     reply = re.match(r"([45]\d\d)[ -]", text)
@@ -164,6 +164,8 @@ def _late_refusal(word: str, event: Mapping[str, Any]) -> LateRefusal | None:
         code, said = (int(reply[1]), text[4:]) if reply else (550, f"{event.get('status') or ''} {text}")
         means = meaning_of(code, said, mailed=True, named=True).means
         told = means if means in (Meaning.FINAL, Meaning.DEFERRED) else Meaning.UNLISTED
+        if told is Meaning.FINAL and "blocked" in (word, word_of(event.get("type"))):
+            told = Meaning.UNLISTED  # SendGrid itself does not take the address for a wrong one
         outcome = outcome_of("sendgrid_bounce", told)
     return LateRefusal(replace(outcome, text=text or word), True, str(event.get("sg_message_id") or ""))
 

@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, time, timedelta, timezone, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -38,12 +39,21 @@ def after_quiet(at_ms: int, begin: time, end: time, zone: tzinfo) -> int:
 def zone(name: str) -> ZoneInfo:
     """Return the time zone with this IANA name, from the host's data or from `tzdata`.
 
-    Raises ValueError if there is none.
+    Raises ValueError if there is none, or if `name` is a file of the host beside the zones (`_NO_PLACE`).
     """
     try:
+        if _NO_PLACE.match(name):
+            raise ValueError
         return ZoneInfo(name)
     except (KeyError, OSError, ValueError):  # unknown; a folder such as "Europe"; no name at all
         raise ValueError("must be the name of a time zone, such as Europe/Berlin") from None
+
+
+_NO_PLACE = re.compile(r"(?:localtime|posixrules|Factory)$|(?:posix|right)/")
+"""Names that only some hosts have, or that name no place.
+
+`localtime` is the host's own zone, and `Factory` stands for a zone that nobody has set (IANA, tz database, `factory`).
+"""
 
 
 def is_quiet(clock: time, begin: time, end: time) -> bool:

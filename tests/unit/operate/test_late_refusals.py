@@ -107,6 +107,8 @@ CASES = [
     ("sendgrid", {"event": "bounce", "type": "blocked", "reason": "550 5.7.1 blocked using Spamhaus"}, "again"),
     ("sendgrid", {"event": "bounce", "type": "bounce", "status": "5.1.1", "reason": "550 5.1.1 no such user"}, ""),
     ("sendgrid", {"event": "bounce", "status": "5.1.1", "reason": "unknown user"}, ""),
+    ("sendgrid", {"event": "bounce", "type": "blocked", "reason": "550 5.1.1 unknown or illegal alias"}, "again"),
+    ("sendgrid", {"event": "blocked", "reason": "550 5.1.1 unknown or illegal alias"}, "again"),
     ("sendgrid", {"event": "bounce", "status": "5.0.0", "reason": "Client host rejected: Access denied"}, "again"),
 ]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import zoneinfo
 from collections.abc import Iterator
 from datetime import datetime, time, timedelta, timezone
+from importlib import resources
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -103,3 +105,17 @@ def test_a_host_without_time_zones_has_those_of_the_package() -> None:
     assert datetime(2026, 7, 1, tzinfo=zone("Europe/Berlin")).utcoffset() == timedelta(hours=2)
     with pytest.raises(ValueError, match="must be the name of a time zone"):
         zone("Moon/Base")
+
+
+@pytest.mark.parametrize("name", ["localtime", "posixrules", "Factory", "posix/Asia/Tokyo", "right/Asia/Tokyo"])
+def test_a_file_of_the_host_that_is_no_place_is_no_zone(name: str, tmp_path: Path) -> None:
+    """Debian has such files beside the zones. `localtime` is the server's own zone, not the recipient's."""
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_bytes(resources.files("tzdata.zoneinfo.Asia").joinpath("Tokyo").read_bytes())
+    zoneinfo.reset_tzpath(to=[str(tmp_path)])
+    try:
+        assert ZoneInfo.no_cache(name).key == name
+        with pytest.raises(ValueError, match="must be the name of a time zone"):
+            zone(name)
+    finally:
+        zoneinfo.reset_tzpath()
