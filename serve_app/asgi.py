@@ -15,7 +15,7 @@ from collections.abc import MutableMapping, Sequence
 from typing import Any, TypedDict
 from urllib.parse import parse_qsl
 
-from dispatcher.accept.intake import Accepted, Intake
+from dispatcher.accept.intake import Accepted, Intake, check_key
 from dispatcher.adapters.api_keys import ApiKeys
 from dispatcher.core.json_object import JsonObject
 from dispatcher.errors import CallerError, LimitedError, UnavailableError
@@ -50,6 +50,12 @@ from serve_app.routes import routes
 
 BATCH_SLICE = 20
 """The number of items of a batch that are handled together. Then other requests get their turn."""
+
+HEADER_KEY_MAX = 200
+"""The most characters of a header's key that the keys of a batch's items contain. A longer key is shortened by a hash.
+
+A key has at most 255 characters, and 33 of an item's key are the colon and the item's hash.
+"""
 
 HOT = ("/v1/triggers", "/v1/triggers/batch")
 
@@ -194,13 +200,17 @@ def _batch(parsed: Any, most: int) -> list[Any]:
 async def _accept_batch(intake: Intake, tenant: str, triggers: Sequence[Any], key: str | None) -> list[JsonObject]:
     """Accept each item separately. Return a result with a status for each item, in the order of the items.
 
-    If an item has no idempotency key, its key is made from the header's key and the item's content.
+    If an item has no idempotency key, its key is made from the header's key and the item's content. Raises
+    `CallerError` (400) if the header's key is none.
     """
+    if key is not None:
+        check_key(key)
+    whole = key if key is None or len(key) <= HEADER_KEY_MAX else f"{key[: HEADER_KEY_MAX - 33]}~{_short_hash(key)}"
 
     async def one(item: Any) -> JsonObject:
         try:
             own = item.get("idempotency_key") if isinstance(item, dict) else None
-            item_key = None if own is not None or key is None else f"{key[:200]}:{_item_hash(item)}"
+            item_key = None if own is not None or whole is None else f"{whole}:{_short_hash(item)}"
             status, answer, _ = await _accept(intake, tenant, item, item_key)
             return {"status": status, **answer}
         except CallerError as error:
@@ -215,7 +225,7 @@ async def _accept_batch(intake: Intake, tenant: str, triggers: Sequence[Any], ke
     return results
 
 
-def _item_hash(item: Any) -> str:
+def _short_hash(item: Any) -> str:
     return hashlib.sha256(json.dumps(item, sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -348,13 +348,14 @@ def _key(request: TriggerRequest, header_key: str | None) -> str | None:
     """Return the idempotency key of the header, or else of the body. Raises CallerError if both exist and differ."""
     if header_key is None:
         return request.idempotency_key
-    _check_key(header_key)
+    check_key(header_key)
     if request.idempotency_key not in (None, header_key):
         raise CallerError("idempotency_key", "must be equal to the Idempotency-Key header")
     return header_key
 
 
-def _check_key(key: str) -> None:
+def check_key(key: str) -> None:
+    """Raise CallerError (400) unless `key` is an idempotency key."""
     if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable() or key != key.strip():
         rule = "must be 1 to 255 printable ASCII characters without a space at its ends"
         raise CallerError("Idempotency-Key", rule, 400)

@@ -55,6 +55,9 @@ PHRASES = (
     phrase(r"(thread|Concurrent connections) limit exceeded|\bServer busy\b", Meaning.RATE, EXCHANGE),
     phrase(r"too many emails per (second|minute)", Meaning.RATE, "Mailtrap, also with a final code"),
     phrase(r"too frequent connects", Meaning.RATE, SENDGRID),
+    phrase(
+        r"\b(connection|domain|ip) frequency limited", Meaning.RATE, "QQ Mail, with a final code (postal issue 1010)"
+    ),
     # Our host, our sender, our rights.
     phrase(r"Helo command rejected", Meaning.ACCOUNT, POSTFIX),
     phrase(r"Client host (\[[^\]]*\] )?(rejected|blocked)", Meaning.ACCOUNT, POSTFIX),

@@ -30,6 +30,7 @@ WORDS = (
     | listed(Meaning.ROUTE, DOCS, "6", "15")  # a prefix that cannot be routed, a sender not allowed in that country
     # Credentials, a barred account, its quota, HTTP not enabled, signature wrong or not wanted.
     | listed(Meaning.ACCOUNT, DOCS, "4", "8", "9", "11", "14", "32")
+    | listed(Meaning.ACCOUNT, DOCS, "23")  # our `receipts.public_url` makes an address that is too long or malformed
     | listed(Meaning.RATE, DOCS, "1", "10")  # throttled, too many binds
     | listed(Meaning.UNKNOWN, DOCS, "5", "13")  # an internal error, a communication that failed
 )

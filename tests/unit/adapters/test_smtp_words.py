@@ -59,6 +59,7 @@ RATE = [
     (454, "Throttling failure: Maximum sending rate exceeded."),
     (550, "5.7.0 Requested action not taken: too many emails per second"),
     (450, "too frequent connects from 192.0.2.1, please try again later."),
+    (550, "Connection frequency limited http://service.mail.qq.com/cgi-bin/help?subtype=1"),
     (450, "4.7.1 Error: too much mail from 192.0.2.1"),
 ]
 DEFERRED = [
@@ -88,6 +89,8 @@ UNLISTED = [
     (552, "Mailbox has exceeded its limit"),
     (552, "5.1.1 Mailbox delivery failure policy error"),
     (550, "5.7.1 Our system has detected that this message is likely unsolicited mail."),
+    (553, "5.3.0 alpd681 DNSBL:RBL 521< 192.0.2.1 >_is_blocked. For assistance forward this error to abuse@a.test"),
+    (550, "5.2.0 Mail rejete. Mail rejected. ofr_506 [506]"),
 ]
 FINAL = [
     (550, "5.1.1 The email account that you tried to reach does not exist."),

@@ -101,7 +101,7 @@ NAMED = [
     *(Said(f"Twilio {n}", lambda n=n: of_twilio(n), Meaning.RATE) for n in (20429, 21611)),  # type: ignore[misc]
     *(Said(f"Twilio {n}", lambda n=n: of_twilio(n), Meaning.ROUTE) for n in (21612, 21657, 21703)),  # type: ignore[misc]
     Said("Twilio 21265", lambda: of_twilio(21265)),
-    *(Said(f"Vonage {n}", lambda n=n: of_vonage(n), Meaning.ACCOUNT) for n in ("4", "8", "9")),  # type: ignore[misc]
+    *(Said(f"Vonage {n}", lambda n=n: of_vonage(n), Meaning.ACCOUNT) for n in ("4", "8", "9", "23")),  # type: ignore[misc]
     *(Said(f"Vonage {n}", lambda n=n: of_vonage(n), Meaning.ROUTE) for n in ("6", "15")),  # type: ignore[misc]
     Said("Vonage 1", lambda: of_vonage("1"), Meaning.RATE),
     Said("Vonage 12", lambda: of_vonage("12"), Meaning.FINAL),

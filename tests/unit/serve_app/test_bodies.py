@@ -343,6 +343,34 @@ def test_a_parameter_that_is_none_sends_nothing(path: str, query: str, field: st
 
 
 @virtual
+async def test_two_batches_are_one_only_if_their_keys_are_equal() -> None:
+    """Long keys that differ at their ends are two; the second batch was taken for a repeat, and nothing was sent."""
+    edge = Edge()
+
+    async def post(key: str) -> Any:
+        headers = {**JSON, "idempotency-key": key}
+        return (await edge.call("POST", "/v1/triggers/batch", {"triggers": [body()]}, headers)).body["results"][0]
+
+    first, second, again = await post("k" * 254 + "1"), await post("k" * 254 + "2"), await post("k" * 254 + "1")
+    assert [one["replayed"] for one in (first, second, again)] == [False, False, True]
+    assert first["id"] == again["id"] != second["id"]
+
+
+@pytest.mark.parametrize("key", ["", '""', " k", "k" * 256, "\u00fc"])
+def test_a_batch_needs_a_key_that_is_one(key: str) -> None:
+    """An empty variable gave every batch the same key, so equal triggers of later batches were never sent."""
+
+    @virtual
+    async def ask() -> None:
+        answer = await Edge().call(
+            "POST", "/v1/triggers/batch", {"triggers": [body()]}, {**JSON, "idempotency-key": key}
+        )
+        assert (answer.status, answer.body["field"]) == (400, "Idempotency-Key")
+
+    ask()
+
+
+@virtual
 async def test_a_call_back_and_a_probe_may_have_any_parameter() -> None:
     """Receipts, probes and metrics ignore unknown query parameters, because providers and monitors add their own."""
     edge = Edge()
