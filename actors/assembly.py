@@ -82,9 +82,10 @@ def make_incarnations(
 
 
 def terms(settings: Settings, name: str) -> Terms:
-    """Return the terms of the vendor `name`: retries, time-out, links for receipts and rules.
+    """Return the terms under which the courier works for the vendor `name`.
 
-    Raises `ConfigError` if the secret for receipts cannot be read.
+    These are the policy for retries, the time-out, the SMS segments that the vendor may send, the maker of links for
+    receipts, and the operator's rules. Raises `ConfigError` if the secret for receipts cannot be read.
     """
     config = settings.vendors[name]
     return Terms(
@@ -121,7 +122,10 @@ def retry_policy(settings: Settings) -> RetryPolicy:
 
 
 def breaker_config(b: BreakerSettings, timeout_s: float) -> BreakerConfig:
-    """Return the configuration of a vendor's breaker. A probe's permit is lost after 1.5 times `timeout_s` seconds."""
+    """Return the configuration of a vendor's breaker.
+
+    `timeout_s` is the time-out of a call. A probe without a result after 1.5 times this time counts as lost.
+    """
     return BreakerConfig(
         window_size=b.window_s,
         min_calls=b.min_calls,

@@ -56,7 +56,9 @@ def open_mailboxes(
 
 
 def receipt_links(settings: Settings) -> ReceiptLinks | None:
-    """Return the maker of links for receipts, or None if receipts are not configured."""
+    """Return the object that makes the links to which vendors send receipts. Return None if receipts are not
+    configured.
+    """
     found = settings.receipts
     if found.public_url is None or found.secret is None:
         return None

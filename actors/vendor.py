@@ -127,7 +127,7 @@ class VendorActor:
     async def stop(self, deadline_s: float) -> None:
         """Stop claiming, finish running calls, store their outcomes, and end the incarnation.
 
-        `deadline_s` limits the time in seconds. Other actors take at once what is left.
+        `deadline_s` limits the time in seconds. If claims are left unfinished after it, other actors take them at once.
         """
         courier = self._courier
         self._incarnations.stopping = courier.stopping = True

@@ -204,9 +204,10 @@ def _smoke(questions: Sequence[Question], results: Path | None) -> dict[Question
 
 
 def together(questions: Sequence[Question]) -> list[Question]:
-    """Replace the questions that may share an installation by one run of `benchmarks.smoke`, at the front of the list.
+    """Replace the questions that may share an installation by the single question `benchmarks.smoke`.
 
-    If fewer than two questions may share one, return the list unchanged.
+    `benchmarks.smoke` asks all of them on one installation, and is first in the returned list. If fewer than two
+    questions may share one, return the list unchanged.
     """
     shared = [question for question in questions if question.shares]
     if len(shared) < 2:

@@ -38,8 +38,11 @@ class Callers:
         roam: bool = True,
         watch_s: float | None = None,
     ) -> None:
-        """Prepare the callers. Without `roam`, a trigger is repeated at `self.host`, which only an assignment
-        changes.
+        """Prepare the callers for the services at `hosts`. The first trigger goes to the first host.
+
+        With `roam`, the callers try the next host after a failure. Without `roam`, they repeat the trigger at the same
+        host, until the user of this class assigns another index to `self.host`. With `watch_s`, the callers ask /readyz
+        of every host every `watch_s` seconds, and leave a host that is not ready.
         """
         self.roam, self._watch_s = roam, watch_s
         self.posted: list[Posted] = []

@@ -168,7 +168,9 @@ def before(folder: Path, threads: int, timeout_s: float) -> Iterator[Subject]:
 
 @contextlib.contextmanager
 def after(folder: Path, threads: int) -> Iterator[Subject]:
-    """Yield the same checkout server in front of the whole dispatcher."""
+    """Yield the checkout server that posts its messages to the dispatcher. `before` yields the one that calls the
+    vendors itself.
+    """
     service = Service(folder / "state")
     try:
         service.start()

@@ -16,8 +16,9 @@ same for all. Our vendor has a contract rate that is never reached, so that the 
 
 CPU is user and system time of all processes of the worker. It is read from the kernel, from the 500th delivery to the
 last acknowledgement. Redis and the vendor are processes of their own, and Redis's CPU time is a separate figure. The
-vendor counts every delivery. The run tells what a subject did not deliver or delivered twice, and fails if the subject
-is ours. `--against` adds our vendor actor from another checkout of this repository, to compare two commits in one run.
+vendor counts every delivery. The run prints which messages a subject did not deliver or delivered twice. The run fails
+if our vendor actor did so. `--against` adds our vendor actor from another checkout of this repository, to compare two
+commits in one run.
 """
 
 from __future__ import annotations

@@ -19,7 +19,10 @@ from cluster.rehearsal.drills.bars import SLOW_S, bar_of
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the table: a figure of a drill and its unit. `cluster.rehearsal.drills.bars` has its limit, if any."""
+    """One row of the table: a figure of a drill and its unit.
+
+    If the figure has a limit, `cluster.rehearsal.drills.bars` names the limit.
+    """
 
     drill: str
     about: str

@@ -101,7 +101,11 @@ async def _post(api: str, low: float, high: float, phases: tuple[float, float, f
 def measure(
     service: Service, config: Path, phases: tuple[float, float, float], update_s: float
 ) -> tuple[dict[str, Reaction], JsonObject]:
-    """Return the reaction of each watched pool, and the other figures of the run."""
+    """Post at a low, a high and again a low rate, and change the configuration near the end.
+
+    `phases` are the seconds at each of the three rates. The file `config` is changed `update_s` seconds before the end.
+    Return how each watched pool reacted to the load, and the other figures of this run.
+    """
     fault_all(service, mode="none", latency_ms=LATENCY_MS)
     watch = Watch(service)
     began_s = time.time()

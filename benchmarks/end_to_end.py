@@ -4,8 +4,8 @@
 
 Everything runs on this machine, the client and the sandbox vendors included. Each trigger has two notifications. Each
 rate is posted open-loop to one running service, the lowest rate first, in several rounds. After two rates in a row that
-were not sustained, only 700/s and 1,157/s are still tried: the rate that we want, and ten times 10 million a day.
-Figures are medians of the rounds, and `rounds` has each of them.
+were not sustained, only 700/s and 1,157/s are still tried. 700/s is the rate that we want to reach. 1,157/s are 100
+million triggers a day. Figures are medians of the rounds, and `rounds` has each of them.
 
 A rate is sustained if this holds in every round:
 

@@ -5,15 +5,18 @@
 Works directly on the store, without vendor calls. Each size has a Redis of its own, as `dispatcher up` starts it. A
 trigger has two notifications. Large stores are filled with copies of what the store wrote (`benchmarks/filling.py`).
 
-* bytes: what Redis counts per notification, while it is queued, and while it is retained after it was settled. For all
-  but the largest sizes also the growth of the append-only file, as written (accept, claim, settle) and after a rewrite.
-* backlog, retained: the cost when many notifications are queued, or finished and kept, beforehand. It is measured as
-  milliseconds of wall time and of Redis's CPU time, per trigger accepted (64 in one round trip, like the group commit)
-  and per notification claimed and settled.
-* vendors: the same cost, with the notifications spread over several mailboxes that are drained in turn.
+* bytes: how many bytes of Redis's memory a notification takes while it is queued, and while it is retained after it
+  was settled. For all but the largest sizes, the growth of the append-only file per notification is measured too: as
+  Redis writes it (accept, claim, settle), and after Redis has rewritten the file.
+* backlog: the cost while many notifications are already queued.
+* retained: the cost while many finished notifications are already kept.
+* vendors: the cost while the notifications are spread over several mailboxes that are drained in turn.
 
-Each round measures every size of one question, so that a noisy minute affects all of them. Each cost should be within
-10 % of its smallest value. The output names each cost that is not.
+A cost is the wall time and Redis's CPU time, in milliseconds. It is measured for each accepted trigger (64 triggers in
+one round trip, like the group commit), and for each notification that is claimed and settled.
+
+Each round measures all sizes of one of these questions, so that a noisy minute affects all sizes. Each cost should be
+at most 10 % above its value at the cheapest size. The output names each cost that is not.
 """
 
 from __future__ import annotations

@@ -58,9 +58,10 @@ def _fitted(rate: float, fitted: Sequence[float]) -> bool:
 
 
 def _cpu(profile: Profile, row: Mapping[str, Any]) -> Iterator[Point]:
-    """Yield the CPU figures of one rate, over the time for which CPU was counted.
+    """Yield the CPU figures that one rate of end_to_end gives, as the model predicts them and as they were measured.
 
-    This time is a little longer than the posting.
+    CPU was counted for a little longer than triggers were posted. So the prediction uses the triggers a second over
+    this longer time.
     """
     used, seconds = row["cpu_ms_per_trigger"], row["metered_s"]
     rate = row["triggers"] / seconds

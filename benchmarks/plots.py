@@ -84,7 +84,8 @@ def _bars(axes: Any, names: Sequence[str], spreads: Sequence[Figures], colour: s
 
 
 def _two_sided(axes: Any, names: Sequence[str], sides: Mapping[str, tuple[str, Sequence[Figures]]]) -> None:
-    """Draw p50 as bars and p99 as whiskers on a logarithmic scale. Each name has one bar for each side.
+    """Draw p50 as bars and p99 as whiskers on a logarithmic scale. A side is one of the compared things, so each name
+    has one bar for each side.
 
     `sides` maps the label of a side to its colour and to a sequence with one mapping per name. Such a mapping has the
     keys p50 and p99.

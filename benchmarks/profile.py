@@ -5,8 +5,8 @@
 This module measures nothing itself. It reads what accept_latency and growth wrote, and notes the commit of each. The
 CPU cost of a part is a line: the cores that it uses at any rate, plus a CPU time for each trigger. The line is fitted
 by least squares to the rates that accept_latency sustained, with healthy vendors and pools at their smallest sizes. The
-profile also holds the largest error of a line at its own points, and the error that `benchmarks.model_check` finds at
-other rates. With `--results` the file is written to that folder.
+profile also tells how far the lines are off: at most at the rates to which they were fitted, and, as
+`benchmarks.model_check` finds it, at other rates. With `--results` the file is written to that folder.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ def sizes(measured: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 def sustained(conditions: Any) -> list[Mapping[str, Any]]:
     """Return the conditions with healthy vendors that were sustained in every round.
 
-    The CPU that an overload uses is not a cost. Raises ClickException if there are fewer than two such rates.
+    A condition that was not sustained is left out, because under overload the service uses CPU that a trigger does not
+    cost. Raises ClickException if fewer than two rates are left, because a line needs two.
     """
     found = [c for c in conditions if c["vendors"] == "healthy" and c["sustained"]["min"] == 1.0]
     if len({c["rate_per_s"] for c in found}) < 2:

@@ -33,7 +33,11 @@ OVERLOAD, CALM = 1157.0, 116.0
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The value to compare with a row's `must` and `aim`, the text to show, and the further rules that do not hold."""
+    """A value as it was read from a result file.
+
+    `value` is compared with the row's `must` and `aim`, and `text` is shown. `misses` are sentences about other rules
+    of the row that the figures break.
+    """
 
     value: float
     text: str

@@ -119,7 +119,10 @@ def config_of(scenario: Scenario) -> BreakerConfig:
 
 
 class Replay:
-    """Replays one scenario, step by step."""
+    """Replays one recorded scenario with our breaker.
+
+    A scenario has a configuration and a list of steps with the recorded results.
+    """
 
     def __init__(self, scenario: Scenario) -> None:
         self._now_ns = scenario["cfg"]["t0_ms"] * 1_000_000

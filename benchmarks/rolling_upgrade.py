@@ -119,7 +119,11 @@ class Pair:
         time.sleep(PAUSE_S)
 
     def reload(self, name: str, change: Callable[[], object]) -> None:
-        """Call `change`, reload the configuration of `now`, and wait until it is applied. `name` marks this part."""
+        """Call `change`, which changes the configuration, and let the installation `now` reload it. Return when the new
+        configuration is applied.
+
+        `name` is the name of this part of the run in the results.
+        """
         seen = self.now.log.read_text().count("configuration applied")
         change()
         self.mark(name)
@@ -188,7 +192,7 @@ def knows_notice(code: Path) -> bool:
 def name_of(before: Path | None) -> str:
     """Return the commit of the previous version, whose code is in the folder `before`.
 
-    If `before` is None, the code is in tests/data, and the commit noted there is returned.
+    If `before` is None, the previous version is the archive in tests/data, and the commit of that archive is returned.
     """
     if before is None:
         return version_before.COMMIT
@@ -247,7 +251,11 @@ def stretches(posted: Sequence[Posted], marks: Sequence[Stretch], aimed: Sequenc
 
 
 def apart(parts: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Return how many first tries failed at a host that was being started or stopped, and how many elsewhere."""
+    """Count, over all parts of a run, the triggers whose first try failed.
+
+    `failed_at_changing` is how many failed at a host that was being started or stopped. `failed_elsewhere` is how many
+    failed at another host.
+    """
     at_changing = sum(part["failed_at_changing"] for part in parts)
     return {"failed_at_changing": at_changing, "failed_elsewhere": sum(p["failed_first"] for p in parts) - at_changing}
 

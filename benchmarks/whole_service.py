@@ -306,7 +306,7 @@ class Run:
 
     @property
     def late_s(self) -> float:
-        """The seconds from the last due time to the last delivery."""
+        """Return the seconds from the last trigger's due time to the last delivery."""
         return max(self.verdict.delivered_at.values(), default=0.0) - self.posted[-1].due_s
 
     @property

@@ -122,9 +122,11 @@ def undeploy(address: str, redis_url: str, stop_notice_s: float = 0.0) -> Outcom
 
 
 def _leave(tell: Callable[[tuple[str, ...]], None], notice_s: float, *, alone: bool) -> None:
-    """Say on every node that the service stops, wait for `notice_s` seconds, then accept nothing more.
+    """Make every node answer 503 to health checks for `notice_s` seconds, so that load balancers leave. Then make every
+    node refuse triggers.
 
-    If other applications run on Serve too (`alone` is False), `/-/healthz` stays as it is, because it speaks for all.
+    `tell` sends signs to the HAProxy of every node (`cluster.local.door`). If `alone` is False, other applications run
+    on Serve too. Then `/-/healthz` still answers 200, because this path is about all applications.
     """
     kept = () if alone else ("unhealthy",)
     until_s = time.monotonic() + notice_s

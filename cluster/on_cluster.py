@@ -145,10 +145,12 @@ def find(order: Mapping[str, str]) -> Outcome:
 
 
 def remove(order: Mapping[str, str]) -> Outcome:
-    """Drain and stop our applications in their order, whoever deployed them.
+    """Drain and stop our applications, whoever deployed them: first intake, then the vendor actors, then the
+    supervisor.
 
-    Serve is stopped too if no other application runs on it. Return the names of the stopped applications (`removed`)
-    and of other programs' applications (`others`). If nothing was changed, return a sentence (`refused`) instead.
+    If no other application runs on Serve, Serve is stopped too. Return the names of the stopped applications
+    (`removed`) and of other programs' applications (`others`). If the removal is refused, nothing is changed, and a
+    sentence (`refused`) is returned instead.
     """
     found = find(order)
     if "refused" in found:

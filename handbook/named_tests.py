@@ -1,4 +1,4 @@
-"""Finds names of tests in the documents that no test has.
+"""Finds names of tests in the documents to which no test belongs.
 
 A document names a file (`contract/test_caps.py`, or its last part alone), a test in a file
 (`test_caps.py::test_it_holds`), or a test by the words of its name, without `test_`. A `…` stands for words that are

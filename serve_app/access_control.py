@@ -100,9 +100,10 @@ class WrongKeys:
         self._waiting = 0
 
     async def note(self) -> None:
-        """Count a wrong key.
+        """Count a wrong key. If many wrong keys came in the last time, return only after a delay, so that the answer is
+        late.
 
-        If there were many, delay the answer. Raises `CallerError` (429) if too many answers are being delayed already.
+        Raises `CallerError` (429) if too many answers are being delayed already.
         """
         self._failed()
         now_s = time.monotonic()

@@ -96,6 +96,7 @@ def await_file(path: Path, sleep: Callable[[float], None] = time.sleep) -> None:
 def _workers() -> int:
     """Return how many machines may have replicas.
 
-    Return 2 if Ray is not running here, because builders are for clusters.
+    If Ray is not running in this process, return 2. A builder runs only for a cluster, and a cluster has at least two
+    such machines.
     """
     return len(workers(ray.nodes())) if ray.is_initialized() else 2

@@ -26,7 +26,11 @@ _session: requests.Session | None = None
 
 
 def session() -> requests.Session:
-    """Return the HTTP session of this process. It is made after the fork. With gevent, all greenlets share it."""
+    """Return the HTTP session of this process.
+
+    The session is made at the first call. Celery forks its worker processes before that, so no two processes share a
+    session. With gevent, all greenlets of a process share it.
+    """
     global _session
     if _session is None:
         _session = requests.Session()

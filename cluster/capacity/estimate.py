@@ -86,7 +86,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One need of a load. `what` is needed in the amount `value`, in `unit`. `because` is the assumption behind it."""
+    """One thing that a load needs, and how much of it, for example memory of Redis.
+
+    The load needs the amount `value` of `what`, in `unit`. `because` is the assumption from which the amount follows.
+    """
 
     what: str
     value: float
@@ -184,7 +187,10 @@ def settings_of(load: Load, profile: Profile) -> list[Need]:
 
 
 def reach(load: Load, profile: Profile) -> Need:
-    """Return a `Need` whose text says whether a cell's peak lies within the measured rates or is extrapolated."""
+    """Return a `Need` for the peak rate of triggers in one cell. A cell is one installation with its own Redis.
+
+    Its text says whether this rate lies within the rates at which the CPU costs were measured, or beyond them.
+    """
     rate, fitted, error = cell_of(load, profile).peak_per_s, profile.fitted_per_s, profile.error_percent
     within = bool(fitted) and min(fitted) / SAME <= rate <= max(fitted) * SAME
     rates = f"were fitted to {min(fitted):,.0f} to {max(fitted):,.0f} /s" if fitted else "do not say where they hold"

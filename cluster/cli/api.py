@@ -48,7 +48,11 @@ class Api:
     """
 
     def __init__(self, url: str, key: str | None, ca_file: Path | None = None) -> None:
-        """`ca_file` holds the certificates to trust at an address with https, in place of the system's."""
+        """Prepare a client for the service at `url`, with the API key `key` if one is needed.
+
+        `ca_file` is a file of certificates. For an https address the client trusts these certificates, and not those of
+        the system.
+        """
         self._url = _base(url)
         self._trust = None if ca_file is None else _trust(ca_file)
         self._key = None if key is None else header_value("--key", key.strip())

@@ -24,9 +24,10 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Program(click.Group):
-    """The root command. It shows our own errors and refusals of the machine as one sentence instead of a traceback.
+    """The root command of `dispatcher`.
 
-    The exit code is 2 for a ConfigError and 1 for any other error.
+    An error of ours, and a system call that the machine refuses, are shown as one sentence instead of a traceback. The
+    exit code is 2 for a ConfigError and 1 for any other error.
     """
 
     def invoke(self, ctx: click.Context) -> object:
@@ -252,9 +253,10 @@ def node_prepare(folder: Path, config: Path | None) -> None:
     help="How long to wait, so that load balancers leave this machine.",
 )
 def node_leave(stop_notice: float) -> None:
-    """Make /readyz and /-/healthz of this machine answer 503, and return when the notice is over.
+    """Make /readyz and /-/healthz of this machine answer 503 for the time of the stop notice, then return.
 
-    Triggers are still accepted. Run it right before Ray is stopped on this machine.
+    During this time load balancers send their requests to other machines, and triggers are still accepted. Run this
+    command right before Ray is stopped on this machine.
     """
     from cluster.local.door import leave_here
 

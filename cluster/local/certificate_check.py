@@ -21,7 +21,12 @@ from dispatcher.errors import ConfigError
 
 
 def check(draft: Path, stamp: str, files: list[str]) -> str | None:
-    """Write the pair in `files` to `draft`. Return a sentence if the pair does not fit or cannot be written."""
+    """Check the certificate and the key in `files`, and write both to the file `draft`. `stamp` is noted in its first
+    line.
+
+    Return None. If the certificate and the key do not belong together, or `draft` cannot be written, return a sentence
+    about that instead.
+    """
     paths = [Path(name) for name in files]
     try:
         pair = read_pair(paths[0], paths[1] if len(paths) > 1 else None, time.time())

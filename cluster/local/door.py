@@ -1,6 +1,6 @@
 """Tells HAProxy that the service is about to stop, so that callers go elsewhere before anything is refused.
 
-Callers reach a machine only through its HAProxy. The class `Door` stands for it.
+Callers reach a machine only through its HAProxy. The class `Door` stands for this HAProxy.
 
 The wrapper gives HAProxy a file beside its configuration (`haproxy_wrapper.stop_file`). Each line of the file is a sign
 that HAProxy's rules look for:
@@ -9,8 +9,8 @@ that HAProxy's rules look for:
 - `unhealthy`: `/-/healthz` answers 503 too. Serve itself has this path, and some load balancers ask it.
 - `closed`: every call under `/v1/` that is no GET answers 503 with `Retry-After`.
 
-A running HAProxy gets the signs by its admin socket. A HAProxy that starts later, for example at a reload, reads the
-file. So no order of these events loses a sign.
+`Door` writes the signs to the file first, and then sends them to the running HAProxy by its admin socket. A HAProxy
+that starts later, for example at a reload, reads the file. So a sign is never lost, whenever HAProxy is started again.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Door:
         return all(told)
 
     def open(self) -> None:
-        """Take all signs back. Callers are served as before."""
+        """Remove all signs from the stop file and from HAProxy, so that callers are served again."""
         if self.signs.exists():
             self.signs.write_text("")
             self._ask(f"clear acl {self.signs}")

@@ -29,11 +29,12 @@ class EventLog:
     """Reads what actors have logged since the last call."""
 
     def __init__(self, actors: Path, folder: Path, haproxy: Path | None = None) -> None:
-        """Read from `actors`, the folder where Ray keeps the stderr of its workers.
+        """Prepare to read the stderr of actors and of HAProxy wrappers, and to copy their events to the log directory
+        `folder`.
 
-        Below the folder `haproxy` Serve keeps the stderr of our HAProxy wrappers, from earlier runs too. Only what
-        comes after this call is read there. Events are copied to the log directory `folder`, which is made if it is
-        missing.
+        Ray keeps the stderr of its workers in the folder `actors`. Serve keeps the stderr of our HAProxy wrappers below
+        the folder `haproxy`. These files are older than this run, so only lines that are written after this call are
+        read. `folder` is made if it is missing.
         """
         self._actors, self._haproxy = actors, haproxy
         self.file = folder / "events.jsonl"

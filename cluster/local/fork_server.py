@@ -115,8 +115,9 @@ def preload(modules: Iterable[str]) -> list[str]:
 def ids_from_the_kernel() -> Iterator[None]:
     """Inside the `with` block, make Ray draw each `ActorClassID` from the kernel instead of its own generator.
 
-    Ray's generator takes its seed when it is first used, and a fork copies its state. Workers that were forked after
-    the first use would draw the same task ids as their siblings. Ray then ends them, or mixes up their answers.
+    Ray makes the ids of tasks from such an id. Ray's generator takes its seed when it is first used, and a fork copies
+    the generator's state. So workers that were forked later would all draw the same ids. Ray would then end these
+    workers, or mix up their answers.
     """
     actor: Any = importlib.import_module("ray.actor")
     real = actor.ActorClassID

@@ -87,7 +87,10 @@ def own_edits(environment: Mapping[str, str], edge: Edge | None = None) -> tuple
 
 
 def stop_edits(signs: str) -> tuple[tuple[str, str, str], ...]:
-    """Return the edit with the rules about the stop. `signs` is the path of the stop file."""
+    """Return the edit that adds the rules for stopping to HAProxy's configuration.
+
+    `signs` is the path of the stop file, in which these rules look for signs (`cluster.local.door`).
+    """
     rules = STOP_RULES.replace("\\\n", "").replace("STOP_FILE", signs.replace("\\", r"\\"))
     return (("stopping is said", FRONT, rf"\1\2:\3\4{rules}"),)
 

@@ -53,7 +53,10 @@ CHECK_S_MAX = 60.0
 
 
 class Edge:
-    """Keeps the certificate of one haproxy. `path` is its configuration file, and the files made here lie beside it."""
+    """Keeps the TLS certificate of one haproxy up to date.
+
+    `path` is haproxy's configuration file. The files that this class makes lie beside it.
+    """
 
     def __init__(self, path: str, environment: Mapping[str, str] = os.environ) -> None:
         self._files = [name for name in (environment[CERTIFICATE], environment.get(KEY, "")) if name]
@@ -107,10 +110,10 @@ class Edge:
     # ---- while haproxy runs
 
     def look(self, ask: Callable[[bytes], bytes], now_s: float) -> None:
-        """Look at the files, check them, or give haproxy the pair that was found to fit, whichever is due.
+        """Do the next step of an update: look at the operator's files, check them, or give haproxy the checked pair.
 
-        `ask` sends a command to haproxy's admin socket and returns the answer. It raises OSError if haproxy does not
-        answer, for example while it is started again. Then the pair is given to it at a later call.
+        `ask` sends a command to haproxy's admin socket and returns the answer. `ask` raises OSError if haproxy does not
+        answer, for example while it is started again. Then a later call gives haproxy the pair.
         """
         if now_s < self._next_s:
             return
@@ -217,8 +220,9 @@ class Edge:
         return " ".join([*self._files, *found])
 
     def _of_copy(self, field: str) -> str:
-        """Return a field of the first line of the copy. Return "" if there is no copy, or another user could have
-        written it.
+        """Return a field from the first line of the file `copy`, which holds the certificate that haproxy uses.
+
+        Return "" if there is no such file, or if another user could have written it.
         """
         try:
             with open(os.open(self.copy, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:

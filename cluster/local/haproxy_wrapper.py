@@ -70,7 +70,7 @@ def tell(text: str) -> None:
 
 
 def beside(path: str, pid: int | str | None = None) -> str:
-    """Return the path of a wrapper's own version of Serve's file `path`.
+    """Return the path of a wrapper's own file for Serve's file `path`, such as its edited copy of the configuration.
 
     `pid` is the process id of the wrapper. By default it is this process.
     """
@@ -194,7 +194,10 @@ class Wrapper:
             caller.sendall(PID.sub(b"Pid: %d" % os.getpid(), self._ask(question)))
 
     def _ask(self, question: bytes) -> bytes:
-        """Return haproxy's answer. Raises OSError while haproxy is being started again; then Serve asks again."""
+        """Send `question` to haproxy's admin socket and return the answer.
+
+        Raises OSError while haproxy is being started again. Serve then repeats its question.
+        """
         with socket.socket(socket.AF_UNIX) as admin:
             admin.settimeout(ANSWER_S)
             admin.connect(self._private)
@@ -270,7 +273,10 @@ def moved_aside(text: str) -> tuple[str, str] | None:
 
 @dataclass(slots=True)
 class Written:
-    """The files that a wrapper has written for its haproxy and will remove, and the certificate, if there is one."""
+    """The files that a wrapper has written for its haproxy and has to remove at its end.
+
+    `edge` keeps the certificate up to date, or is None if the wrapper serves plain HTTP.
+    """
 
     files: list[str] = field(default_factory=list)
     edge: Edge | None = None

@@ -15,7 +15,10 @@ PERIOD_S = 30.0
 
 
 class Housekeeping:
-    """Lowers the priority of one installation's `HOUSEKEEPERS` again and again."""
+    """Keeps the priority of one installation's Serve controller and proxies low (`HOUSEKEEPERS`).
+
+    Serve starts these processes again with the usual priority, so their priority is lowered again and again.
+    """
 
     def __init__(self, marker: str) -> None:
         """`marker` is in the environment of this installation's processes."""

@@ -16,9 +16,11 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def prepare(settings: Settings, host: str, port: int) -> str:
-    """Set the variables for HAProxy, print warnings, and return the address at which this machine reaches the service.
+    """Prepare HTTPS for HAProxy: set the environment variables from which HAProxy's wrapper reads the settings, and
+    print warnings.
 
-    Raises ConfigError if HTTPS cannot listen at its port.
+    Return the address at which this machine itself reaches the service. Raises ConfigError if HTTPS cannot listen at
+    its port.
     """
     os.environ.update(tls_variables(settings.tls))
     for warning in warnings(settings, host):

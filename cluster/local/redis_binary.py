@@ -124,7 +124,9 @@ def written_by(folder: Path) -> Server | None:
 
 
 def note(folder: Path, server: Server) -> None:
-    """Write a note into the folder that names `server` as the writer of its files from now on."""
+    """Write into the folder which server is the writer of its files from now on: the product and the version of
+    `server`.
+    """
     (folder / NOTE).write_text(f"{server.product} server v={'.'.join(map(str, server.version))}\n")
 
 

@@ -40,8 +40,11 @@ class Service:
         code: Path | None = None,
         beside: Service | None = None,
     ) -> None:
-        """`code` is the folder of another version whose code runs. `beside` is another `Service` whose sandbox
-        is used.
+        """Prepare an installation of `dispatcher up` on `state_dir`, with a sandbox of vendors. Nothing is started.
+
+        `config` is the configuration file, by default the sandbox's. `extra` are further arguments of `up`. `code` is
+        the folder of another version of this repository, whose code then runs. If `beside` is given, this installation
+        uses the sandbox of that `Service`.
         """
         self._code, self._beside = code, beside
         self.state = StateDirectory(state_dir)

@@ -93,10 +93,10 @@ def inherited() -> Inherited:
 
 
 def ask(name: str, command: list[str]) -> socket.socket:
-    """Have the fork server start the worker, and return the connection. It is closed when the worker has registered or
-    has ended.
+    """Ask the fork server `name` to start the worker. Return the connection to the server.
 
-    Raises RefusedError or OSError if nothing was started.
+    The server closes this connection when the worker has registered or has ended. Raises RefusedError or OSError if no
+    worker was started.
     """
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     server.settimeout(ANSWER_S_MAX)

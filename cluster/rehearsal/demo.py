@@ -89,11 +89,13 @@ class Progress:
 
 
 def outage_of(calls: list[tuple[float, str]], failing_s: float, healed_s: float) -> Outage:
-    """Return the outage that `calls` show. `calls` is the sick vendor's call log: (epoch seconds, outcome).
+    """Return the outage that `calls` show. `calls` is the call log of the vendor that was made to fail: (epoch seconds,
+    outcome).
 
-    Failed calls are grouped into bursts, which are separated by `QUIET_S` seconds. The first burst is traffic. A later
-    burst is traffic too if it has more failed calls than a breaker lets through when it tries to recover. All bursts
-    after the last burst of traffic are probes.
+    After its breaker has opened, the vendor gets only probes. To tell them from ordinary messages, the failed calls are
+    grouped into bursts that are at least `QUIET_S` seconds apart. The first burst is ordinary traffic. A later burst is
+    ordinary traffic if it has more failed calls than the probes of a breaker can have. All bursts after the last burst
+    of ordinary traffic are probes.
     """
     outage = Outage(failing_s, healed_s)
     during = [t for t, outcome in calls if outcome != "accepted" and t >= failing_s]

@@ -94,10 +94,10 @@ def judge(
 def _read_deliveries(
     received: Mapping[str, Iterable[Mapping[str, Any]]], channels: Mapping[str, str], by_vendor: dict[str, int]
 ) -> tuple[dict[str, list[tuple[float, str]]], dict[str, set[str]]]:
-    """Return, for each notification that arrived, its copies and the addresses to which it was sent.
+    """Return what arrived, by notification: when and by which vendor each copy was delivered, and to which addresses.
 
-    A copy is the time of a delivery and its vendor. `by_vendor` gets the number of deliveries of each vendor. A mail
-    that names no order is not counted.
+    `channels` has the channel of each vendor. A delivery whose text contains no order number is left out. For each
+    vendor, the number of the other deliveries is written into `by_vendor`.
     """
     copies: dict[str, list[tuple[float, str]]] = {}
     sent_to: dict[str, set[str]] = {}

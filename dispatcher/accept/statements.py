@@ -26,10 +26,11 @@ class Statements:
         told_cores: Callable[[], Mapping[str, float]] = dict,
         refused: Callable[[], Mapping[str, Mapping[str, int]]] = dict,
     ) -> None:
-        """Prepare to report. `identity` names the replica and the node.
+        """Prepare to report the state of this intake replica. `identity` names the replica and its node.
 
-        `told_cores` returns the measured CPU use and free cores, by the field of the report; {} if nothing is measured.
-        `refused` returns the refusals by receipt, by vendor and country.
+        `told_cores` returns the measured CPU use and free cores, each under the name of its field in the report. It
+        returns {} if nothing is measured. `refused` returns how many messages vendors have refused by receipts: a count
+        for each country, for each vendor.
         """
         self._control, self._metrics, self._continuity = control, metrics, continuity
         self._identity, self._told_cores, self._refused = identity, told_cores, refused

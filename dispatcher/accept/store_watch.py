@@ -35,11 +35,12 @@ BREAKS_SHOWN = 5
 
 
 class StoreBreaks:
-    """Reports accepted triggers or later writes that the store has lost, by log, metric and warning.
+    """Reports to operators that the store has lost data: an event in the log, a metric and a warning.
 
-    Only an operator can find out which triggers are gone. Callers then send them again with their keys. If the outcome
-    of a notification was lost, the notification may be sent again. Even under `hold` a notification may be sent again,
-    because its start mark may be lost as well.
+    The store may have lost accepted triggers, or later changes of their notifications. Only an operator can find out
+    which triggers are gone. The callers can then send them again with the same keys. If the store lost the outcome of a
+    notification, the notification may be sent again. Under `hold` this can happen too, because the store may also have
+    lost the mark that a send had begun.
     """
 
     def __init__(self, metrics: Metrics, clock: Clock, broke: Callable[[], None] = lambda: None) -> None:

@@ -1,6 +1,7 @@
-"""The JSON Schema of the configuration file, for editors. The schema covers the options of every provider.
+"""The JSON Schema of the configuration file, for editors. It covers the options of every provider.
 
-A vendor of each provider has a schema of its own. The vendor's property `adapter` says which schema applies.
+The options of a vendor depend on its provider. So the schema has a part for each provider, and the vendor's property
+`adapter` says which part applies to it.
 """
 
 from __future__ import annotations

@@ -48,9 +48,9 @@ class Listings:
         return await self._named(rows), str(after)
 
     async def _named(self, rows: list[Placed]) -> list[Placed]:
-        """Return the rows with the callers' names of their recipients.
+        """Return the rows, each with the name that its caller gave the recipient.
 
-        The names are stored with the personal data, which is read only for these rows.
+        These names are stored with the personal data, which is read only for these rows.
         """
         names = await self._places.recipients([row.id for row in rows])
         return [replace(row, recipient_id=name) for row, name in zip(rows, names, strict=True)]

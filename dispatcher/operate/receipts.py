@@ -106,9 +106,10 @@ class Receipts:
         return counts
 
     async def _keep(self, vendor: str, early: Sequence[Told], counts: dict[str, int]) -> Sequence[Told]:
-        """Apply the receipts `early` when their notifications' calls end.
+        """Apply the receipts `early`, which came while their notifications were still being sent.
 
-        Return the receipts whose notifications' calls take longer than `KEPT_S`.
+        The store is asked again and again whether these calls have ended, for at most `KEPT_S` seconds. Return the
+        receipts whose calls take longer. The results of the others are added to `counts`.
         """
         for _ in range(round(KEPT_S / LOOK_S)):
             await asyncio.sleep(LOOK_S)

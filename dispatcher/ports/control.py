@@ -71,9 +71,9 @@ class Control(Protocol):
     async def bury(self, verdicts: Mapping[str, int], term: int) -> list[str]:
         """Mark incarnations as dead, and return the names of those that were marked.
 
-        `verdicts` maps each incarnation to the number of renewals that the supervisor saw. An incarnation that has
-        renewed itself since then stays live. Raises StaleTermError, and marks none, if another supervisor has begun a
-        later term.
+        A live actor renews its incarnation regularly. `verdicts` maps each incarnation to the number of renewals that
+        the supervisor saw before its verdict. An incarnation that was renewed since then stays live. Raises
+        StaleTermError, and marks none, if another supervisor has begun a later term.
         """
         ...
 

@@ -187,7 +187,11 @@ class Store(Protocol):
         ...
 
     async def held(self, ids: Sequence[str]) -> list[Held]:
-        """Return the notifications among `ids` that are held and have a start mark, with their content as accepted."""
+        """Return the notifications among `ids` that are held and whose record says which vendor was being called (start
+        mark).
+
+        Each of them has its content as it was accepted.
+        """
         ...
 
     async def expired(self, lane: Lane, cursor: str, page: int = 200) -> ExpiredPage:

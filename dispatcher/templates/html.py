@@ -199,7 +199,10 @@ def _tag_name(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, Htm
 
 
 def _attribute(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, HtmlState | None]:
-    """Advance before, within or behind the name of an attribute."""
+    """Read on from `at` before, in or after the name of an attribute.
+
+    Return the state that follows, the position that was reached, and a second possible state or None.
+    """
     if state.kind == "name":
         match = _BEFORE_NAME.match(text, at)
         assert match is not None

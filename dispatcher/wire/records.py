@@ -4,7 +4,8 @@
 
 m = {"t": tenant, "e": event, "a": accepted ms, "p": priority, "u": on_unknown, "k": key, "l": locale,
      "n": [{"c": channel, "t": template, "v": version, "h": digest of the template, "ch": [chain],
-            "s": [encoding, segments] of an SMS, "f": how many places before a fallback its first notification is}, …]}
+            "s": [encoding, segments] of an SMS,
+            "f": in a fallback, how many places earlier in this list the replaced notification stands}, …]}
 
 After a redrive a notification may have a chain (`<index>.ch`, names) and a template (`<index>.tv`, as `3 name`) of its
 own. These replace the values in `m` for this notification only. The other notifications and a replayed answer keep what

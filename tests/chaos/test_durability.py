@@ -143,7 +143,9 @@ def loses_under_everysec(server: RedisServer) -> bool:
 
 @pytest.mark.parametrize("torn", [1, 20, 200])
 def test_a_torn_tail_costs_the_last_commands_only(server: RedisServer, torn: int) -> None:
-    """Row 12: bytes are missing at the end of the file. Redis loads it, and only the last trigger may be lost."""
+    """Row 12 of docs/faults.md: bytes are missing at the end of the file. Redis loads it, and only the last trigger may
+    be lost.
+    """
     acknowledged = accept_for(server, 0.3)
     file = append_only_file(server.folder)
     kill(server)

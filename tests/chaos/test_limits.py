@@ -106,7 +106,7 @@ def test_without_memory_it_refuses_or_ends_and_all_is_well(bench: Bench, name: s
 
 @pytest.mark.parametrize("how", ["no space", pytest.param("nobody reads", marks=pytest.mark.long)])
 def test_logs_that_cannot_be_written_stop_nothing(make_bench: MakeBench, how: str) -> None:
-    """Row 41: no log line can be written, because the disk is full or nobody reads the pipe.
+    """Row 41 of docs/faults.md: no log line can be written, because the disk is full or nobody reads the pipe.
 
     Messages are still delivered, moved and refused.
     """

@@ -68,9 +68,9 @@ def test_one_country_is_left_for_the_fallback_and_comes_back(make_bench: MakeBen
 
 
 def half_to_germany(count: int) -> list[Body]:
-    """Return `count` checkouts.
+    """Return `count` checkouts with one SMS each, of which every second one goes to Germany.
 
-    Every second one is changed to go to Germany, and `paid` sends an eighth of the others there.
+    Of the others, `paid` itself sends one in eight to Germany.
     """
     bodies = paid(count)
     for _, body in bodies[::2]:

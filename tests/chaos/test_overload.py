@@ -80,7 +80,9 @@ def test_an_overload_is_refused_in_time_and_what_is_taken_arrives(
 
 
 def many(count: int) -> list[Body]:
-    """Return `count` checkouts, which may be more than one call of `paid` can make."""
+    """Return `count` checkouts with one SMS each. `paid` makes them, in several calls if one call cannot make
+    so many.
+    """
     return [body for start in range(0, count, 50_000) for body in paid(min(50_000, count - start))]
 
 

@@ -75,7 +75,7 @@ def test_an_actor_dead_after_the_send_under_hold_repeats_nothing(make_bench: Mak
 
 
 def test_an_intake_dead_before_its_answer_accepts_once(make_bench: MakeBench) -> None:
-    """Row 1: intake dies after it stored a trigger and before its 202.
+    """Row 1 of docs/faults.md: intake dies after it stored a trigger and before its 202.
 
     The client repeats with the same key and gets that one trigger.
     """
@@ -138,7 +138,7 @@ def test_a_killed_supervisor_stops_nobody(bench: Bench) -> None:
 
 @pytest.mark.long
 def test_a_restarted_actor_of_a_cut_off_vendor_does_not_call_it_at_once(bench: Bench) -> None:
-    """Row 4: the actor of a cut-off vendor is killed three times.
+    """Row 4 of docs/faults.md: the actor of a cut-off vendor is killed three times.
 
     Its breaker's state is restored, so that the vendor gets only probes.
     """
@@ -208,7 +208,7 @@ def test_a_stopped_actor_leaves_nothing_to_repeat(bench: Bench) -> None:
 
 @pytest.mark.long
 def test_poison_ends_and_its_neighbours_are_delivered(make_bench: MakeBench) -> None:
-    """Row 33: a message that kills every actor that sends it becomes a dead letter.
+    """Row 33 of docs/faults.md: a message that kills every actor that sends it becomes a dead letter.
 
     All other messages are delivered.
     """

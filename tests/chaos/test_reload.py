@@ -84,7 +84,10 @@ def test_a_secret_is_changed_under_load_and_no_wrong_file_stops_the_service(own:
 
 
 def wrong_files(service: Service) -> list[tuple[str, str]]:
-    """Return each wrong file with what the service says about it. An empty text stands for a missing file."""
+    """Return pairs: a wrong configuration file, and words of the sentence with which the service refuses it.
+
+    An empty text stands for a missing file.
+    """
     return [
         (written(service, sendr="Shop"), "vendors.sms-b.options.sendr: is not an option"),
         (written(service, api_secret="${NEW_KEY}"), "the environment variable NEW_KEY is not set"),

@@ -1,8 +1,9 @@
-"""Fault matrix row 31: a vendor's configuration is changed while it sends.
+"""Row 31 of docs/faults.md: the configuration of a vendor is changed while it sends.
 
-Steady state: 60 triggers/s (an SMS and an e-mail each). `sms-a` has two actors and its calls last 0.3 s, so that
-each actor has about nine calls in flight. Intake reads the whole file, so its replicas are replaced as well.
-Recovery budget: all of them are replaced within a minute. No repeat is allowed, because nothing is killed.
+Steady state: 60 triggers/s are posted, each with an SMS and an e-mail. `sms-a` has two actors, and its calls last 0.3
+s, so each actor has about nine calls in flight. Intake replicas read the whole file, so a change replaces them as well.
+Recovery budget: the actors of `sms-a` and the intake replicas are replaced within a minute. No repeat is allowed,
+because nothing is killed.
 """
 
 from __future__ import annotations
@@ -79,7 +80,9 @@ async def load(service: Service, update: Callable[[], None]) -> list[Posted]:
 
 
 def write(service: Service, timeout_s: float) -> None:
-    """Write the sandbox's configuration, with two actors of the changed vendor and this time-out."""
+    """Write the sandbox's configuration to the service's file, but with two actors for `sms-a` and the time-out
+    `timeout_s`.
+    """
     found = yaml.safe_load((resources.files("cluster") / "sandbox.yaml").read_text())
     found["vendors"][CHANGED] |= {"replicas_min": 2, "replicas_max": 2, "timeout_s": timeout_s}
     service.config.write_text(yaml.safe_dump(found))

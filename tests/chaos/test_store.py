@@ -1,7 +1,7 @@
-"""Fault matrix rows 10, 13, 14, 16, 18 and 30, and more faults of the store: Redis is killed, stopped, full or
+"""Rows 10, 13, 14, 16, 18 and 30 of docs/faults.md, and more faults of the store: Redis is killed, stopped, full or
 emptied.
 
-Steady state: 60 triggers/s, an SMS each, 50 ms vendors.
+Steady state: 60 triggers/s are posted, each with one SMS, and a call to a vendor takes 50 ms.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def test_a_stall_of_redis_takes_nothing_from_the_living(bench: Bench, policy: st
 
 @pytest.mark.long
 def test_a_full_redis_refuses_and_still_drains(bench: Bench) -> None:
-    """Row 14: Redis is full. New triggers get a 503, and queued messages are still delivered.
+    """Row 14 of docs/faults.md: Redis is full. New triggers get a 503, and queued messages are still delivered.
 
     When there is room again, triggers are accepted.
     """
@@ -166,7 +166,7 @@ def inject(pid: int, fault: str) -> subprocess.Popen[bytes]:
 @without_strace
 @pytest.mark.long
 def test_a_sync_that_fails_ends_redis_and_no_202_with_it(bench: Bench, policy: str) -> None:
-    """Row 13: the disk answers a sync with EIO. Redis ends and acknowledges nothing more.
+    """Row 13 of docs/faults.md: the disk answers a sync with EIO. Redis ends and acknowledges nothing more.
 
     After a restart nothing acknowledged is lost.
     """
@@ -252,12 +252,10 @@ def test_a_deleted_mailbox_costs_what_it_held_and_no_more(bench: Bench) -> None:
 
 @pytest.mark.long
 def test_broken_records_cost_nobody_else_anything(make_bench: MakeBench) -> None:
-    """Rows 31 and 31b: of the messages that wait for a retry, two have broken records.
+    """Row 31c of docs/faults.md: many messages wait for a retry, and the records of two are broken.
 
-    All others are delivered, once.
-
-    One record has an unreadable time, and another is no record any more. Both messages are delivered once their
-    records are mended.
+    The record of one message has an unreadable time, and the key of another holds a text instead of a record. All other
+    messages are delivered once. The two messages are delivered once too when their records are mended.
     """
     bench = make_bench().start()
     store = bench.store()

@@ -1,4 +1,4 @@
-"""Fault matrix rows 19 to 21, 27 to 29, 34, 35, 37 and 40: vendors that fail in every way, and clients that post too
+"""Rows 19 to 21, 27 to 29, 34, 35, 37 and 40 of docs/faults.md: vendors fail in every way, and clients post too
 much.
 """
 
@@ -89,7 +89,7 @@ def test_a_flapping_vendor_is_not_stampeded(bench: Bench) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize(("policy", "repeats"), [("resend", 1), ("hold", 0)])
 def test_a_late_yes_repeats_only_what_may_be_repeated(bench: Bench, policy: str, repeats: int) -> None:
-    """Row 29: a vendor accepts a message, but answers after our time-out.
+    """Row 29 of docs/faults.md: a vendor accepts a message, but answers after our time-out.
 
     Under `resend` it is sent again, under `hold` a look-up finds it.
     """
@@ -166,7 +166,8 @@ def test_one_key_posted_a_hundred_times_at_once_is_one_trigger(bench: Bench) -> 
 
 @pytest.mark.long
 def test_more_than_it_can_take_is_refused_and_what_is_taken_arrives(make_bench: MakeBench) -> None:
-    """Row 37: for five seconds clients post five times what a slow store can accept, and repeat refused posts.
+    """Row 37 of docs/faults.md: for five seconds clients post five times what a slow store can accept, and repeat
+    refused posts.
 
     In the end all are accepted and delivered.
     """

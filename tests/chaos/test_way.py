@@ -39,9 +39,9 @@ def test_an_answer_lost_after_the_accept_is_one_trigger(make_bench: MakeBench, p
 @policies
 @pytest.mark.long
 def test_a_connection_cut_amid_an_accept_stores_all_or_nothing(make_bench: MakeBench, policy: str) -> None:
-    """Row 17: only a part of the accept command reaches Redis.
+    """Row 17 of docs/faults.md: only a part of the accept command reaches Redis.
 
-    The caller gets no 202 for it, and the repeat stores the trigger once.
+    The caller gets no 202 for it. When the caller posts the trigger again, it is stored once.
     """
     bench = make_bench()
     way = bench.link()

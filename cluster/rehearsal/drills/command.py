@@ -169,10 +169,12 @@ def _perform(
 
 
 def _until_steady(service: Service, rate: float) -> None:
-    """Wait for the steady state before the next drill, at most 30 rounds. Each round posts messages for three seconds.
+    """Return when both SMS vendors are healthy and get new work, after at most 30 rounds. Each round posts messages for
+    three seconds.
 
-    A recovering vendor is probed with real messages, so some must be posted. A vendor that failed and recovered gets
-    new work only a minute later (`supervision.dwell_s`). A drill that broke the vendor earlier would have no effect.
+    Without messages a recovering vendor would get no probes. A vendor that has failed and recovered gets new work only
+    a minute later (`supervision.dwell_s`). If the next drill began before that, it would break a vendor that gets no
+    messages, and so show nothing.
     """
     for _ in range(30):
         found = {v["name"]: v for v in service.get("/v1/vendors")["vendors"]}

@@ -94,8 +94,8 @@ class Run:
     def unexplained(self) -> list[str]:
         """Return the repeated notifications that no fault explains. A name appears once for each unexplained repeat.
 
-        A fault explains one repeat of a notification if a vendor in the drill's `repeats` received a copy at one of
-        these times:
+        `repeats` of a drill names the vendors whose repeats its fault may explain. The fault explains one repeat of a
+        notification if such a vendor received the notification at one of these times:
 
         - Shortly before the fault, when the notification may have been sent but not yet settled. This time is as long
           as a call, the settle interval and `BUSY_S` together.

@@ -92,9 +92,10 @@ class LaneState:
         return self._deliver(self.unread, consumer, count)
 
     def put(self, entry_id: str, nid: str, tenant: str) -> None:
-        """Add an entry to the stream.
+        """Add an entry to the stream, or to a tenant's queue if tenants take turns in this lane.
 
-        If the stream's backlog belongs to another tenant, add the entry to the queue of `tenant` instead.
+        Tenants take turns if the tenant of this entry is not the tenant whose notifications fill the stream (`owner`).
+        The entry is then put into the queue of `tenant`.
         """
         self.entries[entry_id] = nid
         if self.owner is None:

@@ -50,7 +50,11 @@ class MemoryStore:
         *,
         templates: MemoryTemplateStore | None = None,
     ) -> None:
-        """Make a store for `cell`. `templates` holds the versions that triggers pin; with None pins are not checked."""
+        """Make a store for `cell`.
+
+        A trigger names the template versions that it uses. `templates` is where the store looks for these versions at
+        an accept. Without `templates` the versions are not checked.
+        """
         self._templates = templates
         self._cell, self._retention_ms, self._hold_ms = cell, retention_ms, hold_ms
         self._bell: asyncio.Future[bool] | None = None

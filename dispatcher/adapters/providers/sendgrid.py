@@ -76,7 +76,7 @@ class SendGrid:
         return answer if isinstance(answer, Outcome) else classify(answer)
 
     def _headers(self, notification_id: str) -> dict[str, str]:
-        """Return the additional headers of one mail by name.
+        """Return the additional headers of one mail, as a mapping from name to value.
 
         Values are encoded but not folded, as SendGrid requires.
         """

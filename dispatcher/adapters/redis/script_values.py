@@ -71,7 +71,11 @@ def _pinned(pin: TemplatePin, until_ms: int) -> str:
 
 
 def _fields(n: NewNotification) -> str:
-    """Return what accept.lua gets about a notification: its mailbox, and its own times and fallback if it has any."""
+    """Return what accept.lua gets about a notification, as one text.
+
+    The text has the mailbox. If the notification has times of its own, they follow. If the notification is a fallback,
+    its conditions follow too.
+    """
     if n.expires_ms is None:
         return n.vendor
     timed = f"{n.vendor} {n.send_at_ms or 0} {n.expires_ms}"

@@ -375,7 +375,10 @@ class RedisStore:
         return Withdrawal(WithdrawResult.CLAIMED)  # it moved at each try, so an actor is at work on it
 
     async def _withdraw(self, nid: str, to: str, reason: str) -> Withdrawal | None:
-        """Try once to withdraw the notification. Return None if it moved to another mailbox during the call."""
+        """Try once to end a notification that nobody has claimed. `to` is its new state, and `reason` is noted with it.
+
+        Return None if the notification moved to another mailbox during the call. The caller then tries again.
+        """
         k = self._keys
         i = nid.rpartition(".")[2]
         record = k.record(trigger_of(nid))

@@ -1,4 +1,4 @@
-"""Triggers and dead letters as operators and callers see and change them, on Redis.
+"""Triggers as callers see and cancel them, and dead letters as operators see and change them, on Redis.
 
 `dispatcher.ports.trigger_views` and `dispatcher.ports.dead_letters` are the contracts.
 """

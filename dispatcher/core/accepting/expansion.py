@@ -201,7 +201,8 @@ def _wanted(request: Request, events: Mapping[str, EventDefinition], templates: 
 
 
 def fallback_fault(channel: str, fallback: Fallback) -> tuple[str, str] | None:
-    """Return the field of a fallback that breaks a rule, and that rule. Return None if no rule is broken.
+    """Return the rule that a fallback breaks: the name of the wrong field, and what is allowed there. Return None if
+    the fallback is right.
 
     `channel` is the channel of the notification that the fallback replaces.
     """

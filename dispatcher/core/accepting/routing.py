@@ -102,7 +102,11 @@ def possible_chains(route: Route) -> tuple[tuple[str, ...], ...]:
 
 
 def is_hidden(route: Route, earlier: Route) -> bool:
-    """Return True if `route` is never used, because `earlier` in the configuration is chosen in each case (rule 2)."""
+    """Return True if no message can ever be sent by `route`, because every message that fits it is sent by `earlier`
+    (rule 2).
+
+    `earlier` stands before `route` in the configuration.
+    """
     if route.channel != earlier.channel or _named(route) != _named(earlier):
         return False
     return all(set(mine) <= set(other) for mine, other in zip(_lists(route), _lists(earlier), strict=True))

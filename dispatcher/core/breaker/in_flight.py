@@ -75,10 +75,11 @@ class InFlight:
             yield at_ns
 
     def hang(self, at_ns: int, counts: Counts, *, least: int, in_a_row: int) -> bool:
-        """Return True if the slow calls in flight, together with the window's results `counts`, are an outage.
+        """Return True if the slow calls in flight, together with the window's results `counts`, show an outage.
 
-        Each slow call in flight counts as a slow result. A slow call also adds one to the failures `in_a_row`, if no
-        call has succeeded since the slow call began. `least` is the number of results that a verdict needs.
+        Each slow call in flight counts as a slow result, and the rate of slow results needs at least `least` results. A
+        slow call in flight also lengthens the row of failures `in_a_row` by one, if no call has succeeded since the
+        slow call began.
         """
         overdue, silent = self.overdue(at_ns, self.answered_ns)
         n, config = counts.n + overdue, self._config

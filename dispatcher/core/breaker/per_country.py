@@ -50,7 +50,7 @@ class _Child:
 
 @dataclass(frozen=True, slots=True)
 class KeyChange:
-    """The breaker of the key `key` has changed to the state `to`. `reason` says why."""
+    """The change of one key's breaker to the state `to`. A key is a country. `reason` says why the breaker changed."""
 
     key: str
     to: BreakerState
@@ -92,10 +92,10 @@ class KeyedBreakers:
         self._generation = parent.generation
 
     def acquire(self, key: str, now_ns: int) -> Permit | Refused:
-        """Return one permit that counts for the parent and for the child of `key`, or a refusal.
+        """Ask for a permit to call the vendor for the key `key`, and return the permit or a refusal.
 
-        A refusal does not say whether the parent or the child refused. If it was the child, `cut_off_for_ns(key, ...)`
-        is not None.
+        The key's own breaker (the child) and the vendor's breaker (the parent) must both allow the call. A refusal does
+        not say which of them refused. If it was the child, `cut_off_for_ns(key, ...)` is not None.
         """
         if not self._apply():
             return self.parent.acquire(now_ns)
@@ -168,7 +168,10 @@ class KeyedBreakers:
         return True
 
     def tick(self, now_ns: int) -> None:
-        """Let time pass for the children and then for the parent, so that a child decides before the parent."""
+        """Let time pass for the keys' breakers (children), and then for the vendor's breaker (parent).
+
+        The children come first, so that they decide before the parent.
+        """
         self._tick_children(now_ns)
         self.parent.tick(now_ns)
         self._apply()
@@ -216,9 +219,10 @@ class KeyedBreakers:
     # ---- inside
 
     def _apply(self) -> bool:
-        """Remove the children that existed before the parent's last transition.
+        """Remove the keys' breakers (children) if the vendor's breaker (parent) has changed its state since they were
+        made.
 
-        Return True if children may exist now, which is while the parent is closed.
+        Return True if children may exist now, which is while the parent is closed (rule 4).
         """
         if self._generation != self.parent.generation:
             self._generation = self.parent.generation

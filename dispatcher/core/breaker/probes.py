@@ -19,7 +19,7 @@ class Probes:
         self._permits = self._granted = 0
 
     def begin(self) -> None:
-        """Begin a stage with all its permits."""
+        """Begin a half-open stage: no probe was granted yet, and all permits of the stage are free."""
         self._permits, self._granted = self._calls, 0
 
     def left(self) -> bool:

@@ -92,7 +92,9 @@ class ToldRefusals:
         self._noted.append((now_ns, vendor, country))
 
     def counts(self, now_ns: int) -> dict[str, dict[str, int]]:
-        """Return, for each vendor and country, how many messages were refused within the last window."""
+        """Return, for each vendor and country, how many messages the vendor has refused by receipts within the last
+        window.
+        """
         while self._noted and self._noted[0][0] < now_ns - self.window_ns:
             self._noted.popleft()
         found: dict[str, dict[str, int]] = {}

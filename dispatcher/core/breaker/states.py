@@ -63,10 +63,11 @@ class BreakerStates:
         )
 
     def restore(self, was: BreakerSnapshot, age_ns: int, now_ns: int) -> None:
-        """Continue from the snapshot `was`, which was made `age_ns` ago, in a new generation.
+        """Continue from the snapshot `was` of an earlier breaker. The snapshot was made `age_ns` ago.
 
-        Results of earlier permits are late. If the breaker was open, it waits for the rest of its time. If it was
-        half-open, its stage begins again with all permits.
+        A new generation begins, so results of earlier permits count no longer. A breaker that was open waits for the
+        rest of its time. A breaker that was half open begins its present stage of recovery again, with all permits of
+        the stage.
         """
         before, config = self.state, self.config
         self._openings.count, self._openings.closed_ns = was.attempts, now_ns - was.closed_ns - age_ns

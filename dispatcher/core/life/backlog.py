@@ -65,9 +65,10 @@ class Backlog:
         self.ages_ms[place] = max(self.ages_ms.get(place, 0), age_ms)
 
     def wakes(self, score_ms: int, now_ms: int, delay_ms: int) -> None:
-        """Note that the retry of a notification is due at `score_ms`, in delay time (`core.store.delay_time`).
+        """Note that a notification waits for a retry, which is due at `score_ms`.
 
-        `delay_ms` is the present delay time, and `now_ms` is the present wall time.
+        `score_ms` is in delay time, the store's clock that never goes back (`core.store.delay_time`). `delay_ms` is the
+        present delay time, and `now_ms` is the present wall time.
         """
         at_ms = score_ms - delay_ms + now_ms
         self.due_ms = at_ms if self.due_ms is None else min(self.due_ms, at_ms)

@@ -290,7 +290,9 @@ def decide_adopted(n: Notification, at: Situation) -> Decision | None:
 
 
 def waiting_reason(trail: Trail) -> str | None:
-    """Return why a notification in `due` waits, or None if the trail does not tell."""
+    """Return why a notification in `due` waits, or None if the reason is not known. `trail` is its progress along its
+    chain.
+    """
     return REFUSED_BY_ALL if trail.refusals and not trail.tried else None
 
 

@@ -54,7 +54,8 @@ class Fate(Enum):
 
 @dataclass(frozen=True, slots=True)
 class First:
-    """The first notification as the store has it. `claimed` is True while an actor has its entry.
+    """The state of the notification that a fallback would replace. `claimed` is True while an actor has claimed this
+    first notification.
 
     `receipt` is what a receipt said about the message that the vendor accepted: `delivered`, `undelivered`, or None.
     """

@@ -21,10 +21,10 @@ from dispatcher.core.life.notification import Attempt
 
 
 class Place(NamedTuple):
-    """The place that is read to list a state.
+    """The part of the store that is read to list the notifications in a state.
 
-    `states` are the states that a notification there may have. If `reason` is set, only notifications with this reason
-    are listed.
+    `states` are the states that a notification in this part may have. If `reason` is set, only notifications with this
+    reason are listed.
     """
 
     name: str

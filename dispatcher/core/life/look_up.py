@@ -96,11 +96,11 @@ def window_of(started_ms: int, timeout_s: float) -> Window:
 
 
 def fingerprint(to: str, text: str, timeout_s: float) -> Fingerprint:
-    """Return the fingerprint of a message.
+    """Return the fingerprint of a message. Messages with the same recipient and text have the same fingerprint.
 
-    Its `ttl_ms` is the length of the window in which the vendor may create the message. If two notifications start
-    further apart than this, their windows do not overlap. The fingerprint does not depend on the vendor, because two
-    configured vendors may be the same account.
+    Its `ttl_ms` is the length of the time in which the vendor may create the message. If two notifications with one
+    fingerprint start further apart than this, a look-up can tell which of the two messages it has found. The
+    fingerprint does not depend on the vendor, because two configured vendors may be the same account.
     """
     window = window_of(0, timeout_s)
     text_hash = hashlib.sha256(json.dumps([to, text]).encode()).hexdigest()[:32]

@@ -218,8 +218,8 @@ class Notification:
         attempts: how many calls of this generation may have arrived, over all vendors and rounds. This number has a
             limit.
         generation: how often it was redriven. The generation is part of the vendor's idempotency key.
-        crashes: how often an actor crashed while it had claimed this notification. Moves do not reset this, so that
-            poison is found.
+        crashes: how often an actor crashed while it had claimed this notification. A move does not reset this count, so
+            that a notification that crashes the actors of every vendor is found.
         moved_epoch: the epoch of the plan by which it last moved without an attempt. Each epoch allows one such move.
     """
 

@@ -45,7 +45,9 @@ class Refused:
 
 
 def decide_redrive(chain: tuple[str, ...], plan: Plan, known: Callable[[str], bool]) -> Go | Refused:
-    """Return the decision by rules 1 to 3. `known` tells whether a vendor is configured."""
+    """Return the decision whether and where a dead letter is redriven (rules 1 to 3). `known` tells whether a vendor is
+    configured.
+    """
     names = [name for name in chain if known(name)]
     if not names:
         return Refused("no vendor of its chain is configured")

@@ -81,8 +81,8 @@ class Survey:
         office: the random name of the supervisor's term.
         free_cores: the number of free cores by node; empty if they are not measured.
         due: how many notifications wait outside the mailboxes for their next try, by vendor.
-        refused: the refusals by receipt that each intake replica has told lately, by vendor and country ('': our
-            account).
+        refused: for each intake replica, how many messages each vendor has refused by receipts lately, by country.
+            The country '' stands for our account at the vendor.
     """
 
     reports: Collection[Report] = ()
@@ -176,7 +176,10 @@ def _sort(survey: Survey, config: PlanConfig, previous: Plan, now_ms: int) -> di
 
 
 def _told(refused: Collection[Mapping[str, Mapping[str, int]]], vendor: str) -> dict[str, int]:
-    """Return the refusals by receipt of one vendor by country, added up over the intake replicas."""
+    """Return how many messages the vendor has refused by receipts, by country.
+
+    The counts of all intake replicas are added up.
+    """
     found: dict[str, int] = {}
     for of_replica in refused:
         for country, count in of_replica.get(vendor, {}).items():

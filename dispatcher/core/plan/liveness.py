@@ -47,11 +47,12 @@ class SilenceWatch:
         self._starved.pop(incarnation, None)
 
     def on_echo(self, now_ms: float, waited_ms: Callable[[str], float] = lambda incarnation: 0.0) -> None:
-        """Note that the supervisor's own beat came back at `now_ms`. Add the time since the last echo to each silence.
+        """Note that the supervisor's own beat came back at `now_ms`. It left the supervisor as the actors' beats leave
+        the actors.
 
-        The supervisor could also have heard the beats of the actors in this time. `waited_ms(incarnation)` returns for
-        how many milliseconds the process of this incarnation has waited for a core since `waited_ms` was last called
-        for it. The waiting time is not added.
+        So the supervisor can hear beats again, and the time since the last such echo counts as silence of each actor
+        that did not beat. `waited_ms(incarnation)` returns for how many milliseconds the process of this incarnation
+        has waited for a core since `waited_ms` was last called for it. This waiting time does not count as silence.
         """
         if self._last_echo_ms is not None:
             interval = now_ms - self._last_echo_ms

@@ -137,7 +137,10 @@ def allot(
 
 
 def _without_growth(pool: Pool, is_full: bool) -> int:
-    """Return the pool's size if it does not grow: its live actors, and the starting ones if they are still wanted."""
+    """Return the size of a pool that may not grow now: its live actors, and the starting ones if they are still wanted.
+
+    If `is_full`, no node has room for an actor. A pool that is larger than useful then gives up one actor (rule 4).
+    """
     kept = min(pool.wanted, max(pool.live, pool.planned, pool.least))
     if is_full and pool.planned <= pool.live and pool.useful < pool.live:
         kept = min(kept, pool.live - 1)

@@ -55,11 +55,11 @@ class Break:
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """A primary's stream of writes, and how many bytes it has (`come_to`).
+    """How far the writes of one Redis have come. Redis gives the stream of a primary's writes a random name (`stream`).
 
-    `followed` is the stream that this Redis followed as a replica before it was promoted, and `followed_to` is how many
-    bytes of that stream it got. None means that this Redis was no replica, or no longer knows which stream it followed.
-    `replicas` is how many replicas this Redis has now.
+    `come_to` is the number of bytes in this stream. If this Redis was a replica before it was promoted, `followed` is
+    the stream of its old primary, and `followed_to` is how many bytes of that stream it got. `followed` is None if it
+    was no replica, or no longer knows which stream it followed. `replicas` is how many replicas this Redis has now.
     """
 
     stream: str
@@ -103,10 +103,11 @@ class Continuity:
             self.hear(mark)
 
     def hear(self, mark: Mark) -> None:
-        """Note a mark that the store gave in an answer.
+        """Note a mark that the store gave in an answer. A mark is the count of accepted triggers in one life of the
+        store.
 
-        Only a higher mark of the same life counts, or the first mark of all. A mark of another life changes nothing
-        here. The next answer will show it as a break.
+        A mark replaces the known mark only if it is the first of all, or a higher count in the same life. A mark of
+        another life changes nothing here, because the next answer of the store will show it as a break.
         """
         if self.mark is None or (self.mark.life == mark.life and self.mark.accepted < mark.accepted):
             self.mark = mark

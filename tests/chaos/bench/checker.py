@@ -107,10 +107,11 @@ def waiting(store: redis.Redis) -> int:
 
 
 def _looked_at(store: redis.Redis) -> tuple[dict[str, dict[str, str]], list[str]]:
-    """Return the records, and the contradictions that were there at two reads half a second apart.
+    """Return all records, and a sentence for each notification whose record and place in the store contradict each
+    other.
 
-    One read is not enough: the records are not read in one moment, and a look-up may settle a notification
-    meanwhile.
+    A contradiction counts only if a second read, half a second later, finds it again. The records are not read in one
+    moment, and a look-up may settle a notification meanwhile.
     """
     records = _records(store)
     found = list(_contradictions(store, records))

@@ -67,10 +67,10 @@ class PowerCut:
     def cut(self) -> int:
         """Kill the server and truncate its file to the bytes that were on disk. Return how many bytes were lost.
 
-        A server that syncs each write is often stopped between a write and its sync. No client was told yet that
-        those bytes are stored. So the server may continue for a moment, until a stop finds the whole file on disk.
-        If the server syncs only now and then, no stop finds that. Then the file is cut to its length at the last
-        successful `look`.
+        A server that syncs each write is often stopped between a write and its sync. No client was told yet that those
+        bytes are stored. So the server may continue for a moment, and is stopped again, until the whole file is on disk
+        at a stop. A server that syncs only now and then will hardly be found so. Its file is cut to the length that the
+        last successful `look` found.
         """
         for _ in range(50):
             os.kill(self._pid, signal.SIGSTOP)

@@ -147,7 +147,12 @@ class Bench:
         skewed: bool = False,
         keep: bool = True,
     ) -> Bench:
-        """Start every process and wait until triggers are accepted and a plan exists."""
+        """Start every process and wait until triggers are accepted and a plan exists.
+
+        `links` puts a link, which can be cut, between a process and Redis. `crashes` tells a process at which step it
+        ends itself. Both are given by the process's name. With `skewed` the processes see the store's clock wrong, by
+        the skew that is kept in Redis (`tests.skew`). With `keep`, an ended process is started again, as under Serve.
+        """
         for name in ("intake", "supervisor", *VENDORS):
             self.begin(name, (links or {}).get(name), (crashes or {}).get(name), skewed)
         self.until(lambda: self.ask("/readyz")[0] == 200 and len(self.plan()) == len(VENDORS), READY_S)
@@ -329,9 +334,10 @@ MakeBench = Callable[..., Bench]
 
 
 def append_only_file(folder: Path) -> Path:
-    """Return the file to which Redis appends now. Up to Redis 6.2 there is only one such file.
+    """Return the file to which Redis appends now.
 
-    From Redis 7 on there are several, and this is the newest increment.
+    Up to Redis 6.2 there is a single append-only file. From Redis 7 on there are several, and Redis appends to the
+    newest one.
     """
     found = sorted(folder.glob("**/appendonly.aof*"), key=lambda path: path.stat().st_mtime)
     return [path for path in found if path.suffix == ".aof" and ".base." not in path.name][-1]
