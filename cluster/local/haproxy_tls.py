@@ -110,7 +110,7 @@ class Edge:
     # ---- while haproxy runs
 
     def look(self, ask: Callable[[bytes], bytes], now_s: float) -> None:
-        """Do the next step of an update: look at the operator's files, check them, or give haproxy the checked pair.
+        """Take the next step of an update: look at the operator's files, check them, or give haproxy the checked pair.
 
         `ask` sends a command to haproxy's admin socket and returns the answer. `ask` raises OSError if haproxy does not
         answer, for example while it is started again. Then a later call gives haproxy the pair.

@@ -27,7 +27,7 @@ SLACK_MS = 250
 
 
 class DelayTime:
-    """What one process knows about the store's delay time, the clock that never goes back."""
+    """Remembers what one process knows about the store's delay time, the clock that never goes back."""
 
     def __init__(self) -> None:
         self._known: tuple[int, float] | None = None
