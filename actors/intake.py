@@ -139,7 +139,9 @@ class IntakeActor:
         return told_cores(self._cores, self._clock.now_s())
 
     def _start_complete(self) -> bool:
-        """Return True once every vendor has had an actor, or after `START_S_MAX` seconds."""
+        """Return True if every vendor has an actor that reports, or if `START_S_MAX` seconds have passed since the
+        start.
+        """
         return self._fleet.manned() >= set(self._channels) or self._clock.now_s() - self._began_s > START_S_MAX
 
     async def stop(self, deadline_s: float) -> None:

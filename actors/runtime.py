@@ -44,7 +44,9 @@ def open_replicated(
 def open_mailboxes(
     runtime: dict[str, str], settings: Settings, connection: Client, replicated: ReplicatedWrites | None, *, vendor: str
 ) -> RedisStore:
-    """Return the store of the courier of `vendor`. The store has a separate client for the claims that block."""
+    """Return the store that the courier of `vendor` uses. Claims that wait for an entry use a Redis client of their
+    own.
+    """
     blocked_s = max(IDLE_BLOCK_MS, settings.courier.claim_block_ms) / 1000
     return RedisStore(
         connection,

@@ -121,7 +121,7 @@ class VendorActor:
         leave_if_asked(self._courier.plan, self._identity)
 
     def statistics(self) -> dict[str, float]:
-        """Return the size of the pool that the plan wants, for Serve's autoscaler."""
+        """Return how many actors the plan wants in this vendor's pool. Serve's autoscaler reads this figure."""
         return {"replicas": float(self._duties.wish)}
 
     async def stop(self, deadline_s: float) -> None:

@@ -224,11 +224,11 @@ def p99_of(conditions: Iterable[Mapping[str, Any]], vendors: str) -> dict[float,
 
 
 def between(p99_ms: Mapping[float, float], most_ms: float) -> float | None:
-    """Return the next rate for the bisection, or None if it has ended.
+    """Return the rate that the search for the highest good rate measures next, or None if the search has ended.
 
-    The rate lies between the highest rate whose p99 is within `most_ms` and the lowest higher rate whose p99 is not.
-    `p99_ms` maps each measured rate to its p99. The bisection has ended if there are no two such rates, or if they are
-    near enough.
+    A rate is good if its p99 is at most `most_ms`. `p99_ms` maps each measured rate to its p99. The next rate is the
+    geometric mean of the highest good rate and the next higher measured rate. The search has ended if one of these two
+    rates is missing, or if their ratio is at most `NEAR`.
     """
     low = max((rate for rate, p99 in p99_ms.items() if p99 <= most_ms), default=None)
     high = min((rate for rate in p99_ms if low is not None and rate > low), default=None)

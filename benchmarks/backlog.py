@@ -48,7 +48,7 @@ FIRST_BULK = 50_000_000
 
 
 def bulk(n: int, now_ms: int) -> NewTrigger:
-    """Return the trigger of one SMS of the bulk run, as intake would have expanded it."""
+    """Return the trigger of the SMS number `n` of the backlog, as intake would store it. Its priority is `bulk`."""
     sms = NewNotification("sms", f"+49151{10_000_000 + n}", (SICK, FALLBACK), SICK, "paid-sms", 1)
     return checkout(n, now_ms, sms, order=ORDER_OF % n, priority="bulk")
 

@@ -104,7 +104,7 @@ class Callers:
         _Call(self, pools, one, body).begin()
 
     def done(self) -> None:
-        """Reduce the number of triggers that are still being posted by one."""
+        """Note that the call for one trigger has ended, so that one call fewer is open."""
         self._calls -= 1
         self._answered.set()
 

@@ -123,9 +123,10 @@ class Bench:
         }
 
     def round(self, subject: Subject) -> dict[str, float]:
-        """Run one round of a subject and return its figures. The worker is stopped at the end.
+        """Run one of the compared workers (`subject`) once, on a queue that is filled first. Return the figures of this
+        round.
 
-        The measurement lasts from the end of the warm-up to the last acknowledgement.
+        The measurement lasts from the end of the warm-up to the last acknowledgement. At the end the worker is stopped.
         """
         self._redis.client().flushall()
         self._sandbox.reset()

@@ -127,7 +127,7 @@ async def fill_tenants(count: int) -> None:
 
 
 async def fill_ours(count: int, tenants: int = 1) -> None:
-    """Queue `count` triggers with one SMS each, as intake does. Consecutive triggers belong to consecutive tenants."""
+    """Queue `count` triggers with one SMS each, as intake does. The triggers belong to `tenants` tenants in turn."""
     connection = client(redis_url())
     version = await RedisTemplateStore(connection).put(TemplateSource(name="paid-sms", text=job.TEXT))
     store, now_ms = RedisStore(connection), int(time.time() * 1000)

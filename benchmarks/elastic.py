@@ -60,7 +60,10 @@ class Reaction(TypedDict):
 
 
 class Watch:
-    """Samples every vendor of `WATCHED` until `close` is called. Times are epoch seconds."""
+    """Reads the figures of every vendor in `WATCHED` each half second, until `close` is called.
+
+    A thread of its own does this. The times of the samples are epoch seconds.
+    """
 
     def __init__(self, service: Service) -> None:
         self._service, self._over = service, threading.Event()
@@ -145,11 +148,11 @@ def _change(service: Service, config: Path) -> None:
 
 
 def reading(samples: list[Sample], step_s: float, end_s: float) -> dict[str, Reaction]:
-    """Return the figures of each vendor.
+    """Return, for each vendor, when its pool grew and shrank.
 
-    `step_s` and `end_s` are the epoch seconds at which the high load began and ended. Times until the pool grows are
-    seconds after `step_s`. Times until it shrinks are seconds after `end_s`. A time is None if the pool never reached
-    that size.
+    The high load began at `step_s` and ended at `end_s`, in epoch seconds. The times at which the pool had grown are
+    counted in seconds from `step_s`. The times at which the pool had shrunk are counted from `end_s`. A time is None if
+    the pool never reached that size.
     """
     return {vendor: _reaction(samples, vendor, step_s, end_s) for vendor in WATCHED}
 

@@ -8,11 +8,11 @@ First there is nothing else to do. Then a million notifications of tenant A wait
 as the service can.
 
 A's notifications, half SMS and half e-mail, are put into the store directly, as copies of what the store itself wrote
-(`benchmarks/filling.py`). So the figures show how the queue is shared, without A's requests. Redis may use 4 GiB here,
-which is more than `up` gives its own Redis.
+(`benchmarks/filling.py`). So tenant A makes no requests, and the figures show only how the queue is shared. Redis may
+use 4 GiB here, which is more than `up` gives its own Redis.
 
-B's p99 should be at most twice its idle p99. The number of A's notifications sent meanwhile is printed too, because A
-must not be stopped.
+B's p99 should be at most twice its p99 without the flood. A service that stopped A would reach this too, so the number
+of A's notifications that were sent meanwhile is printed as well.
 """
 
 from __future__ import annotations

@@ -60,12 +60,13 @@ async def copy(
     form: str,
     token: tuple[str, str] = ("", ""),
 ) -> None:
-    """Store `count` copies of the trigger `trigger_id`, numbered from `first`.
+    """Store `count` copies of the trigger `trigger_id`. The copies are numbered, and the first number is `first`.
 
-    `form` is a format that makes an id of a number. `lanes` are the lanes in which the trigger's notifications wait, in
-    the order of the notifications. A finished trigger has no lanes. `token` has two texts. The first, such as an order
-    number, is replaced in the record of each copy. The second is the format of the replacement, which must give a text
-    of the same length.
+    `form` is a format string that makes the id of a copy from its number. `lanes` names the lane in which each
+    notification of the trigger waits, in the order of the notifications. A finished trigger has no lanes. `token` is a
+    pair of a text and a format string. The text, such as an order number, stands in the record of the trigger. In the
+    record of a copy it is replaced by what the format string makes from the copy's number. The replacement must have
+    the same length as the text.
     """
     keys, script = Keys(), connection.register_script(COPY)
     names = [keys.record(trigger_id), *(keys.lane(lane) for lane in lanes)]

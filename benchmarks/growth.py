@@ -179,9 +179,11 @@ class Stand:
         return {"wall_ms": wall * 1000 / units, "redis_cpu_ms": (cpu_s([self._pid]) - cpu) * 1000 / units}
 
     async def stretch(self, trips: int = MEASURED) -> dict[str, float]:
-        """Accept some triggers, then claim and settle as many notifications as these triggers have. Return the costs.
+        """Accept some triggers, then claim and settle as many notifications as these triggers have. Return what that
+        costs.
 
-        The backlog is then as large as before. `trips` is the number of round trips.
+        `trips` is the number of round trips in which the triggers are accepted. The costs of accepting are per trigger,
+        and the costs of delivering are per notification. Afterwards the backlog is as large as before.
         """
         triggers = GROUP * trips
         accept = await self.cost(self.accept(triggers * EACH), triggers)

@@ -56,9 +56,10 @@ def package(stack: Iterable[str]) -> str:
 
 
 def shares(lines: Iterable[str]) -> tuple[dict[str, float], list[tuple[str, float]]]:
-    """Return the samples of each package in percent, and the functions that were most often innermost, in percent.
+    """Return how py-spy's samples are spread over the packages, and over the functions that were just running.
 
-    `lines` has py-spy's raw format, `frame;frame;frame count`.
+    Both results are in percent of the samples. The second has only the most frequent functions. `lines` has py-spy's
+    raw format, `frame;frame;frame count`.
     """
     by_package: Counter[str] = Counter()
     by_function: Counter[str] = Counter()

@@ -86,10 +86,12 @@ def measure(service: Service, phases: tuple[float, float, float]) -> JsonObject:
 
 
 def reading(samples: list[tuple[float, int]], slow_at_s: float, healed_s: float) -> JsonObject:
-    """Return the largest number of replicas, and three times in seconds. A time is None if that size was never reached.
+    """Return the largest number of intake replicas, and three times in seconds.
 
-    Two times are counted from `slow_at_s`, when the store became slow. The last one is counted from `healed_s`.
-    `samples` are pairs of epoch seconds and a number of replicas.
+    The first time ends when there are more replicas than the smallest number. The second time ends when there is the
+    largest number. Both are counted from `slow_at_s`, when the store became slow. The third time ends when there is the
+    smallest number again. It is counted from `healed_s`, when the store was no longer slow. A time is None if it never
+    ended. `samples` are pairs of epoch seconds and a number of replicas.
     """
 
     def first(since_s: float, least: int, most: int) -> float | None:

@@ -44,7 +44,10 @@ class Point(TypedDict):
 
 
 def points(profile: Mapping[str, Any], end_to_end: Mapping[str, Any], soak: Mapping[str, Any]) -> list[Point]:
-    """Return each measured figure with the model's figure, and the model's error in percent of the measured one."""
+    """Return each measured cost beside the cost that the capacity model computes for the same load.
+
+    Each point also has the model's error, in percent of the measured cost.
+    """
     costs, fitted = Profile.parse(profile), profile["fitted_per_s"]
     rows = [row for row in end_to_end["rates"] if row["sustained"] and not _fitted(row["rate_per_s"], fitted)]
     found = [point for row in rows for point in _cpu(costs, row)]

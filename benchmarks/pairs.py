@@ -1,15 +1,18 @@
-"""Compares this working copy with another commit: the wait of a trigger for its 202, and the CPU of a trigger.
+"""Compares this working copy with a working copy of another commit: how long a trigger waits for its 202, and how much
+CPU it costs.
 
     git worktree add ../before COMMIT && make -C ../before setup
     python -m benchmarks.pairs ../before [--pairs 5] [--rate 116] [--seconds 20]
 
-Both are measured in one run, in pairs. A pair starts the whole service of one working copy and then of the other, each
-with its own interpreter and packages. Each copy runs its own `benchmarks.accept_latency` with healthy vendors. The
-copy that goes first alternates, so that neither always has the quieter half.
+The two copies are measured in one run, in pairs. For each pair, the whole service of one copy runs first, and then the
+whole service of the other copy. Each copy has its own interpreter and packages, and runs its own
+`benchmarks.accept_latency` with healthy vendors. The copy that goes first alternates, so that neither copy always has
+the quieter half.
 
-Prints the accept p50 and p99 in ms, and the CPU of a trigger in ms, without the client and the vendors. For both copies
-these are medians and spreads. The ratio is ours ÷ the other's, as median and spread over the pairs. For the CPU of a
-dispatch, use `benchmarks.dispatch_cost --against DIR`.
+Prints the p50 and p99 of an accept in ms, and the CPU of a trigger in ms, without the client and the vendors. For each
+copy, these are the median and the spread of its runs. The ratio is the figure of this copy ÷ the figure of the other
+copy, as median and spread over the pairs. To compare the CPU of a dispatch, use `benchmarks.dispatch_cost --against
+DIR`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Reads result files for the table of numbers to reach.
+"""Reads result files for the table of numbers to reach (`benchmarks.measured_table`).
 
-Each function reads one file's figures. It returns the value to compare with `must` and `aim` of the row, the text of
-the cell, and the further rules that do not hold. A value that was not measured is infinite, so that it never counts as
-reached. `measured_table` checks only the value. The further rules are checked here.
+Each function reads the figures of one file. It returns three things: the value that is compared with the limits `must`
+and `aim` of the table's row, the text of the table's cell, and a sentence for each further rule that does not hold. A
+value that was not measured is infinite, so that it never counts as reached. `measured_table` compares the value with
+the limits. The functions here check the further rules.
 """
 
 from __future__ import annotations
@@ -298,7 +299,9 @@ def _ends(minutes: list[Any], part: int) -> tuple[list[Any], list[Any]]:
 
 
 def at(figures: Figures, rate: float) -> Mapping[str, Any]:
-    """Return the row of end_to_end for this rate, or an empty mapping if the rate was not measured."""
+    """Return the measured row of the benchmark end_to_end at this rate, or an empty mapping if the rate was not
+    measured.
+    """
     return next((row for row in figures["rates"] if row["rate_per_s"] == rate), {})
 
 

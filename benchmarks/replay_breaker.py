@@ -71,7 +71,9 @@ class Config(TypedDict):
 
 
 class Scenario(TypedDict):
-    """One line of the recording: a configuration, and the calls with the answers that were recorded."""
+    """One scenario of the recorded breaker behaviour: a breaker's configuration, the calls, and the answers of that
+    breaker.
+    """
 
     id: int
     family: str

@@ -141,8 +141,10 @@ def _turn(service: Service, rate_per_s: float, start: int, seconds: float) -> di
 
 
 def table(figures: Mapping[str, Any]) -> str:
-    """Return the tables of docs/benchmarks.md. Counts are summed over the runs. Other figures are medians, with the
-    worst in brackets.
+    """Return the Markdown tables about the loss of a primary, for docs/benchmarks.md.
+
+    The numbers of acknowledged, lost and repeated messages are summed over the runs. Other figures are medians, with
+    the worst run in brackets.
     """
     names = ("primary lost with its disk, `hold`", "runs", "acknowledged", "lost", "repeated", "refusing", "promoted")
     lines = _headed(names)

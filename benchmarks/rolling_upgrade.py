@@ -105,7 +105,9 @@ class Pair:
         click.echo(f"  {self.marks[-1].begin_s - self.marks[0].begin_s:6.1f} s  {name}")
 
     def replace(self, callers: Callers, old: Service, new: Service, names: tuple[str, str]) -> None:
-        """Start `new` beside `old`, move the callers to `new` if they are to be moved, and stop `old`."""
+        """Start `new` beside `old`, and then stop `old`. If the kind of this pair is `moved`, the callers change to
+        `new` before.
+        """
         self.mark(f"{names[1]} joins {names[0]}", new)
         new.start()
         self.mark("both run")

@@ -102,7 +102,10 @@ class Shared:
 
     @contextlib.contextmanager
     def lent(self, changes: Mapping[str, Any] | None) -> Iterator[Service]:
-        """Yield the installation. At the end, repair the vendors and wait until nothing is queued.
+        """Yield the shared installation to one benchmark. At the end, repair the vendors and wait until nothing is
+        queued.
+
+        `changes` are the changes of the configuration that the benchmark wants. They are only checked for faults here.
 
         Raises DispatcherError if something is still queued, or a breaker is not closed, after `REST_S` seconds.
         """
@@ -352,7 +355,8 @@ def load(
 ) -> Run:
     """Post `count` triggers at `rate` a second, wait until everything has arrived, and return the run.
 
-    `beside` is open during the posting. `after` is called when the posting has ended.
+    `start` is the number of the first trigger. `beside` is a context manager that is entered for the time of the
+    posting. `after` is called when the posting has ended.
     """
     meter, began_s = CpuMeter(service), time.process_time()
     with beside or contextlib.nullcontext():

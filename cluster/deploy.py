@@ -101,7 +101,7 @@ def deploy(target: Target, config: Path) -> Outcome:
 
 
 def undeploy(address: str, redis_url: str, stop_notice_s: float = 0.0) -> Outcome:
-    """Drain and stop the service's applications in their order. Queued notifications stay in Redis.
+    """Drain and stop the service's applications, one kind after the other. Queued notifications stay in Redis.
 
     Before that, /readyz of every node answers 503 for `stop_notice_s` seconds while triggers are still accepted.
 

@@ -129,7 +129,7 @@ def _wait(
 def find(order: Mapping[str, str]) -> Outcome:
     """Return our running applications (`running`) and the running applications of other programs (`others`).
 
-    If `remove` could not do its work because Redis does not answer, return a sentence (`refused`) instead.
+    If Redis does not answer, return a sentence (`refused`) instead, because `remove` needs Redis.
     """
     try:
         client = redis_checks.connect(order["redis_url"])

@@ -39,7 +39,10 @@ def missing_files(text: str, tests: Mapping[str, set[str]]) -> Iterator[str]:
 
 
 def missing_words(text: str, tests: Mapping[str, set[str]]) -> Iterator[str]:
-    """Yield a line for each test that the last column of a table names by its words, and that no file has."""
+    """Yield a line for each test that a table mentions and that no file has.
+
+    The last column of a table mentions a test by the words of its name.
+    """
     names = {name.removeprefix("test_") for found in tests.values() for name in found}
     for line in text.splitlines():
         column = SHOWN_BY.search(line)

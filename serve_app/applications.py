@@ -51,7 +51,7 @@ class Place:
 
     @property
     def runtime(self) -> dict[str, str]:
-        """Return the entries that are added to the actors' `runtime`: `cluster` on a cluster, nothing on one machine.
+        """Return what this place adds to the `runtime` of each actor: `cluster` on a cluster, nothing on one machine.
 
         With the entry `cluster`, a second supervisor stands by, and replicas are spread over the machines.
         """

@@ -30,7 +30,10 @@ from serve_app.cluster_nodes import workers
 
 
 class Arguments(BaseModel):
-    """The fields that every entry has under `args`. Ray stores and shows them, so a password must be a reference."""
+    """The fields that each application of serve.yaml has under `args`.
+
+    Ray stores and shows these fields, so a password must be a reference.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 

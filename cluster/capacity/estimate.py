@@ -164,7 +164,9 @@ def needs(load: Load, profile: Profile) -> list[Need]:
 
 
 def settings_of(load: Load, profile: Profile) -> list[Need]:
-    """Return the settings that each cell needs so that its pools can grow to the size that `needs` computes."""
+    """Return the settings that each cell (one installation) needs so that its pools can grow to the size that `needs`
+    computes.
+    """
     cell = cell_of(load, profile)
     return [
         Need(

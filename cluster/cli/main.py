@@ -120,8 +120,9 @@ def up(
 ) -> None:
     """Start the whole service on its own Ray and stay in the foreground.
 
-    SIGTERM drains and stops the service, after the time of --stop-notice. SIGINT (Ctrl-C) does it without that time. A
-    second signal ends the service without a drain. SIGHUP applies a changed configuration file.
+    SIGTERM drains and stops the service. Before that, /readyz answers 503 for the time of --stop-notice. SIGINT
+    (Ctrl-C) stops the service in the same way, but without that time. A second signal ends the service without a drain.
+    SIGHUP applies a changed configuration file.
     """
     from cluster.local.up import Options, Up
 

@@ -2,9 +2,10 @@
 
     python -m cluster.local.certificate_check DRAFT STAMP CERTIFICATE [KEY]
 
-The wrapper uses the standard library only, and this check needs more. DRAFT gets a first line with STAMP and the end of
-the validity, then the chain and the key in PEM. Only the owner may read DRAFT. If the pair does not fit, a sentence
-goes to stdout, the exit code is 1, and no file is written.
+The wrapper itself uses the standard library only. This check needs other packages, so it is a program of its own. It
+writes the file DRAFT, which only the owner may read. The first line of DRAFT has STAMP and the time until which the
+certificate is valid. After that come the chain and the key in PEM. If the certificate and the key cannot be used, this
+program writes a sentence to stdout, exits with 1, and writes no file.
 """
 
 from __future__ import annotations

@@ -14,7 +14,10 @@ class DeliveryWarnings:
         self._warned: set[str] = set()
 
     def show(self) -> None:
-        """Ask the service for its health and print the changes. If the service does not answer, nothing is printed."""
+        """Ask the service for its health. Print each warning that is new, and each warning that is over.
+
+        If the service does not answer, nothing is printed.
+        """
         try:
             health = read_directly(f"{self._url}/healthz", 2)
         except FAULTS:

@@ -52,10 +52,11 @@ class Door:
         return cls(Path(stop_file(str(config.parent / node / config.name))), admin.parent / node / admin.name)
 
     def tell(self, signs: tuple[str, ...]) -> bool:
-        """Give `signs` to HAProxy, in addition to earlier signs. Return True if the running HAProxy has them.
+        """Give `signs` to HAProxy. Return True if the running HAProxy has them.
 
-        False means that no HAProxy with our wrapper runs here. A HAProxy that starts later reads the signs from the
-        file.
+        A sign is a word that HAProxy's rules look for, such as `unready`. The running HAProxy also keeps earlier signs.
+        A HAProxy that starts later reads `signs` from the file. The result False means that no HAProxy with our wrapper
+        runs here.
         """
         if not self.signs.parent.is_dir():
             return False
@@ -133,7 +134,8 @@ def own_door() -> Door:
 
 
 def tell_here(signs: list[str]) -> bool:
-    """Give `signs` to the HAProxy of this machine, or take all signs back if `signs` is empty.
+    """Give `signs`, such as `unready`, to the HAProxy of this machine. If `signs` is empty, take all earlier signs
+    back.
 
     `undeploy` and `deploy` run this on every node, as a Ray task. Return True if HAProxy has the signs, or if `signs`
     is empty.

@@ -26,7 +26,7 @@ SHOWN_LEVELS = ("warning", "error", "critical")
 
 
 class EventLog:
-    """Reads what actors have logged since the last call."""
+    """Reads the events that actors have logged. Each call of `read` continues where the previous call ended."""
 
     def __init__(self, actors: Path, folder: Path, haproxy: Path | None = None) -> None:
         """Prepare to read the stderr of actors and of HAProxy wrappers, and to copy their events to the log directory

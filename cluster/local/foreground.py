@@ -37,8 +37,8 @@ def say(text: str, *, error: bool = True) -> None:
 def libraries_to(file: Path) -> Iterator[None]:
     """Until the context ends, append everything that is written to stdout and stderr to `file`, except lines of `say`.
 
-    If the file cannot be opened, what libraries write is lost. If this process was started without one of the two
-    streams, nothing is done about this stream.
+    If the file cannot be opened, what libraries write is lost. If this process was started without stdout or without
+    stderr, the missing stream is left alone.
     """
     opened = _opened(file)
     _flush()

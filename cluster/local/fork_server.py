@@ -61,7 +61,7 @@ class Request:
 
     @property
     def read_at_import(self) -> dict[str, str]:
-        """The variables that a module may read while it is imported."""
+        """Return the part of the environment that a module may read while it is imported."""
         return {name: value for name, value in self.environment.items() if name.startswith(("RAY_", "PYTHON", "LD_"))}
 
 
@@ -160,7 +160,7 @@ def alone() -> bool:
 
 
 class ForkServer:
-    """The server with its listening socket and the workers that have not registered yet."""
+    """The fork server: its listening socket, and the workers that have not registered with Ray yet."""
 
     def __init__(self, name: str, worker: str, then: Iterable[str]) -> None:
         self._worker, self._then = worker, then

@@ -71,7 +71,11 @@ OWN_FILES = 300
 
 
 def own_edits(environment: Mapping[str, str], edge: Edge | None = None) -> tuple[tuple[str, str, str], ...]:
-    """Return the edits that only this installation needs: its mark, the address to listen on, and its certificate."""
+    """Return the edits of HAProxy's configuration that are different for each installation.
+
+    The edits add the installation's id to each request, and set the address to listen on. With `edge` they also set the
+    certificate.
+    """
     found = []
     if installation := environment.get(INSTALLATION, ""):
         mark = f"    http-request set-header x-dispatcher-installation {installation}\n"

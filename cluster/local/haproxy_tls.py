@@ -5,17 +5,18 @@ The HAProxy wrapper runs this, with the standard library only.
 The variables `VARIABLES` say where the certificate is. `dispatcher up` and `dispatcher node prepare` set them from the
 section `tls` of the configuration. Without them HAProxy speaks plain HTTP.
 
-- HAProxy never reads the operator's files. It reads a copy (`Edge.copy`) beside Serve's configuration file, which holds
-  the chain and the key that were last found to fit. So a bad file cannot stop a haproxy that Serve starts again.
+- HAProxy never reads the operator's files. It reads a copy (`Edge.copy`) beside Serve's configuration file. The copy
+  has the newest chain and key that belong together and can be used. So a bad file cannot stop a haproxy that Serve
+  starts again.
 - The files are looked at each second. When they have changed and then rested for a second, another process checks them
   (`cluster.local.certificate_check`). It writes a draft of the copy beside it.
-- A pair that fits goes into the running haproxy by its admin socket. No connection is closed and none is refused.
-  Then the draft becomes the copy.
-- A pair that does not fit changes nothing. It is logged, and /healthz and /metrics tell it. It is checked again each
-  minute, because a certificate may be valid only from a later time.
+- If the chain and the key can be used, they go into the running haproxy by its admin socket. No connection is closed
+  and none is refused. Then the draft becomes the copy.
+- If the chain and the key cannot be used, nothing changes. The reason is logged, and /healthz and /metrics show it. The
+  files are checked again each minute, because a certificate may be valid only from a later time.
 
-HAProxy adds the header `HEADER` to the requests for /healthz and /metrics. It says until when the certificate of this
-machine is valid, and whether another one was refused.
+HAProxy adds the header `HEADER` to the requests for /healthz and /metrics. The header says until when the certificate
+of this machine is valid, and whether a newer certificate was refused.
 """
 
 from __future__ import annotations
@@ -207,8 +208,9 @@ class Edge:
     # ---- files
 
     def _stamp(self) -> str:
-        """Return a text that changes whenever a file is changed or replaced, also the file that a symbolic link
-        names.
+        """Return a text that changes whenever one of the files is changed or replaced.
+
+        If a file is a symbolic link, the file to which it leads counts.
         """
         found = []
         for path in self._files:

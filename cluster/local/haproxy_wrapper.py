@@ -171,9 +171,9 @@ class Wrapper:
                 os._exit(127)
 
     def _answer_for_it(self) -> None:
-        """Begin to answer on the admin socket, in place of the previous wrapper, which served until now.
+        """Begin to answer on the admin socket. Until now the previous wrapper has answered there.
 
-        This is called only when our haproxy serves.
+        This is called only when the haproxy of this wrapper accepts connections.
         """
         self._served = True
         self._listener = socket.socket(socket.AF_UNIX)

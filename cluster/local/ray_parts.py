@@ -65,8 +65,9 @@ def leave_out_unused(also: Callable[[list[str]], list[str]] = list) -> None:
 
 
 def without_agents(command: Sequence[str]) -> list[str]:
-    """Return the raylet's command with `STAND_IN` for each agent. Also write the files with ports that the raylet
-    waits for.
+    """Return the raylet's command line, in which `STAND_IN` replaces the command of each agent.
+
+    The raylet waits for files in which its agents write their ports. This function writes these files instead.
     """
     told = dict(
         argument.removeprefix("--").split("=", 1)

@@ -50,7 +50,9 @@ def stop_ray(
 
 
 def core_runs(marker: str) -> bool:
-    """Return True if all core processes of the Ray whose environment carries `marker` run."""
+    """Return True if all core processes of one Ray run. That Ray is the one whose processes have `marker` in their
+    environment.
+    """
     commands = list(processes_of(marker).values())
     return all(any(name in command.split(" ", 1)[0] for command in commands) for name in CORE_OF_RAY)
 

@@ -31,8 +31,9 @@ STEP_MS = 200
 def check_replicas(client: redis.Redis, store: StoreSettings, unsafe: bool) -> list[str]:
     """Return warnings about the replicas.
 
-    With `unsafe`, a failed test write is only a warning, so that queued notifications can be sent while a replica is
-    away. Raises ConfigError if the servers cannot give the durability that `store` asks for.
+    A test value is written, and enough replicas must have it on disk. If this test fails with `unsafe`, that is only a
+    warning, so that queued notifications can be sent while a replica is away. Raises ConfigError if the servers cannot
+    give the durability that `store` asks for.
     """
     rule = store.replica_rule()
     if rule is None:

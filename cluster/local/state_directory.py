@@ -125,7 +125,10 @@ def absolute(path: Path) -> Path:
 
 @contextlib.contextmanager
 def writable(place: Path) -> Iterator[None]:
-    """Raise ConfigError that names the file, or else `place`, if the machine refuses a step inside the context."""
+    """Raise ConfigError if the machine refuses to write a file inside the context.
+
+    The error names the file that was refused, or `place` if that file is not known.
+    """
     try:
         yield
     except OSError as error:

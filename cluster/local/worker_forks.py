@@ -103,7 +103,9 @@ class WorkerForks:
         return f"@{self._name}" in Path("/proc/net/unix").read_text()
 
     def mend(self, now_s: float) -> None:
-        """Start the server again if it has ended, `MEND_S` seconds after that was first seen."""
+        """Start the fork server again if it has ended. This happens `MEND_S` seconds after `mend` first saw that it had
+        ended.
+        """
         if self._process is None or self._process.poll() is None:
             return
         if self._ended_s is None:

@@ -226,10 +226,10 @@ class Preparation:
         )
 
     def _check_told(self, field: str, chain: tuple[str, ...]) -> None:
-        """Raise CallerError, which names `field`, if a fallback waits for a delivery that nobody would report.
+        """Raise CallerError, which names `field`, if nobody would report whether the first notification was delivered.
 
-        Nobody reports it if receipts are not configured, or if a vendor of `chain` sends no receipts. `chain` is the
-        chain of the first notification.
+        This is checked if a fallback waits for that delivery. `chain` is the chain of the first notification. Nobody
+        reports the delivery if receipts are not configured, or if a vendor of `chain` sends no receipts.
         """
         if self._settings.receipts.public_url is None:
             raise CallerError(field, "must not be delivered, because receipts are not configured")

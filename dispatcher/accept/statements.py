@@ -14,7 +14,10 @@ from dispatcher.telemetry.metrics import Metrics
 
 
 class Statements:
-    """Publishes a report in each period. If a report is lost, the next report replaces it."""
+    """Publishes the reports of one intake replica (`Statement`), one in each period.
+
+    If a report is lost, the next report replaces it.
+    """
 
     def __init__(
         self,

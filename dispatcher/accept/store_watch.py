@@ -138,7 +138,8 @@ class StoreWatch:
     async def follow_lineage(self) -> None:
         """Ask the store for its stream of writes (`Lineage`), and report lost writes, until cancelled.
 
-        The store is asked more often while it has replicas, and otherwise once a second.
+        Redis names the stream and counts its bytes. After a fail-over this shows whether the new primary lacks writes.
+        The store is asked once a second, and more often while it has replicas.
         """
         while True:
             found = None

@@ -18,10 +18,10 @@ WINDOW_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class CoreReading:
-    """The use of cores over the last window of `WINDOW_S`.
+    """How this process and its thread used the cores in the last window of `WINDOW_S`, and how many cores are free.
 
-    `free_cores` is the lower of the values of the last two windows. A load that began in the middle of a window is seen
-    in full only in the next window.
+    `free_cores` is the lower of the values of the last two windows. A load that began in the middle of the last window
+    fills only a part of it, so the value of that window alone would be too high.
     """
 
     cpu: float

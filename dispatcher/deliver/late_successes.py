@@ -31,8 +31,8 @@ class LateSuccesses:
         """Settle a notification that the vendor accepted, although another incarnation has taken the claim.
 
         If the notification is held or waits unclaimed, the store settles it. If another actor has claimed the
-        notification, that actor is not stopped, and sends the message a second time, as after a kill. Only a later
-        incarnation of this actor avoids the repeat, because it asks `known`.
+        notification, that actor is not stopped, and sends the message a second time, as after a kill. A later
+        incarnation of this same actor does not send it again, because it asks `known` first.
 
         While the store does not answer, the call is repeated for some seconds. After that the store is not told any
         more. When the actor ends, the success is forgotten.

@@ -157,7 +157,9 @@ class Caretaker:
                 return
 
     async def _begin(self, entries: Sequence[DueEntry]) -> None:
-        """Ask the store which of these waiting fallbacks begin. A fallback that begins is promoted in the next run."""
+        """Ask the store which of these waiting fallbacks begin. The next run moves a fallback that begins into a
+        mailbox.
+        """
         c = self._courier
         for answer in await self._store.begin(entries):
             if answer is Begun.BEGUN:

@@ -113,9 +113,10 @@ class Gate:
         self._tell(before)
 
     def free(self, in_flight: int, entry: VendorPlan | None, me: str) -> int:
-        """Return how many calls may begin now by concurrency, breaker and rate.
+        """Return how many calls may begin now. The concurrency limit, the breaker and the rate limit this number.
 
-        While the breaker is half open, only one actor of the pool may probe.
+        `in_flight` is how many calls this actor has open, and `me` is its incarnation. `entry` is the vendor's part of
+        the plan. While the breaker is half open, only the incarnation that `entry` names may probe.
         """
         now_s = self._clock.now_s()
         if now_s < self._pause_until_s:
@@ -258,7 +259,8 @@ class Gate:
         self._open_for_account(None, self._now_ns())
 
     def refuse_country(self, country: str) -> None:
-        """Cut off a country, because receipts refuse its messages. If no other country works, open the breaker.
+        """Cut off a country, because the vendor's receipts refuse messages to it. If no other country works, open the
+        breaker.
 
         Without breakers by country nothing is changed. An answer that refuses a country then changes nothing either.
         """

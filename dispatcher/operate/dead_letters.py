@@ -218,8 +218,9 @@ class DeadLetters:
     async def _paced(self, verdicts: Sequence[_Verdict]) -> tuple[int, int]:
         """Return how many letters may be redriven now, counted from the first, and the wait in ms for the next.
 
-        Each mailbox has its own budget. If a letter has to wait, the permits of letters after it are lost. So a bulk
-        redrive over several mailboxes may be slower than allowed, but never faster.
+        Each mailbox has its own budget of permits. The count ends at the first letter without a permit. Permits that
+        letters after it have got are not used. So a bulk redrive over several mailboxes may be slower than allowed, but
+        never faster.
         """
         places: dict[Go, list[int]] = defaultdict(list)
         for index, verdict in enumerate(verdicts):

@@ -44,7 +44,9 @@ class LateRefusals:
         self._told = ToldRefusals()
 
     def evidence(self) -> dict[str, dict[str, int]]:
-        """Return the refusals by receipt of the last window, by vendor and country (`core.breaker.refusals`)."""
+        """Return how many messages were lately refused by receipts, for each vendor and country
+        (`core.breaker.refusals`).
+        """
         return self._told.counts(int(self._clock.now_s() * 1e9))
 
     async def apply(self, vendor: str, refusal: LateRefusal, view: NotificationView) -> str | None:

@@ -90,9 +90,10 @@ class RedriveUpdates:
         return choose_chain(self._settings.routes, Traffic(n.channel, n.event, n.tenant, country, n.priority), n.id)
 
     def _able(self, n: Notification, text: str, chain: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the vendors of the chain that may send the text.
+        """Return the vendors of the chain that may send a text of this length. Raises CallerError if no vendor may send
+        it.
 
-        A vendor that is no longer configured has no limit.
+        A vendor that is no longer configured has no limit on the number of segments.
         """
         broken = forbidden(text)
         if broken is not None:

@@ -63,8 +63,8 @@ class Control(Protocol):
     async def renew(self, incarnation: str) -> bool:
         """Return True if the incarnation is live, and add one to the number of its renewals.
 
-        A verdict that the supervisor reached before this renewal no longer counts (see `bury`). If the result is False,
-        nothing is changed.
+        If the result is False, nothing is changed. The supervisor may have decided before this renewal that the
+        incarnation is dead. Such a decision no longer counts (see `bury`).
         """
         ...
 
@@ -129,7 +129,11 @@ class Control(Protocol):
     # ---- plan
 
     async def begin_term(self) -> Term:
-        """Begin a new term and return it. From now on the plans and verdicts of every earlier term are refused."""
+        """Begin a new term of a supervisor, and return it. A term is the time in which one supervisor may publish
+        plans.
+
+        From now on the plans of every earlier term are refused, and so are its decisions that an incarnation is dead.
+        """
         ...
 
     async def publish(self, plan: Plan, term: int) -> None:
@@ -214,7 +218,7 @@ class Vitals(Protocol):
         ...
 
     async def lineage(self) -> Lineage | None:
-        """Return which stream of writes the store contains.
+        """Return the store's stream of writes. Lost writes are found by it (`core.store.continuity`).
 
         Return None if the server is no primary, or does not tell.
         """

@@ -47,9 +47,10 @@ class DeadLetterQueue(Protocol):
         ...
 
     async def redrive(self, chosen: Sequence[Redriven]) -> int:
-        """Queue each of these dead letters again, as a new generation. Return how many left the dead letters.
+        """Queue each of these dead letters again. Return how many left the dead letters.
 
-        A letter is redriven only once for each time it died, even if the call is repeated.
+        A redrive begins a new generation of the notification, in which no vendor counts as tried. A letter is redriven
+        only once for each time it died, even if the call is repeated.
         """
         ...
 

@@ -36,7 +36,7 @@ from dispatcher.ports.replies import (
 
 
 class Store(Protocol):
-    """The mailboxes and records of one cell. In every method, `me` is the name of the caller's incarnation."""
+    """The mailboxes and records of one installation. In every method, `me` is the name of the caller's incarnation."""
 
     # ---- accept
 

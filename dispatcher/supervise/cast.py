@@ -45,7 +45,9 @@ class Cast:
         return any(counts.get("") and not before.get(name, {}).get("") for name, counts in told.refused.items())
 
     def refused(self, now_s: float) -> list[Refused]:
-        """Return the refusals by receipt that each intake replica has told lately, by vendor and country."""
+        """Return what each intake replica has told lately about refusals by receipt: how many, for each vendor and
+        country.
+        """
         return [told for at_s, told in self._refused.values() if now_s - at_s < REFUSED_HOLD_S]
 
     def hear_supervisor(self, beat: Beat, now_s: float) -> None:

@@ -55,9 +55,10 @@ Every actor can report three times meanwhile.
 
 
 class Supervisor:
-    """One supervisor, which is in office or stands by.
+    """One supervisor. It is in office and publishes plans, or it stands by until the supervisor in office is silent.
 
-    If there is no second supervisor (`patience_s` is 0), `run` raises StaleTermError when a later term has begun.
+    If there is no second supervisor (`patience_s` is 0), `run` raises StaleTermError when another supervisor has begun
+    a later term.
     """
 
     def __init__(

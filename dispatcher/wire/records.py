@@ -89,7 +89,8 @@ def encode_meta(trigger: NewTrigger) -> str:
 
 
 def _parts(trigger: NewTrigger) -> Meta:
-    """Return the fields of `m` about the notifications: `n`, and for several recipients also `i` and `ls`.
+    """Return the fields about the notifications for the part `m` of the record: `n`, and for several recipients also
+    `i` and `ls`.
 
     For several recipients, equal parts are stored only once, because each claim reads the whole record.
     """
@@ -119,7 +120,10 @@ def chain_of(part: Part, own: str | None) -> tuple[str, ...]:
 
 
 def encode_pin(pin: TemplatePin) -> tuple[str, str]:
-    """Return what `<index>.tv` and `<index>.td` hold. The second is empty if the pin has no digest."""
+    """Return the two texts that a record has about a pin, in its fields `<index>.tv` and `<index>.td`.
+
+    The second text is empty if the pin has no digest.
+    """
     return f"{pin.version} {pin.name}", f"{pin.version}:{pin.digest} {pin.name}" if pin.digest else ""
 
 
@@ -176,9 +180,10 @@ def encode_data(trigger: NewTrigger) -> str:
 
 
 def recipient_of(data: str | None, index: int | None = None) -> str | None:
-    """Return the caller's name for a notification's recipient, from `d`. Return None if `d` is gone or damaged.
+    """Return the caller's name for the recipient of a notification. It is read from `d`, the record's personal data.
 
-    `index` is the index of the notification in its trigger. For a trigger with one recipient it may be None.
+    Return None if `d` is gone or damaged. `index` is the index of the notification in its trigger. For a trigger with
+    one recipient it may be None.
     """
     try:
         found = json.loads(data or "{}")

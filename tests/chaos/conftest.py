@@ -26,7 +26,9 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def make_bench(nursery: Nursery, sandbox: Sandbox) -> Iterator[MakeBench]:
-    """Yield a function that makes an installation. The installation is not started yet, and is ended after the test."""
+    """Yield a function that makes an installation and returns it before it is started. After the test the installation
+    is ended.
+    """
     made: list[Bench] = []
 
     def make(changes: dict[str, Any] | None = None) -> Bench:

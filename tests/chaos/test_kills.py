@@ -79,7 +79,10 @@ def test_a_vendor_actor_killed_loses_nothing(service: Service, policy: str) -> N
 
 @policies
 def test_a_frozen_vendor_actor_loses_nothing(service: Service, policy: str) -> None:
-    """A vendor actor is frozen for 4 s. Others take its claims meanwhile, and its late outcomes are refused."""
+    """A vendor actor is frozen for 4 s under load. Other actors take its claims meanwhile, and nothing is lost.
+
+    Only a message that was in flight may be repeated under `resend`, or held under `hold`.
+    """
     pids = service.pids("ServeReplica:vendor-email-a")[:1]
 
     def freeze() -> None:

@@ -67,9 +67,9 @@ def test_without_file_descriptors_it_refuses_and_comes_back(bench: Bench, name: 
 @pytest.mark.long
 @pytest.mark.parametrize(("name", "policy"), [("intake", "resend"), ("sms-a", "resend"), ("sms-a", "hold")])
 def test_without_memory_it_refuses_or_ends_and_all_is_well(bench: Bench, name: str, policy: str) -> None:
-    """Row 39: a process gets no more memory for 2 s. The process refuses requests, or ends and is replaced.
+    """Row 39 of docs/faults.md: for 2 s a process gets no more memory. It refuses requests, or it ends and is replaced.
 
-    Nothing acknowledged is lost. Messages that were in flight may be repeated, or held under `hold`.
+    Nothing acknowledged is lost. A message that was in flight may be repeated under `resend`, or held under `hold`.
     """
     pid = bench.workers[name].pid
     before = resource.prlimit(pid, resource.RLIMIT_AS)

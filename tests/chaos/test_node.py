@@ -60,9 +60,11 @@ def cluster() -> Iterator[ForeignCluster]:
 
 @policies
 def test_a_lost_node_loses_nothing_and_its_actors_move(cluster: ForeignCluster, sandbox: Sandbox, policy: str) -> None:
-    """A raylet and its workers are killed.
+    """Row 7 of docs/faults.md: under load, one node of a Ray cluster is lost. Its raylet and all its workers are
+    killed.
 
-    Other actors take their claims, and all replicas start again on the remaining node.
+    The vendor actors of the other node take the claims of the killed actors. All replicas start again on the other
+    node. Nothing is lost.
     """
     lost = cluster.add_node()
     deploy(cluster, sandbox)

@@ -25,12 +25,11 @@ PROBES_MAX = 4 * 5
 
 @pytest.mark.parametrize(("mode", "seen_s"), [("error", 0.0), pytest.param("hang", 1.0, marks=pytest.mark.long)])
 def test_one_country_is_left_for_the_fallback_and_comes_back(make_bench: MakeBench, mode: str, seen_s: float) -> None:
-    """When `sms-a` fails for Germany, German messages go to `sms-b` within a second.
+    """Under load, `sms-a` begins to fail for German recipients. Within a second, German messages go to `sms-b`.
+    Messages to other countries stay at `sms-a`.
 
-    Other countries stay at `sms-a`.
-
-    If `sms-a` hangs, the second begins after the slow threshold. When `sms-a` works again, German messages return to
-    `sms-a`. Nothing is lost or repeated.
+    If `sms-a` hangs instead, this second begins when a call counts as slow. When `sms-a` works again, German messages
+    return to it. Nothing is lost or repeated.
     """
     bench = make_bench()
     bench.settings["vendors"]["sms-a"]["breaker"]["per"] = "country"

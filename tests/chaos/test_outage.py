@@ -18,9 +18,10 @@ pytestmark = pytest.mark.chaos
 
 
 def test_a_failing_vendor_is_left_within_a_second_and_used_again(service: Service) -> None:
-    """At 100/s, at most 1 s passes from the first failure to the last call that is no probe.
+    """A vendor fails under 100 triggers a second. Its last call that is no probe begins at most 1 s after its first
+    failure.
 
-    Nothing is lost or repeated.
+    Nothing is lost or repeated. When the vendor works again, it gets messages again.
     """
     try:
         run = under_load(service, lambda: service.fault("sms-a", mode="error"), seconds=7, rate=100)

@@ -35,9 +35,10 @@ RSS_MIB_MORE, DESCRIPTORS_MAX = 32, 250
 def test_an_overload_is_refused_in_time_and_what_is_taken_arrives(
     make_bench: MakeBench, request: pytest.FixtureRequest
 ) -> None:
-    """The store's capacity of triggers gets a 202 in time.
+    """Clients post more triggers than the store can accept. As many as the store can accept get a 202 in time, and are
+    delivered.
 
-    All others get a 503 with Retry-After, and memory and descriptors do not grow.
+    All other triggers get a 503 with Retry-After. The memory and the open files of the processes do not grow.
     """
     seconds = 60 * (request.config.getoption("overload_minutes") or 0) or BRIEFLY_S
     bench = make_bench({"intake": {"group_commit_max": GROUP}, "limits": {"accept_deadline_s": DEADLINE_S}})

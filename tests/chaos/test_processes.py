@@ -1,7 +1,7 @@
-"""Fault matrix rows 1, 3 to 6, 9, 32, 33, 36: real processes killed, frozen and stopped, without Ray.
+"""Rows 1, 3 to 6, 9, 32, 33 and 36 of docs/faults.md: real processes are killed, frozen and stopped, without Ray.
 
-Steady state: 60 triggers/s, an SMS each, 50 ms vendors. A repeat is allowed only for what was in flight at a kill, or
-finished within the settle interval (0.1 s) before it.
+Steady state: 60 triggers/s with one SMS each, and vendors that answer after 50 ms. A message may be repeated only if it
+was in flight at a kill, or its call ended within the settle interval (0.1 s) before the kill.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ def test_where_an_actor_dies_decides_what_repeats(make_bench: MakeBench, at: str
 
 
 def test_an_actor_dead_after_the_send_under_hold_repeats_nothing(make_bench: MakeBench) -> None:
-    """Row 36 under `hold`: an actor dies after a send.
+    """Row 36 of docs/faults.md, under `hold`: an actor dies just after it has sent a message.
 
-    The message is held, a look-up at the vendor finds it, and nothing is repeated.
+    The message is held. A look-up finds it at the vendor, so it is settled. No message is repeated.
     """
     bench = make_bench().start(crashes={"sms-a": {"at": "after_send", "nth": 3}})
     posted = []
@@ -127,7 +127,9 @@ def test_two_supervisors_are_one_in_office(make_bench: MakeBench) -> None:
 
 @pytest.mark.long
 def test_a_killed_supervisor_stops_nobody(bench: Bench) -> None:
-    """Row 5: the supervisor is killed. Deliveries continue, and its successor declares no living actor dead."""
+    """Row 5 of docs/faults.md: the supervisor is killed. Deliveries continue, and the next supervisor declares no
+    living actor dead.
+    """
     live = {name for name, state in bench.actors().items() if state == "live"}
     posted = bench.post(paid(240), RATE, (1.0, bench.workers["supervisor"].kill))
     found = bench.judge(posted)
@@ -187,9 +189,10 @@ def test_a_stopped_actor_leaves_nothing_to_repeat(bench: Bench) -> None:
     before = {name for name in bench.actors() if name.startswith("sms-a/")}
 
     def said_goodbye() -> bool:
-        """Return True if the store has the stopped actors as stopped, or has no entry of them any more.
+        """Return True if the store calls the stopped actors stopped, or has no entry of them any more.
 
-        The supervisor removes entries of stopped actors soon. A declaration of death would be in its log.
+        The supervisor soon removes the entries of stopped actors. If it had declared an actor dead instead, its log
+        would say so.
         """
         return {bench.actors().get(name, "stopped") for name in before} == {"stopped"}
 

@@ -46,9 +46,10 @@ def own() -> Iterator[Service]:
 
 
 def test_a_secret_is_changed_under_load_and_no_wrong_file_stops_the_service(own: Service) -> None:
-    """After SIGHUP every actor of the changed vendor is replaced, and no other actor.
+    """A vendor's secret is changed under load, and `up` gets SIGHUP. Every actor of this vendor is replaced, and no
+    other actor is.
 
-    Then six wrong files change nothing.
+    Then `up` gets wrong configuration files, one after another. The service keeps its configuration each time.
     """
     wait_for(lambda: len(incarnations(own, CHANGED)) == 1, 30)
     before, others = incarnations(own, CHANGED), incarnations(own)

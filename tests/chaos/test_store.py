@@ -67,9 +67,9 @@ def test_redis_away_for_a_minute_comes_back_with_everything(bench: Bench) -> Non
 @policies
 @pytest.mark.long
 def test_a_stall_of_redis_takes_nothing_from_the_living(bench: Bench, policy: str) -> None:
-    """Row 16: Redis is frozen for four seconds. Callers get a 503.
+    """Row 16 of docs/faults.md: Redis is frozen for four seconds under load. Callers get a 503 meanwhile.
 
-    Afterwards no actor is declared dead, and nothing is repeated.
+    Afterwards no actor has been declared dead, and nothing is repeated.
     """
     pid = bench.redis_pid()
     posted = bench.post(
@@ -342,12 +342,13 @@ def test_a_clock_set_back_does_not_hold_up_what_waits(make_bench: MakeBench, mea
 
 @pytest.mark.parametrize("fault", ["an older copy", "emptied"])
 def test_a_store_that_lost_what_it_accepted_is_told(make_bench: MakeBench, fault: str) -> None:
-    """Row 18: Redis comes back with a copy that is a second old, or empty.
+    """Row 18 of docs/faults.md: Redis is emptied, or is replaced by a copy that is a second old. So accepted triggers
+    are lost.
 
-    Log, metric and /healthz report it, and work continues.
-
-    The actors follow the new store's plans, although its epochs begin at 1 again: a failing vendor gets no new work.
-    The two actors of a pool get different names. With the same name, each would send what the other has in flight.
+    The log, a metric and /healthz report the loss, and the service continues to work. The epochs of the new store's
+    plans begin at 1 again. The actors follow these plans all the same, so a vendor that fails now gets no new work. The
+    two actors of a pool get different names. If they had the same name, each actor would send what the other actor has
+    in flight.
     """
     bench = make_bench()
     for vendor in bench.settings["vendors"].values():

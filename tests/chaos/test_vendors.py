@@ -73,9 +73,9 @@ def test_all_vendors_down_waits_and_expires_without_a_hot_loop(make_bench: MakeB
 
 @pytest.mark.long
 def test_a_flapping_vendor_is_not_stampeded(bench: Bench) -> None:
-    """Row 28: a vendor fails and works in turns of 0.7 s.
+    """Row 28 of docs/faults.md: a vendor fails and works in turns of 0.7 s.
 
-    Everything is delivered once, and few calls meet the failing times.
+    Everything is delivered once, and the vendor gets few calls in the times in which it fails.
     """
     flips = [(0.7 * n, lambda n=n: bench.sandbox.fault("sms-a", "error" if n % 2 else "none")) for n in range(1, 12)]
     posted = bench.post(paid(540), RATE, *flips)
@@ -138,9 +138,9 @@ def test_what_a_broken_vendor_has_not_is_not_sent_again(bench: Bench) -> None:
 
 
 def test_one_key_posted_a_hundred_times_at_once_is_one_trigger(bench: Bench) -> None:
-    """Rows 34 and 35: a hundred equal posts with one key get the same id and send one message.
+    """Rows 34 and 35 of docs/faults.md: the same trigger is posted a hundred times at once with one idempotency key.
 
-    Another body with this key gets a 409.
+    All posts get the same id, and one message is sent. A post of another body with this key gets a 409.
     """
     ((key, body),) = paid(1)
 
@@ -236,9 +236,9 @@ def test_two_sweeps_over_ten_thousand_dead_letters_redrive_each_once(bench: Benc
 
 
 def _sweep(bench: Bench) -> int:
-    """Redrive all dead letters as `dispatcher dead redrive` does: continue at each answer's cursor after its wait.
+    """Redrive all dead letters as `dispatcher dead redrive` does. Return how many were redriven.
 
-    Return the count.
+    Each further call begins at the cursor of the previous answer, after the wait that the answer names.
     """
     count, cursor = 0, None
     while True:

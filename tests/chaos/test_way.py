@@ -20,9 +20,10 @@ IN_FLIGHT = 30
 
 @policies
 def test_an_answer_lost_after_the_accept_is_one_trigger(make_bench: MakeBench, policy: str) -> None:
-    """Row 17: Redis stores a trigger, and the connection is reset before its reply.
+    """Row 17 of docs/faults.md: Redis stores a trigger, but the connection is reset before its reply arrives.
 
-    The caller gets a 503, and a repeat with the key finds that one trigger.
+    The caller gets a 503 and posts the trigger again with the same key. It gets a 202, and the trigger is delivered
+    once.
     """
     bench = make_bench()
     way = bench.link()
@@ -115,9 +116,9 @@ def test_connections_reset_all_at_once_come_back_apart(make_bench: MakeBench, po
 @pytest.mark.parametrize("mode", [STALL, REFUSE])
 @pytest.mark.long
 def test_an_actor_cut_off_from_redis_is_replaced_and_fenced(make_bench: MakeBench, mode: str, policy: str) -> None:
-    """Row 17: one actor's connection to Redis stalls or is refused until the actor is declared dead.
+    """Row 17 of docs/faults.md: one actor's connection to Redis stalls or is refused, until the actor is declared dead.
 
-    Others take its work, and the actor returns under a new incarnation.
+    Other actors take its claims. When the connection works again, the actor works under a new incarnation.
     """
     bench = make_bench()
     way = bench.link()

@@ -201,7 +201,7 @@ def test_a_worker_waits_until_its_launcher_has_heard_of_it(stand: Stand) -> None
 
 
 def test_the_switch_leaves_everything_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the switch at 0, no server is started, and the raylet gets Ray's own worker command."""
+    """With DISPATCHER_FORK_WORKERS=0, no fork server is started, and the raylet gets Ray's own command for workers."""
     monkeypatch.setenv(worker_forks.SWITCH, "0")
     forks = WorkerForks()
     forks.start()

@@ -22,9 +22,9 @@ QUIET_S = 0.5
 
 
 class MemoryControl:
-    """The control channel of a cell. Each process has a `MemoryControl` of its own.
+    """The control channel of an installation in memory (`Cell`). Each process has a `MemoryControl` of its own.
 
-    `tail` returns a text that is added to an incarnation's name to make the name unique.
+    `tail` returns a random text. This text is added to the name of an incarnation, so that the name is unique.
     """
 
     def __init__(self, cell: Cell, tail: Callable[[], str] = lambda: secrets.token_hex(4)) -> None:

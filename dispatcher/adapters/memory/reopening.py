@@ -1,4 +1,7 @@
-"""Reopening in memory: the last call of a notification, and the way back into `due` after a refusal by receipt."""
+"""Reopening in the memory store: finds a notification's last call, and puts the notification back into `due`.
+
+This happens after the vendor has refused the notification by a receipt.
+"""
 
 from __future__ import annotations
 

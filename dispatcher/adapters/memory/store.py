@@ -37,9 +37,10 @@ from dispatcher.templates.store import MemoryTemplateStore
 
 
 class MemoryStore:
-    """The store of a cell.
+    """The store of an installation in memory (`Cell`).
 
-    Several stores may use the same cell. Each method is atomic, because it never awaits in between.
+    Several stores may use the same cell. Each method is atomic, because no method awaits anything while it changes the
+    cell.
     """
 
     def __init__(

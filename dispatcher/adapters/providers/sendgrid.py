@@ -149,8 +149,8 @@ DROPPED = (
 def _late_refusal(word: str, event: Mapping[str, Any]) -> LateRefusal | None:
     """Return why SendGrid dropped a mail, or why the recipient's server bounced it; None for any other event.
 
-    A bounce repeats what the recipient's server answered to SendGrid. What that server says about the address or the
-    sending rate is about SendGrid's servers, and not about our account.
+    A bounce repeats what the recipient's server answered to SendGrid. If that server complains about the sender's
+    address or sending rate, the complaint is about SendGrid's servers, and not about our account.
     """
     if word not in ("dropped", "bounce", "blocked"):
         return None

@@ -118,7 +118,11 @@ class Keys:
 
 
 def streams_of(lanes: Iterable[Lane]) -> list[Lane]:
-    """Return all streams that may hold claims of `lanes`. Each lane has two streams: its own, then its fair stream."""
+    """Return all streams that may have claimed entries of `lanes`.
+
+    Each lane has two streams, in this order: its own stream, and its fair stream. The fair stream has the entries that
+    were claimed from tenants' queues.
+    """
     return [stream for lane in lanes for stream in (lane, lane._replace(fair=True))]
 
 

@@ -59,9 +59,10 @@ class ReplicatedWrites:
     def __init__(
         self, own: Client, poke: Client, rule: ReplicaRule, *, answer_s: float, keys: Keys | None = None
     ) -> None:
-        """Make the object without a connection. `rule` says how many replicas must answer.
+        """Make the object without a connection.
 
-        A round that takes longer than `answer_s` seconds fails.
+        `own` and `poke` are two clients of the same Redis, as the class explains. `rule` says how many replicas must
+        have a write on disk. A round that takes longer than `answer_s` seconds fails.
         """
         self._own, self._poke, self._rule, self._answer_s = own, poke, rule, answer_s
         self._keys = keys or Keys()
@@ -141,8 +142,8 @@ class ReplicatedWrites:
     async def _synced(self, until_s: float) -> None:
         """Wait until the needed replicas have all writes of this connection on disk.
 
-        Raises `UnavailableError` at `until_s` on the loop's clock, or at once if the server is no primary or has no
-        append-only file.
+        Raises `UnavailableError` if that is not so at the time `until_s` of the loop's clock. The error is raised at
+        once if the server is no primary or has no append-only file.
         """
         loop, step_ms = asyncio.get_running_loop(), STEP_MS
         looked_s = loop.time()

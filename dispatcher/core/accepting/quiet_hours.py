@@ -19,9 +19,10 @@ from zoneinfo import ZoneInfo
 
 
 def after_quiet(at_ms: int, begin: time, end: time, zone: tzinfo) -> int:
-    """Return `at_ms` if it is not in the quiet hours, and otherwise the time at which they end, at most 25 h later.
+    """Return the time at which a message may be sent that was to be sent at `at_ms`.
 
-    Both times are milliseconds since 1970.
+    This is `at_ms` if it is not in the quiet hours from `begin` to `end`, and otherwise the end of the quiet hours, at
+    most 25 h later. `at_ms` and the result are milliseconds since 1970.
     """
     at = datetime.fromtimestamp(at_ms / 1000, zone)
     if not is_quiet(at.time(), begin, end):

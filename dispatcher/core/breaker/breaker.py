@@ -1,6 +1,6 @@
 """The circuit breaker: a state machine without lock, IO, timer, clock or random source of its own.
 
-The docstring of the package states its rules.
+The docstring of the package `core.breaker` states the rules of the breaker.
 """
 
 from __future__ import annotations

@@ -1,23 +1,24 @@
-"""One breaker for each key (a recipient's country) beside the vendor's own. A bad key is cut off, and other keys go on.
+"""One breaker for each key (a recipient's country) beside the vendor's own breaker. If the calls of one key fail, only
+that key is cut off.
 
 Rules:
 
 1. A call needs two permits: of its key's breaker (the child) and of the vendor's breaker (the parent).
 2. A child cuts off its key only while another key works. A key works if its breaker is closed and it had a success
-   within `ALIVE_S`. If no key works, the vendor itself is the suspect. Then the parent alone decides by all results, as
-   if there were no keys.
+   within `ALIVE_S`. If no key works, the fault is probably the vendor's. Then the parent alone decides by all results,
+   as if there were no keys.
 3. The parent does not count results of a child that is not closed. When a child opens, the parent also forgets that
-   key's calls in flight. So a single bad key never opens the vendor. A child needs fewer calls for its verdict, so it
-   always opens first.
+   key's calls in flight. A child needs fewer calls than the parent before it may open, so the child always opens first.
+   So a single bad key never opens the parent.
 4. Children exist only while the parent is closed. Each transition of the parent removes them, also a transition from
    closed to closed.
 5. There are at most `KEYS_MAX` children. A new key may replace a child that is as good as new: it is closed, no call is
    in flight, its window has no failed or slow result, and its earlier openings are forgotten. Of several such children,
    the one used longest ago is replaced. If there is none, the new key has no child. So many new keys cannot erase what
    is known about a bad key.
-6. The supervisor adds up the parent's results of all replicas. A key that alone makes them bad is left out
-   (`evidence`). Otherwise a bad key could open the vendor through the sum, even if no single replica has enough calls
-   for a verdict.
+6. The supervisor adds up the parents' results of all replicas of the vendor. If a single key makes these results bad,
+   the results of this key are left out (`evidence`). Otherwise the sum could open the vendor's breaker because of one
+   bad key, even if no single replica has enough calls to open anything.
 
 Children end with their process. After a crash each bad key has to be found again.
 """
@@ -155,7 +156,8 @@ class KeyedBreakers:
     def refuse(self, key: str, now_ns: int) -> bool:
         """Cut off this key because of evidence that is not in its window. Return False if no other key works.
 
-        Then nothing is changed, because the vendor itself is the suspect (rule 2).
+        If the result is False, nothing is changed, because the fault is then probably the vendor's (rule 2). The result
+        is False also if the parent is not closed.
         """
         self._tick_children(now_ns)
         if not self._apply() or not self._any_works(now_ns, besides=key):

@@ -6,10 +6,10 @@ from dispatcher.core.breaker.config import BreakerConfig
 
 
 class Probes:
-    """The permits of the present half-open stage.
+    """The permits for the probes of the present half-open stage.
 
-    If the result of a probe is not counted, its permit is given back and granted again. So the number of grants has a
-    limit of its own.
+    If the result of a probe is not counted, its permit is given back and can be granted to another probe. So that this
+    does not go on forever, the number of grants has a limit of its own.
     """
 
     def __init__(self, config: BreakerConfig) -> None:

@@ -83,7 +83,10 @@ TOLD_NS = 60_000_000_000
 
 @dataclass(slots=True)
 class ToldRefusals:
-    """The refusals by receipt of the last `window_ns`, by vendor and country. The country '' stands for our account."""
+    """The refusals by receipt of the last `window_ns`. They are counted for each vendor and country.
+
+    The country '' stands for a refusal of our whole account.
+    """
 
     window_ns: int = TOLD_NS
     _noted: deque[tuple[int, str, str]] = field(default_factory=lambda: deque(maxlen=1000))

@@ -73,7 +73,12 @@ class ReceiptLinks:
 
 
 def decide_receipt(carried: bool | None, state: State) -> tuple[str, str] | None:
-    """Return the state in which a notification ends, and the reason. Return None if the receipt changes nothing."""
+    """Return the state in which a receipt ends a notification, and the reason. Return None if the receipt changes
+    nothing.
+
+    `carried` is True if the receipt says that the message was delivered, False if it was not, and None if it says
+    neither. `state` is the present state of the notification.
+    """
     if carried and state in (State.QUEUED, State.STARTED, State.DUE, State.HELD):
         return "settled", "receipt"
     if carried is False and state is State.HELD:

@@ -6,9 +6,9 @@ second:
 1. `short` is the mean latency of the last window. `usual` is a slow average of the windows that were not too slow.
 2. While `short` is at most 1.5 × `usual`, the limit grows a little, if at least half of it was in use.
 3. If `short` is higher, the limit shrinks towards its share `1.5 × usual / short`, by at most a tenth in one window.
-4. If the limit was halved and the calls are hardly faster, our concurrency is not the cause. Then `short` becomes
-   `usual`. (Gradient2 has a single average. Under a lasting load it forgets what the vendor can handle, and it starves
-   a vendor that has become slow.)
+4. If the limit was halved and the calls are hardly faster, our concurrency is not the cause. Then `usual` gets the
+   value of `short`. (Gradient2 has a single average. Under a lasting load this average forgets what the vendor can
+   handle. If the vendor itself has become slow, Gradient2 sends it almost nothing.)
 5. A throttled call shrinks the limit to 0.7 of its value, and a call without an answer in time to 0.9. This happens at
    once, and at most once per window.
 

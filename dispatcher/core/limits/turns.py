@@ -51,8 +51,9 @@ def serve(
 ) -> tuple[list[tuple[str, int]], tuple[Turn, ...]]:
     """Return which tenant gets how many notifications, in order, and the ring afterwards.
 
-    `turns` is the ring, and `queued` is how many notifications of each tenant wait. `weights` has the tenants whose
-    weight is not 1. `want` is how many notifications are wanted in all; fewer are served only if fewer wait.
+    The ring has the tenants in the order of their turns. `turns` is the ring before. `queued` is how many notifications
+    of each tenant wait. `weights` has the tenants whose weight is not 1. `want` is how many notifications are wanted in
+    all. Fewer are served only if fewer wait.
     """
     ring, waiting, served = deque(turns), dict(queued), list[tuple[str, int]]()
     while ring and want > 0:

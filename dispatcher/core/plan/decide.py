@@ -12,9 +12,10 @@ Rules:
 5. An operator's override wins over every report until its time is over. After that the plan is made without it.
 6. Silence proves nothing here: an incarnation is dead only if `liveness` said so. A vendor without a report keeps the
    state of the previous plan.
-7. The windows of a vendor's replicas are added up, and the sum may open the vendor. So replicas count even if each has
-   too few calls, or is just below the threshold. Results that a single country made bad are left out (`evidence`). An
-   unlisted refusal counts as a failure of the vendor if another vendor accepted the message (`refusals`).
+7. The windows of a vendor's replicas are added up, and the sum may open the vendor's breaker in the plan. So failures
+   count even if each single replica has too few calls, or is just below the threshold. Results that a single country
+   made bad are left out (`evidence`). An unlisted refusal counts as a failure of the vendor if another vendor accepted
+   the message (`refusals`).
 8. A vendor whose last actor is dead is `absent` until a new actor reports. Meanwhile another vendor adopts its mailbox
    (rule 2).
 9. A contract rate is divided among the live actors by `sharing`.
@@ -27,8 +28,8 @@ Rules:
     network is suspect. Nothing else follows from that. The breakers of these vendors still let probes through, and a
     vendor that is reached goes on draining.
 13. A pool grows only if its actors are the limit and a core is free for another one (`room`).
-14. A vendor may refuse by receipts what it had accepted. A receipt that refuses our account opens the vendor's breaker.
-    Enough refusals of one country cut off that country (`core.breaker.refusals`).
+14. A vendor may accept a message and refuse it later by a receipt. If such a receipt refuses our account, the vendor's
+    breaker opens. If enough receipts refuse messages to one country, that country is cut off (`core.breaker.refusals`).
 15. If no vendor of a chain is healthy and work waits for one of them, the open vendors are probed within
     `PROBE_WITHIN_S`. A breaker's own wait grows to minutes. Such a long wait is right only while other vendors send the
     messages.

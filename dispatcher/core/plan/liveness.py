@@ -84,9 +84,10 @@ class SilenceWatch:
         return sorted(name for name in silent if self._silence[name] >= patience)
 
     def _machines_lost(self, node_of: Mapping[str, str]) -> bool:
-        """Return True if the silent actors are all actors of some machines, while other machines are heard.
+        """Return True if the silence means that whole machines are lost.
 
-        On each machine, either all actors are silent or none is. At least one machine has no silent actor.
+        That is so if all actors of at least one machine are heard, and on each machine either all actors are silent or
+        none is.
         """
         silent_on: dict[str, set[bool]] = {}
         for name, ms in self._silence.items():

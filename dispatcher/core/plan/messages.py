@@ -41,7 +41,10 @@ class Statement:
     """How many triggers the store had accepted when this replica asked last. None means that it has not asked yet."""
 
     def to_dict(self) -> JsonObject:
-        """Return the published form. A value that was not measured is left out, and `mark` is called `ledger`."""
+        """Return the form in which this report is published.
+
+        A value that was not measured is left out. The field `mark` is published under the name `ledger`.
+        """
         measured = {"cpu": self.cpu, "waiting": self.waiting, "free_cores": self.free_cores, "metrics": self.metrics}
         told = {name: value for name, value in measured.items() if value is not None}
         mark = {} if self.mark is None else {"ledger": [self.mark.life, self.mark.accepted]}

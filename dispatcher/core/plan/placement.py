@@ -42,9 +42,11 @@ class Placed:
 
 
 def leavers(placed: Collection[Placed], nodes: Collection[str], chains: Iterable[Sequence[str]]) -> Iterator[Placed]:
-    """For each broken rule, yield one replica that should leave its machine.
+    """Yield the replicas that should leave their machines: one replica for each case in which a rule of this module is
+    broken.
 
-    A pool with a young replica keeps all its replicas. `nodes` are the living machines that may have replicas.
+    If a replica of a pool has just started, the whole pool stays where it is. `nodes` are the living machines that may
+    have replicas.
     """
     pools: dict[str, list[Placed]] = {}
     for one in placed:

@@ -111,7 +111,7 @@ def allot(
     """Return the planned number of actors of each pool.
 
     `free_cores` gives the free cores of each node. `starting` is how many actors are starting on all nodes together.
-    `full_before` names the pools that the previous plan had in `full`.
+    `full_before` names the pools that found no free core for a further actor in the previous plan (`Plan.full`).
     """
     found = {pool.name: pool for pool in pools}
     if not free_cores:

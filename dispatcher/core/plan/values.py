@@ -197,8 +197,9 @@ class Plan:
 
     `undrained` gives the reason for each mailbox without a drainer. `full` names the vendors whose pools would grow but
     find no free core. `unreached` names the vendors that make our own network suspect; it is empty if the network is
-    not suspect. `office` is a random name of the supervisor's term. After a store was emptied or went back, the numbers
-    of terms and epochs may come again, but no `office` does.
+    not suspect. `office` is a random name for the supervisor's term, the time in which it may publish plans. If the
+    store is emptied or replaced by an older copy, the numbers of terms and epochs may be used a second time. The same
+    `office` is never used a second time.
     """
 
     epoch: int = 0

@@ -39,8 +39,9 @@ class Mark:
 class Break:
     """The store lost accepted triggers.
 
-    `kind` is emptied (no count), replaced (another life) or went_back (a lower count). `known` is the mark that was
-    expected, and `found` is the mark that the store has.
+    The store names its present life, and counts the triggers that it accepted in this life. A name and a count together
+    are a mark. `known` is the mark that was expected, and `found` is the mark that the store has. `kind` is `emptied`
+    (there is no count), `replaced` (the store is in another life) or `went_back` (the count is lower).
     """
 
     kind: str
@@ -91,10 +92,11 @@ class Continuity:
         self._lost_to = 0  # what the store had accepted in this life before it went back
 
     def told(self, mark: Mark) -> None:
-        """Note the mark of another process, which may not have noticed yet that the store went back.
+        """Note the mark (life and count) that another process knows. That process may not have noticed yet that the
+        store went back.
 
-        After a break within one life, only a mark counts that is higher than the mark before the break. A lower mark
-        may be an old one, and would cause the same break to be reported again.
+        After the store has gone back within one life, only a mark counts that is higher than the mark before the loss.
+        A lower mark may be an old mark. If it counted, the same loss would be reported again.
         """
         same_life = self.mark is not None and self.mark.life == mark.life
         if same_life and self._lost_to and mark.accepted >= self._lost_to:

@@ -57,7 +57,7 @@ class ForeignCluster:
         }
 
     def start(self) -> None:
-        """Start the Redis of the notifications and Ray's head."""
+        """Start the Redis server for the notifications, and the head of a Ray cluster."""
         self.redis.start()
         self._ray("--head", f"--port={self.gcs}", "--include-dashboard=false", "--temp-dir", str(self.folder / "ray"))
 

@@ -57,7 +57,9 @@ class Link:
         asyncio.run_coroutine_threadsafe(self._reset_all(), self._loop).result(5)
 
     def cut_amid_a_request(self, after: int) -> None:
-        """Send only the first `after` bytes of the next request on to Redis, then reset the connection."""
+        """Reset the connection in the middle of the next request. Redis gets only the first `after` bytes of that
+        request.
+        """
         self._cut_after = after
 
     def mute_subscribers(self) -> int:
