@@ -126,10 +126,10 @@ def _vendor_faults(settings: Settings, name: str) -> Generator[str, None, BaseMo
 
 
 def _attempt(field: str, make: Callable[[], Any]) -> Iterator[str]:
-    """Call `make`. If it raises an error, yield a sentence about the fault.
+    """Call `make`. If it raises an error, yield one sentence about the error.
 
-    If the text of a `ConfigError` begins with the name of a vendor's field, the sentence is this text. Otherwise the
-    sentence begins with `field`.
+    The text of a `ConfigError` may begin with the name of a vendor's field. Then this text is the sentence. In all
+    other cases the sentence begins with `field`.
     """
     try:
         make()

@@ -50,7 +50,10 @@ class _Yes:
 
 
 async def prove_channels(settings: Settings) -> None:
-    """Deliver one test message for each channel, through the courier of one of its vendors. Raises `SelfTestError`."""
+    """Deliver one test message on each configured channel. The courier of the first vendor of each channel delivers it.
+
+    Raises `SelfTestError`.
+    """
     first = {vendor.channel: name for name, vendor in reversed(settings.vendors.items())}
     for name in first.values():
         await prove_courier(settings, name)

@@ -41,9 +41,9 @@ ALWAYS_THE_SAME = ("replay_breaker", SMOKE)
 class Question:
     """One benchmark: its name, the question that it answers, its time limits and its arguments.
 
-    `seconds_max` and `quick_s_max` limit a full and a quick run. `arguments` are always given, and `brief` only in a
-    brief run. With `reads`, the benchmark measures nothing and reads what earlier benchmarks wrote. With `shares`, its
-    quick form may use the installation that `benchmarks.smoke` starts.
+    `seconds_max` limits a full run, and `quick_s_max` limits a quick run. Every run gets `arguments`, and a brief run
+    gets `brief` in addition. A benchmark with `reads` measures nothing: it reads the figures that earlier benchmarks
+    wrote. The quick run of a benchmark with `shares` may use the installation that `benchmarks.smoke` starts.
     """
 
     name: str

@@ -2,28 +2,29 @@
 
     python -m benchmarks.accept_latency [--rate 116 --rate 1157] [--vendors healthy --vendors hanging] [--rounds 3]
 
-Starts the whole service with the sandbox vendors. The pools stay at their smallest sizes. Posts triggers (an SMS and an
-e-mail each) open-loop, and counts latency from the due time. A condition is a rate and a state of the vendors:
+Starts the whole service with the sandbox vendors. The pools stay at their smallest sizes. Triggers (an SMS and an
+e-mail each) are posted at fixed times, whether earlier triggers have an answer or not. Latency counts from the time at
+which a trigger was due. A condition is a rate and a state of the vendors:
 
 * healthy: the vendors work;
 * hanging: the vendors accept every connection and never answer;
-* held: an operator's override stops the vendors, so that nothing is dispatched.
+* held: an operator's override opens every vendor, so that nothing is sent.
 
 Prints for each condition:
 
 * accept p50, p99 and p99.9;
-* the time of a bare fdatasync on the same disk meanwhile;
+* the time of a bare fdatasync on the same disk during the condition;
 * delivery latency;
-* what was lost and repeated, by the vendors' own records;
+* how many notifications were lost or repeated, by the vendors' own records;
 * the CPU time of each part per trigger.
 
 After the last post of a condition the vendors are repaired or released. The next condition begins when everything has
 arrived and every breaker is closed.
 
-250/s is measured with healthy vendors only. Small machines carry this rate too, and `benchmarks.profile` needs two
-sustained rates to fit its lines. At the end, bisections look for the highest rate whose p99 is within 10 ms, with
-healthy vendors and with held ones. Figures are medians of rounds in one running service. A rate of a bisection has one
-round.
+The rate 250/s is measured with healthy vendors only. `benchmarks.profile` fits lines and needs two rates that a small
+machine sustains; 250/s is one of them. At the end, two bisections look for the highest rate whose p99 is within 10 ms:
+one with healthy vendors, the other with held vendors. Figures are medians of rounds in one running service. Each rate
+of a bisection has only one round.
 """
 
 from __future__ import annotations

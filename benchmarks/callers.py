@@ -1,9 +1,10 @@
-"""Posts triggers at a steady rate for callers that know several hosts. All new triggers go to the present host.
+"""Posts triggers at a steady rate for callers that know several hosts. All callers use the same host at a time, the
+current host.
 
-If a host does not accept a trigger, the trigger is repeated at the next host, and new triggers go there too. With
-`roam=False`, the host changes only when the code that uses this module sets it. With `watch_s`, the host is changed as
-a load balancer does it: /readyz of every host is asked every `watch_s` seconds, and the callers leave a host that is
-not ready.
+If the current host does not accept a trigger, the trigger is repeated at the next host, which becomes the current host.
+With `roam=False`, only the code that uses this module changes the current host. With `watch_s`, the current host
+changes as a load balancer would change it: /readyz of every host is asked every `watch_s` seconds, and the callers
+leave a host that is not ready.
 
 The posting has a thread of its own and lasts until the end of the `with` block. A trigger is posted at its due time,
 even if earlier triggers have no answer.
@@ -85,7 +86,9 @@ class Callers:
                 pool.close()
 
     async def _watch(self, pools: Sequence[Pool], every_s: float) -> None:
-        """Until cancelled, move the callers to the next ready host whenever the present host is not ready."""
+        """Until cancelled, watch the current host. Whenever it is not ready, move the callers to the next ready
+        host.
+        """
         while True:
             ready = await asyncio.gather(*(_ready(pool) for pool in pools))
             for step in range(len(pools)):

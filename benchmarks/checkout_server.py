@@ -35,7 +35,7 @@ Notify = Callable[[Order], bool]
 
 
 class Direct:
-    """Calls both vendors and waits for both answers, each for at most the time-out."""
+    """Calls both vendors at the same time and waits for both answers. Each answer may take `timeout_s` seconds."""
 
     def __init__(self, vendors: str, threads: int, timeout_s: float) -> None:
         timeout = urllib3.Timeout(connect=1.0, read=timeout_s)

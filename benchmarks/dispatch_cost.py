@@ -233,8 +233,10 @@ def main(*, count: int, rounds: int, wanted: str, against: Path | None, quick: b
 
 
 def summary(found: dict[str, list[dict[str, float]]], count: int, rounds: int) -> dict[str, Any]:
-    """Return the median of each figure. For each subject also return its cost divided by that of `floor`, and divided
-    by that of `ours`, in the same round.
+    """Return the median of each figure for each subject.
+
+    Each subject also has two ratios: its CPU time divided by the CPU time of `floor` in the same round, and its CPU
+    time divided by the CPU time of `ours` in the same round.
     """
     floor = [run["cpu_ms"] for run in found["floor"]]
     ours = [run["cpu_ms"] for run in found["ours"]]

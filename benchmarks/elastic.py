@@ -49,7 +49,9 @@ Sample = dict[str, float]
 
 
 class Reaction(TypedDict):
-    """How the pool of one vendor followed the load. A time is None if the pool never reached that size."""
+    """How the number of actors in one vendor's pool followed the load. A time is None if the pool never reached the
+    number of actors that this time is about.
+    """
 
     actors_most: float
     first_more_after_s: float | None
@@ -139,7 +141,9 @@ def _incarnations(service: Service) -> set[str]:
 
 
 def _change(service: Service, config: Path) -> None:
-    """Give the watched vendors another time-out and reload the configuration, so that their actors are replaced."""
+    """Change the time-out of every vendor in `WATCHED` and reload the configuration. The reload replaces the actors of
+    these vendors.
+    """
     wanted = yaml.safe_load(config.read_text())
     for name in WATCHED:
         wanted["vendors"][name]["timeout_s"] -= 1.0

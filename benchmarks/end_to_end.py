@@ -88,8 +88,9 @@ def together(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def worth_trying(rate: float, sustained: Sequence[bool]) -> bool:
     """Return True if this rate should be tried.
 
-    `sustained` says for each lower rate, in their order, whether it was sustained. After two in a row that were not,
-    higher rates will not be sustained either. Then only the rates in `WANTED` are tried.
+    `sustained` has one value for each lower rate, in the order of the rates: True if the service sustained the rate. If
+    the service sustained neither of the last two rates, it will not sustain higher rates. Then only the rates in
+    `WANTED` are tried.
     """
     return rate in WANTED or len(sustained) < 2 or any(sustained[-2:])
 

@@ -81,7 +81,11 @@ async def fill(service: Service, messages: int) -> None:
 
 
 def times_ms(service: Service, first: int, seconds: float) -> tuple[list[float], list[float]]:
-    """Return B's accept times and its delivery times, in milliseconds. Both are counted from the due time."""
+    """Return the accept times and the delivery times of tenant B, in milliseconds. Both are counted from the time at
+    which a trigger was due.
+
+    Tenant B is the tenant that shares the service with the flood of tenant A.
+    """
     posted = uvloop.run(post_steadily(service.api, bodies(int(B_PER_S * seconds), first), B_PER_S))
     found = drained(service, posted)
     assert not found.lost and all(p.accepted_s is not None for p in posted), (found, posted[0])

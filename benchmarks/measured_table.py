@@ -157,9 +157,10 @@ def as_markdown(read: Callable[[str], Mapping[str, Any]]) -> str:
 
 
 def cell(row: Row, figures: Figures) -> str:
-    """Return the text of one cell.
+    """Return the text of one cell of the table.
 
-    If any run of the file lost a notification, or repeated one without an explanation, every row of the file says so.
+    If any run in the results file lost a notification, or repeated a notification without an explanation, every cell of
+    this file says "MISSED" and names the loss.
     """
     found = row.read(figures)
     misses = list(found.misses)

@@ -116,10 +116,11 @@ def point(condition: Mapping[str, Any], part: str) -> tuple[float, float]:
 
 
 def fit(points: Sequence[tuple[float, float]]) -> Line:
-    """Return the line of least squares through the points (triggers a second, cores).
+    """Return the line of least squares through `points`. A point is (triggers a second, cores).
 
-    Neither `cores` nor `ms` of the line is negative. If the best line has a negative value, this value becomes 0, and
-    the other value is the best for that.
+    The line says how many cores are busy without load, and how much CPU time each trigger costs. Neither value is
+    negative. If the best line has a negative value, this value becomes 0, and the line is fitted again with only the
+    other value free.
     """
     count = len(points)
     rate_mean, cores_mean = (sum(values) / count for values in zip(*points, strict=True))

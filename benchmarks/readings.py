@@ -73,8 +73,9 @@ def accept_p99(rate: str) -> Callable[[Figures], Found]:
 
 
 def decoupling(figures: Figures) -> Found:
-    """Read the largest ratio of accept p99 with hanging vendors to accept p99 with healthy vendors, up to
-    `DECOUPLED_TO`.
+    """Read the ratios of accept p99 with hanging vendors to accept p99 with healthy vendors.
+
+    The value to judge is the largest ratio at the rates up to `DECOUPLED_TO`. The text names the ratio at every rate.
     """
     ratios = figures["hanging_over_healthy"]
     compared = [ratio for rate, ratio in ratios.items() if float(rate.removesuffix("/s")) <= DECOUPLED_TO]
@@ -178,11 +179,12 @@ def bytes_of(what: str) -> Callable[[Figures], Found]:
 
 
 def growth(cost: str) -> Callable[[Figures], Found]:
-    """Return a function that reads how much each cost grows whose name ends with `cost`.
+    """Return a function that reads how much costs grow. The function looks at every cost whose name ends with `cost`.
 
-    The growth of a cost is its greatest value divided by its smallest, over the sizes of one question: the backlog, the
-    kept records or the number of vendors. The value to compare is the largest growth. The text names every cost that
-    grows by more than `GROWTH`, or else the cost that grows most.
+    The growth of a cost is its greatest value divided by its smallest value. The values belong to different sizes of
+    one thing: of the backlog, of the kept records, or of the number of vendors. The figure to judge is the largest
+    growth. The text names every cost that grows by more than `GROWTH`. If no cost does, the text names the cost that
+    grows most.
     """
 
     def read(figures: Figures) -> Found:

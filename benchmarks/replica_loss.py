@@ -1,15 +1,18 @@
-"""Measures what `store.durability: replica` keeps if the primary and its disk are lost, and what it costs.
+"""Measures what `store.durability: replica` keeps if the primary and its disk are lost, and what this durability costs.
 
     python -m benchmarks.replica_loss [--runs 3] [--pairs 4] [--rate 40]
 
 The loss is measured on a whole service under load. Its Redis has a primary, one replica or two, and three sentinels.
-The primary is killed and its disk is deleted. If there was one replica, a new server follows the promoted replica at
-once, as docs/deployment.md asks for. If there were two, `replicas_away_max` is 1. All events are under `hold`. Prints
-how many notifications were acknowledged, lost and repeated, and the longest time without an accept. What the vendors
-received and what the promoted server holds is compared with the acknowledged triggers.
+The primary is killed and its disk is deleted, and the sentinels promote a replica. With one replica, a new server at
+once begins to follow the promoted server, as docs/deployment.md asks for. With two replicas, `replicas_away_max` is 1,
+so no new server is needed. All events are under `hold`.
 
-The cost is measured with two services on the same servers, one with `durability: primary` and one with `replica`. They
-get the load alternately. Prints the accept p50 and p99 of each, and the ratios within the pairs.
+Prints how many notifications were acknowledged, lost and repeated, and the longest time without an accept. To find
+losses, the acknowledged triggers are compared with what the vendors received and what the promoted server holds.
+
+The cost is measured with two services on the same servers. One service has `durability: primary`, and the other has
+`replica`. The load goes to the two services in turn, and two successive turns are a pair. Prints the accept p50 and p99
+of each service, and the ratio of the two services in each pair.
 
 The exit code is 1 if anything was lost or repeated.
 """

@@ -2,23 +2,23 @@
 
     python -m benchmarks.rolling_upgrade [--runs 3] [--rate 40] [--callers KIND] [--before CHECKOUT]
 
-Two installations use one Redis, the previous version and this version. The previous version starts and serves. Then
-this version joins, and the previous version is stopped by SIGTERM. For the downgrade, the previous version joins again
-and this version is stopped. Between the two, SIGHUP applies a change of one vendor, and then a change of the whole
-configuration.
+Two installations use one Redis: the previous version and this version. The previous version starts and serves. Then
+this version joins, and the previous version is stopped by SIGTERM. Next, this version gets SIGHUP twice: once with a
+change of one vendor, and once with a change of the whole configuration. For the downgrade, the previous version joins
+again and this version is stopped.
 
-Callers post all the time, and all events are under `hold`. How the callers know where to post is one of three kinds:
+Callers post all the time, and all events are under `hold`. There are three kinds of callers:
 
-- `balanced`: they ask /readyz of both addresses, as a load balancer does, and leave an address that is not ready. The
-  stop of this version is announced for `NOTICE_S` seconds, as docs/upgrading.md advises.
-- `moved`: they know one address, and are moved to the other installation before each stop.
-- `find_out`: they know both addresses, and nothing is announced. If an address does not accept a trigger, they repeat
-  the trigger at the other address and stay there.
+- `balanced`: the callers ask /readyz of both addresses, as a load balancer does, and leave an address that is not
+  ready. This version announces its stop for `NOTICE_S` seconds, as docs/upgrading.md advises.
+- `moved`: the callers know one address. Before each stop they are moved to the other installation.
+- `find_out`: the callers know both addresses, and no stop is announced. If an address does not accept a trigger, the
+  callers repeat the trigger at the other address and stay there.
 
 Prints for each part of the run how many triggers were accepted at their first try. Triggers that were sent first to an
-installation that is being started or stopped are counted apart. Prints what was lost, repeated or held, by what the
-vendors received and Redis holds. Without `--before`, the previous version is the code in tests/data.
-The exit code is 1 if anything was lost or repeated.
+installation that is being started or stopped are counted apart. Prints what was lost, repeated or held. These counts
+come from what the vendors received and what Redis holds. Without `--before`, the previous version is the code in
+tests/data. The exit code is 1 if anything was lost or repeated.
 """
 
 from __future__ import annotations

@@ -312,9 +312,11 @@ def _ask_all(ray: Any, nodes: list[Node], question: Question) -> None:
 
 
 def _tell_all(ray: Any, nodes: list[Node], signs: tuple[str, ...]) -> None:
-    """Give `signs` to the HAProxy of every node. If `signs` is empty, take all signs back.
+    """Tell the HAProxy of every node the `signs` of a stop, such as `unready` (`cluster.local.door`). An empty `signs`
+    takes all earlier signs back.
 
-    A node that does not answer within `TELL_S` seconds is left out, because it may be lost.
+    The call waits at most `TELL_S` seconds. A node that does not answer in this time is left out, because the node may
+    be lost.
     """
     asked = [_task(ray, node, tell_here).remote(list(signs)) for node in nodes]
     ray.wait(asked, num_returns=len(asked), timeout=TELL_S)

@@ -62,9 +62,10 @@ def _objects(found: Schema, root: Schema, at: str) -> Iterator[tuple[str, Schema
 
 
 def _object_in(field: Schema, root: Schema) -> tuple[Schema | None, str]:
-    """Return the object that a field leads to, through lists and mappings, or None. Also return the suffix of its path.
+    """Return the schema of the object that `field` holds. `field` may also hold a list or a mapping of such objects.
+    Return None if there is no object.
 
-    The suffix is `[]` for a list, `.NAME` for a mapping, and empty otherwise.
+    Also return what the path of `field` gets at its end: `[]` for a list, `.NAME` for a mapping, and nothing otherwise.
     """
     field = _resolved(field, root)
     for option in field.get("anyOf", [field]):

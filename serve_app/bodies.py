@@ -91,7 +91,8 @@ def check_json(scope: Scope) -> None:
 def check_query(given: Sequence[str], known: Iterable[str] = ()) -> None:
     """Raise `CallerError` (422) if one of the parameters in a query is not `known`, or is given twice.
 
-    A misspelt filter would list everything, and `?dry_run=true` at a route without parameters would send.
+    Without this check, a misspelt filter would be ignored and the answer would list everything. A caller who adds
+    `?dry_run=true` to a route without parameters would send a real message.
     """
     known = sorted(known)
     for name in given:

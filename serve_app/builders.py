@@ -2,8 +2,8 @@
 
 Each kind of application has a builder. `import_path` in the file names the builder. A builder returns the application
 that `applications()` makes, so options are written in one place. A builder may run on any node of the cluster, so the
-configuration file and the key file must be on every node. Serve builds an application again when its entry in the file
-changes. A change of the file that the entry names is not noticed.
+configuration file and the key file must be on every node. Serve builds an application again when its entry in the Serve
+file changes. An entry names a configuration file. Serve does not notice a change of that file.
 
 On Kubernetes an entry may name a file before the pods see it, because a changed ConfigMap reaches them after about a
 minute. KubeRay sends a failed entry to Serve only once, so a builder waits for such a file.

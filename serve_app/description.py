@@ -1,7 +1,7 @@
 """Adds to `/openapi.json` what FastAPI does not know: API keys, the answers of `asgi`, the Idempotency-Key header.
 
-Each status that a client can get is described. An error has the form of problem details. `make test-peers` compares the
-description with real answers, and fails for an answer that is missing.
+Each status that a client can get is described. An error has the form of problem details. `make test-peers` sends
+requests and compares the real answers with the description. It fails if the description lacks an answer.
 """
 
 from __future__ import annotations

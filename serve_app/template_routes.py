@@ -45,8 +45,8 @@ class PreviewBody(_Body):
 def owner(request: Request, named: str | None) -> str | None:
     """Return the tenant whose templates a request is about, or None for the common templates.
 
-    With the scope `operate`, the request may name any tenant, and without a name the common templates are meant. With
-    any other key, the key's own tenant is meant. Raises `CallerError` (403) if such a request names another tenant.
+    A key with the scope `operate` may name any tenant in the request. If it names none, the common templates are meant.
+    Any other key stands for its own tenant. Raises `CallerError` (403) if such a key names another tenant.
     """
     if request.scope.get("state", {}).get("operator"):
         return named

@@ -124,10 +124,11 @@ def cell_of(load: Load, p: Profile) -> Cell:
 
 
 def needs(load: Load, profile: Profile) -> list[Need]:
-    """Return everything that `load` needs, summed over all cells.
+    """Return every need of `load`, summed over all cells.
 
-    The order is: rates, cells, processes, CPU, Redis, contract rates. If two loads differ only in `per_day`, the same
-    need has the same `because` in both. So a table of several loads can show each `because` once.
+    The needs come in this order: rates, cells, processes, CPU, Redis, contract rates. Each need has a text `because`,
+    which gives the assumption behind its figure. If two loads differ only in `per_day`, each need has the same
+    `because` for both loads. So a table of several loads can show each `because` once.
     """
     p, peak, cell = profile, load.peak_per_s, cell_of(load, profile)
     memory, disk = _kept_bytes(load, p)

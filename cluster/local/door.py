@@ -44,9 +44,10 @@ class Door:
 
     @classmethod
     def of(cls, environment: Mapping[str, str], node: str) -> Door:
-        """Return the `Door` of the node with the id `node`, whose Ray has this `environment`.
+        """Return the `Door` of the Ray node `node`. `environment` is the environment of the processes of that node.
 
-        Serve keeps HAProxy's files in a folder with the node's id, beside the path that the environment names.
+        Variables in `environment` name the paths of HAProxy's files. Serve does not use these paths as they are: it
+        puts the files into a folder that is named after the node's id, beside each path.
         """
         config, admin = (Path({**DEFAULTS, **environment}[name]) for name in DEFAULTS)
         return cls(Path(stop_file(str(config.parent / node / config.name))), admin.parent / node / admin.name)

@@ -248,7 +248,9 @@ class ForkServer:
         return request, unborn
 
     def _check(self, request: Request) -> None:
-        """Raise RefusedError if a forked worker would differ from a worker that Ray starts itself."""
+        """Raise RefusedError if a worker that is forked for `request` would differ from a worker that Ray starts
+        itself.
+        """
         if request.command[0] != self._worker:
             raise RefusedError(f"{request.command[0]} is not what was preloaded")
         if self._environment is None:
@@ -311,7 +313,11 @@ def become(inherited: Inherited, environment: dict[str, str]) -> None:
 
 
 def run_worker(request: Request, unborn: int, path: list[str]) -> None:
-    """Run the worker's script as `__main__`. Close `unborn` when the worker has connected to Ray."""
+    """Run the worker's script as `__main__`.
+
+    `unborn` is the writing end of the pipe through which the fork server watches the start of this worker. It is closed
+    when the worker has connected to Ray.
+    """
     from ray._private import worker
 
     connect = worker.connect

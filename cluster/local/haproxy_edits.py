@@ -11,14 +11,15 @@ The edits (`EDITS`) are:
 - HAProxy gets no more connections than it may have open files (`fitting`);
 - while the service stops, the answers say so (`STOP_RULES`, `cluster.local.door`).
 
-An edit whose pattern matches nothing is left out, and the wrapper names it on stderr. Without one of `VITAL` the
-wrapper refuses to start. A test renders Ray's template and asserts each edit.
+If the pattern of an edit matches nothing, this edit is not made, and the wrapper names it on stderr. The edits in
+`VITAL` protect the network. If one of them is not made, the wrapper refuses to start. A test renders Ray's template and
+asserts each edit.
 
-The environment holds the address to listen on, because Serve itself would use the replicas' address, which is
-loopback. It also holds the id of the installation. Each request is marked with this id. When one of our replicas has
-died, another installation's replica may get its port. Such a replica refuses a request that has our mark.
+HAProxy's environment holds the address to listen on. Serve would give HAProxy the address of the replicas, which is
+loopback. The environment also holds the id of the installation. HAProxy marks each request with this id. When a replica
+has died, a replica of another installation may get its port. That replica then refuses a request that has our mark.
 
-With a certificate, HAProxy listens at that address by HTTPS, and by plain HTTP on loopback alone.
+With a certificate, HAProxy listens at the given address by HTTPS. It also listens by plain HTTP, on loopback only.
 """
 
 from __future__ import annotations
@@ -114,13 +115,15 @@ def edited(
 
 
 def fitting(text: str, open_files: int) -> str:
-    """Return the configuration `text` with no more connections than a process can have here.
+    """Return the configuration `text` with no more connections than HAProxy can have on this machine.
 
-    `open_files` is the hard limit of a process's open files. HAProxy needs two descriptors for each connection, two for
-    each fourth connection (the pipe of `option splice-request`), and some for itself. It ends if it cannot have them,
-    unless it runs as root and raises the limit. Ray's default needs 12,537 descriptors, while a container or an older
-    Linux often allows 1,024 or 4,096. What counts is the limit on the machine where HAProxy runs. So the connections
-    are lowered here, and not when the node is prepared.
+    `open_files` is the hard limit of open files of a process. HAProxy needs two file descriptors for each connection.
+    For every four connections it needs two more (the pipe of `option splice-request`), and it needs some for itself. If
+    HAProxy cannot have all of them, it ends, unless it runs as root and raises the limit. Ray's default configuration
+    needs 12,537 descriptors. A container or an older Linux often allows only 1,024 or 4,096.
+
+    The limit of the machine on which HAProxy runs is what counts. So the number of connections is lowered here, and not
+    when the node is prepared.
     """
     if open_files == resource.RLIM_INFINITY:
         return text

@@ -188,7 +188,8 @@ class Edge:
         self._check = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT)
 
     def _end_check(self, patience_s: float) -> str | None:
-        """Wait for the check, at most `patience_s` seconds. 0 means that the check has ended already.
+        """Wait at most `patience_s` seconds until the process that checks the certificate ends. With 0, the process has
+        ended already.
 
         Return None if the certificate and the key fit. Otherwise return a sentence that says what does not fit, or why
         the check failed.

@@ -5,17 +5,18 @@ It imports the standard library only.
     haproxy_wrapper.py REAL_BINARY ARGUMENTS…
 
 Serve starts this program in place of haproxy and believes that it is haproxy. The wrapper edits a copy of the generated
-configuration beside the original file. `cluster.local.haproxy_edits` has the edits. If one of `VITAL` cannot be made,
-the wrapper refuses to start. If the environment names a certificate, `cluster.local.haproxy_tls` takes care of it.
+configuration beside the original file. `cluster.local.haproxy_edits` has the edits. The edits in `VITAL` protect the
+network: if the wrapper cannot make one of them, it refuses to start. If the environment names a certificate,
+`cluster.local.haproxy_tls` takes care of it.
 
 Then the wrapper stays as the parent of haproxy. No request passes through the wrapper.
 
-- If haproxy dies and nobody asked it to end, it is started again with the same copy, at most `DEATHS_MAX` times in
-  `DEATHS_S` seconds. After that, or if haproxy never served, the wrapper ends with haproxy's exit code and Serve sees
-  it.
-- Signals are passed on to haproxy. After a signal of `ENDING`, haproxy is expected to end and is not started again. At
-  a reload, the next haproxy sends such a signal by its option `-sf`.
-- Serve accepts a haproxy only if `show info` on the admin socket names the pid that Serve started, which is the
+- If haproxy dies and nobody asked it to end, the wrapper starts it again with the same copy, at most `DEATHS_MAX` times
+  in `DEATHS_S` seconds. After that, or if haproxy never served, the wrapper ends with haproxy's exit code. So Serve
+  sees that haproxy has failed.
+- The wrapper passes signals on to haproxy. After a signal of `ENDING`, haproxy is expected to end, and the wrapper does
+  not start it again. At a reload, the new haproxy sends such a signal to the old haproxy, because of its option `-sf`.
+- Serve accepts a haproxy only if `show info` on the admin socket names the pid that Serve started. This is the
   wrapper's pid. So the wrapper itself listens on the admin socket, and haproxy gets another socket beside it. The
   wrapper passes each question on to haproxy, and replaces haproxy's pid in the answer by its own.
 - haproxy dies with the wrapper, and the wrapper dies with its parent. An orphan would keep the port and stop the next

@@ -43,10 +43,11 @@ NO_PORT = -1
 
 
 def leave_out_unused(also: Callable[[list[str]], list[str]] = list) -> None:
-    """Change Ray in this process so that it starts without the unused processes.
+    """Change Ray in this process so that it starts without the processes that the service does not use (`UNUSED`,
+    `AGENTS`).
 
-    `also` makes further changes to the raylet's command. If a version of Ray lacks one of the functions that are
-    replaced here, this function is skipped without an error.
+    `also` makes further changes to the raylet's command. A later version of Ray may lack a function that this call
+    replaces. Then the call leaves this function out and raises no error.
     """
     from ray._private import services
     from ray._private.node import Node

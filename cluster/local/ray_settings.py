@@ -147,9 +147,11 @@ def may_raise() -> bool:
 
 
 def usable_launcher(folders: Sequence[Path]) -> Path:
-    """Return a launcher in the first of `folders` from which programs can be started.
+    """Put a launcher of HAProxy into the first of `folders` from which this machine can start programs. Return its
+    path.
 
-    Raises ConfigError that names every folder if there is none. Without a launcher, a reload of HAProxy fails silently.
+    If no folder allows that, raise ConfigError that names every folder. Without a launcher, a reload of HAProxy would
+    fail silently.
     """
     reasons = []
     for folder in folders:

@@ -99,7 +99,9 @@ class WorkerForks:
         ]
 
     def listens(self) -> bool:
-        """Return True if the fork server listens. The first request for a worker waits for the imports."""
+        """Return True if the fork server listens. If its imports are not done yet, the first request for a worker waits
+        for them.
+        """
         return f"@{self._name}" in Path("/proc/net/unix").read_text()
 
     def mend(self, now_s: float) -> None:

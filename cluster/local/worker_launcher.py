@@ -59,10 +59,12 @@ class RefusedError(Exception):
 
 
 def ordinary(command: list[str]) -> list[str]:
-    """Return the command as the raylet would have run it without this launcher.
+    """Return the command of a worker as the raylet would have run it without this launcher.
 
-    The raylet leaves out SETUP for a worker without an environment of its own, but it finds SETUP only as the second
-    argument. So SETUP is left out here for such a worker.
+    The raylet puts Ray's script `setup_worker.py` (`SETUP`) into the command. For a worker without an environment of
+    its own the raylet removes this script, but it looks for the script only at the second place of the command. The
+    launcher moves the script to another place, so the raylet does not find it. So this function removes the script for
+    such a worker.
     """
     if any(argument.startswith(ENVIRONMENT_OPTION) for argument in command):
         return command

@@ -79,10 +79,12 @@ class Timing:
     def of(self, n: NewNotification, place: int, fallback: Fallback | None) -> NewNotification:
         """Return `n` with the times that the store needs for it. `place` is the index of `n` in the trigger.
 
-        A fallback becomes due after its `after_s`. Without an `after_s` it becomes due soon after the time to live of
-        the first notification ends. If the first notification ends earlier, the store decides about the fallback at
-        once. Any other notification gets times of its own only if the notifications of the trigger have different
-        times.
+        A fallback becomes due `after_s` after the time at which its first notification is sent. Without an `after_s` it
+        becomes due soon after the time to live of the first notification ends. If the first notification ends earlier,
+        the store decides about the fallback at once.
+
+        A notification that is no fallback usually uses the times of its trigger. It gets times of its own only if the
+        notifications of the trigger are sent at different times.
         """
         send_ms = self.sends_ms[place]
         ends_ms = send_ms + self.ttl_ms

@@ -63,9 +63,10 @@ class StoreBreaks:
 
 
 class StoreWatch:
-    """Keeps the store time and the headroom of an intake up to date, and looks for breaks of the store's continuity.
+    """Keeps an intake's knowledge of the store up to date, and looks for breaks of the store's continuity.
 
-    `looked` is called with every reading of the backlog.
+    This knowledge is the store's time, and the headroom: how much of the store's memory is used and which lanes are
+    full. `looked` is called with every reading of the backlog.
     """
 
     def __init__(
@@ -125,9 +126,10 @@ class StoreWatch:
         await self._control.weigh(self._weights)
 
     async def _crowding(self, full: Lane, depths: Mapping[str, MailboxDepth]) -> frozenset[str] | None:
-        """Return the tenants that the full lane `full` refuses, or None if it refuses every tenant.
+        """Return the tenants whose new triggers intake refuses while the lane `full` is full. None means that intake
+        refuses every tenant.
 
-        Entries of the mailbox's more urgent lanes are counted too.
+        The entries in the more urgent lanes of the same mailbox count as if they were in this lane.
         """
         waiting, queued = Counter[str](), 0
         for priority in PRIORITIES[: PRIORITIES.index(full.priority) + 1]:

@@ -71,7 +71,9 @@ def _event_faults(settings: Settings) -> Iterator[str]:
 def _content_faults(
     settings: Settings, sent: EventNotification | EventFallback, at: str, routed: Collection[str]
 ) -> Iterator[str]:
-    """Yield the faults of a channel and its template: no route carries the channel, or the template does not fit."""
+    """Yield the faults of one notification of an event: no route carries its channel, its template is not configured,
+    or its template has no subject for an e-mail.
+    """
     template = settings.templates.get(sent.template)
     if sent.channel not in routed:
         yield f"{at}.channel: {sent.channel!r} is not allowed: routes carry {listed(routed)}"

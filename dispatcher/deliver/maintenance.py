@@ -226,9 +226,11 @@ class Caretaker:
         return True
 
     def _are_gone(self, chain: tuple[str, ...], now_ms: int) -> bool:
-        """Return True if all vendors of `chain` have been unknown for at least `UNKNOWN_MS_MAX`.
+        """Return True if for at least `UNKNOWN_MS_MAX` nothing has known any vendor of `chain`.
 
-        The time counts from the first due notification with this chain that no known vendor could send.
+        The time begins when the first due notification with this chain finds no vendor. It begins again if no such
+        notification is seen for twice that time. Before the first plan the answer is False, because no plan has named
+        the vendors yet.
         """
         if not self._courier.plan.vendors:
             return False  # no plan has named the vendors yet
@@ -269,7 +271,10 @@ class Caretaker:
         return [own, *chosen] if own in plan.undrained else chosen
 
     async def _sweep_lane(self, lane: Lane) -> None:
-        """End the expired notifications on the next page of a lane. If the page had any, read another page."""
+        """End the expired notifications on the next page of a lane.
+
+        If this page had any, continue with the page after it, up to `SWEEP_PAGES_MAX` pages in all.
+        """
         for _ in range(SWEEP_PAGES_MAX):
             cursor, expired = await self._store.expired(lane, self._cursors.get(lane, ""))
             self._cursors[lane] = cursor

@@ -255,7 +255,9 @@ class Gate:
         self.breaker.trip(now_ns, reason)
 
     def refuse_account(self) -> None:
-        """Open the breaker as after an account refusal, because receipts refuse our account."""
+        """Open the breaker in the way that a refusal of our account opens it. The caller has learned from receipts that
+        the vendor refuses our account.
+        """
         self._open_for_account(None, self._now_ns())
 
     def refuse_country(self, country: str) -> None:

@@ -84,7 +84,9 @@ class LookUps:
             await self._clock.sleep(self._pace_s)
 
     def _remember(self, page: Sequence[HeldUntil]) -> None:
-        """Advance to the next page. After the last page, forget the notifications that are no longer held."""
+        """Advance to the next page of the held notifications. After the last page, drop what is known about
+        notifications that are not held any more.
+        """
         self._seen.update(page)
         self._cursor += len(page)
         if len(page) < PAGE:

@@ -20,10 +20,11 @@ class StoreLink:
         self._doubted = False  # an answer came so late that this incarnation may be dead anyway
 
     def replied(self) -> None:
-        """Note an answer of the store. After a silence longer than `LINK_STALE_S`, the link stays stale.
+        """Note an answer of the store. If the store was silent for longer than `LINK_STALE_S` before this answer, the
+        link counts as stale from now on.
 
         A process that was suspended may find an old answer in its socket when it continues. So an answer after a long
-        silence proves nothing, and only `renewed` ends the doubt.
+        silence proves nothing. Only a call of `renewed` makes the link fresh again.
         """
         now_s = self._clock.now_s()
         self._doubted = self._doubted or now_s - self.last_reply_s > LINK_STALE_S

@@ -26,11 +26,12 @@ class UnreadableRecords:
         self._store, self._metrics, self._vendor = store, metrics, vendor
 
     async def put_aside(self, me: str, unreadable: Sequence[Claim], now_ms: int) -> None:
-        """Move these claims of `me` to `due`, because this version cannot read their records.
+        """Move these claims of the incarnation `me` to `due`, because this version of the program cannot read their
+        records.
 
-        A later version wrote the records, or they are damaged. Their notifications must not be sent or dropped, and
-        must not stop the other entries. A claim with the start mark of `hold` was maybe sent, so it stays pending and
-        becomes held later. If the store does not answer, all claims stay pending.
+        Either a later version wrote the records, or the records are damaged. These notifications must not be sent or
+        dropped, and they must not stop the other entries. A claim with the start mark of `hold` was maybe sent, so it
+        stays pending for `me`, and becomes held later. If the store does not answer, all claims stay pending.
         """
         self._metrics.count("dispatcher_unreadable", self._vendor, by=len(unreadable))
         ids = [claim.notification.id for claim in unreadable]

@@ -3,7 +3,7 @@
 One call looks at no more than `EXAMINED_MAX` letters, and changes no more than its limit allows. The cursor that it
 returns says where the next call continues. So no call occupies the store or a connection for long, and a bulk redrive
 that was interrupted continues from its last cursor. A repeated call changes nothing twice. The store leaves a letter
-unchanged if, since it was read, it has left the dead letters or has died again.
+unchanged if the letter was redriven or discarded, or has died again, after the call had read it.
 """
 
 from __future__ import annotations

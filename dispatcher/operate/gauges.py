@@ -23,7 +23,8 @@ class Reading:
     """One reading of everything that the gauges show.
 
     Attributes:
-        depths, backlog: the entries and the waiting notifications, by mailbox.
+        depths: how many entries each mailbox has.
+        backlog: how many notifications wait for each mailbox, and since when.
         counts: the notifications outside the mailboxes, by place.
         memory: the bytes that the store uses and may use; 0 means no limit.
         log_faults: which operations on the store's append-only file failed when they last ran.

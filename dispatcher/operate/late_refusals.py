@@ -34,9 +34,10 @@ class LateRefusals:
         now_ms: Callable[[], int],
         chance: Callable[[], float] = lambda: 0.5,
     ) -> None:
-        """Prepare to apply refusals. `plan` returns the plan in force, and `now_ms` the store's wall time.
+        """Prepare to apply the refusals that receipts report.
 
-        `rules` are the operator's rules by vendor.
+        `plan` returns the plan in force. `now_ms` returns the store's wall time. `rules` gives the operator's rules of
+        each vendor.
         """
         self._store, self._clock, self._plan = store, clock, plan
         self._policy, self._rules, self._now_ms, self._chance = policy, rules, now_ms, chance

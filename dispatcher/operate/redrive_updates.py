@@ -45,7 +45,8 @@ class RedriveUpdates:
         self._settings, self._templates = settings, templates
 
     async def of(self, n: Notification | None, wanted: Wanted) -> Changed | Refused:
-        """Return the chain and template that the dead letter `n` gets instead of the accepted ones.
+        """Return today's chain, today's template or both for the dead letter `n`, as `wanted` says. The accepted chain
+        or template stays if it is not wanted anew.
 
         Return a refusal if the letter cannot be sent with them. Raises UnavailableError.
         """

@@ -70,7 +70,9 @@ class Templates:
             raise CallerError("name", "is not a stored template", 404)
 
     async def rendered(self, source: TemplateSource, data: Mapping[str, Any], locale: str | None) -> Rendered:
-        """Return the texts that a version gives with this data. Raises CallerError."""
+        """Return the texts that the template version `source` gives with `data`. Raises CallerError if the version does
+        not compile or cannot be rendered.
+        """
         try:
             return (await compile_gently(source)).render(data, locale)
         except TemplateError as error:

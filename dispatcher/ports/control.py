@@ -173,9 +173,10 @@ class Control(Protocol):
     # ---- mailboxes
 
     async def waiting(self, lane: Lane) -> dict[str, int]:
-        """Return the number of unclaimed notifications of each tenant in a lane, if its tenants take turns.
+        """Return how many unclaimed notifications each tenant has in a lane.
 
-        The answer is empty for a lane without turns. Entries that were in the lane before the turns began are left out.
+        The answer is empty if the tenants of this lane do not take turns at present. They begin to take turns when the
+        lane has a backlog. Entries that came into the lane before that are left out.
         """
         ...
 

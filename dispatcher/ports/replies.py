@@ -160,7 +160,8 @@ class HeldUntil(NamedTuple):
 class Held:
     """A held notification with its start mark: the vendor that was called, and when, in wall milliseconds.
 
-    `twin` is True if another notification cannot be told from this one by a look-up (`core.life.look_up`).
+    `twin` is True if there is another notification that is so similar that a look-up could mistake its message for this
+    one's (`core.life.look_up`).
     """
 
     notification: Notification

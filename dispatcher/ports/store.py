@@ -4,7 +4,8 @@ Every method of `Store` gives these guarantees:
 
 1. The change of one notification is atomic, and is on disk when the method returns. A change of several notifications
    is not atomic as a whole.
-2. A call may be repeated safely: before each change the store checks the owner, the state or the score.
+2. A call may be repeated safely: before each change the store checks that the notification still has the expected
+   owner, state or time.
 3. `UnavailableError` means "maybe done". The caller repeats the call, or learns from the audit what was done.
 4. Only the incarnation for which an entry is pending can decide about that entry. Any other incarnation gets the answer
    LOST.
@@ -90,8 +91,9 @@ class Store(Protocol):
     async def take(self, me: str, lanes: Sequence[Lane], at_most: int = 50) -> Claims:
         """Claim for `me` up to `at_most` entries that are pending for incarnations which are no longer live.
 
-        A `hold` notification whose send may have begun becomes held instead. If the incarnation crashed, a crash is
-        counted for each of its notifications that is a suspect (`single_out`).
+        A `hold` notification whose send may have begun becomes held instead. If an incarnation crashed, the store
+        counts one crash for each of its notifications that may be the cause. `single_out` says which notifications
+        these are.
         """
         ...
 
@@ -118,9 +120,10 @@ class Store(Protocol):
         ...
 
     async def single_out(self, me: str, nid: str | None) -> bool:
-        """Declare that from now on a crash of `me` makes only the notification `nid` a suspect.
+        """Declare which notifications may be the cause if `me` crashes from now on: only the notification `nid`.
 
-        None makes all claims suspects. If the answer is False, `me` is not live and nothing may be sent.
+        With None, every claim of `me` may be the cause again. If the answer is False, `me` is not live and must not
+        send anything.
         """
         ...
 

@@ -38,7 +38,10 @@ class Cast:
             self._note(told.process.removeprefix(f"{pool}-"), pool, told.node, now_s)
 
     def hear_refused(self, told: Statement, now_s: float) -> bool:
-        """Keep the refusals by receipt in `told`. Return True if a vendor newly refuses our account."""
+        """Keep the refusals that an intake replica has learned from receipts and reports in `told`.
+
+        Return True if by them a vendor refuses our account and did not refuse it by this replica's previous report.
+        """
         before = self._refused.pop(told.process, (0.0, {}))[1]
         if told.refused:
             self._refused[told.process] = now_s, told.refused

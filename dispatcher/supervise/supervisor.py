@@ -8,7 +8,7 @@ notification, and no process waits for its answer.
 On a cluster a second supervisor stands by: it hears every beat that the first supervisor hears, but publishes no plan.
 If the first supervisor sends no beat for `patience_s`, the second supervisor begins a term. It may then at once declare
 actors dead that were silent long enough. The first supervisor stands by as soon as it notices the later term. So after
-a partition both supervisors go on, and neither has to be replaced.
+a network partition both processes keep running: one publishes plans, and the other stands by.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class Supervisor:
                 self._term, self._alone, self._doubtful, self._plan_lost = 0, 0, 0, False
 
     async def _stand_by(self) -> None:
-        """Wait until the supervisor in office has sent no beat for `patience_s`.
+        """Wait until the supervisor that publishes the plans has sent no beat for `patience_s`.
 
         Time counts only while this supervisor receives its own beats, so an outage of the store does not count.
         """

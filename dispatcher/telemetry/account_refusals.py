@@ -15,7 +15,10 @@ TELL_AGAIN_S = 60.0
 
 
 class AccountRefusals:
-    """Counts each refusal, and logs it once a minute."""
+    """Tells operators that a vendor refuses our account, or refuses our messages to a country.
+
+    Each refusal of an account is counted. A refusal is logged once a minute for each vendor, country and reason.
+    """
 
     def __init__(self, metrics: Metrics, now_s: Callable[[], float]) -> None:
         self._metrics, self._now_s = metrics, now_s

@@ -1,7 +1,9 @@
-"""Writes comparisons and sums of a template so that the engine first passes their operands through our filters.
+"""Rewrites the comparisons and sums in a template, so that their operands go through our filters before the engine uses
+them.
 
-The engine alone compares values of any two types, and charges no fuel for the length of what it compares. The engine
-also repeats a list for `*` and joins lists for `+` and `~`. The filters refuse such operands.
+The filters refuse operands that the engine accepts and should not. The engine compares values of any two types. It
+charges no fuel, its measure of work, for the length of what it compares. It also repeats a list for `*`, and joins
+lists for `+` and `~`.
 """
 
 from __future__ import annotations
@@ -77,9 +79,10 @@ def _pair(left: str, sign: str, right: str) -> str:
 
 
 def compared(items: list[Item]) -> str:
-    """Return the code for `items`, the tokens between two brackets. The function `chain` rewrites each comparison.
+    """Return the code for `items`, the tokens between two brackets. Every comparison in it is rewritten by the function
+    `chain`.
 
-    A comparison ends at `and`, `or`, `not`, `if`, `else` or `=`.
+    The words `and`, `or`, `not`, `if`, `else` and the sign `=` end a comparison.
     """
     pieces: list[str] = []
     operands: list[list[str]] = [[]]

@@ -101,7 +101,11 @@ class Engine:
         return lacking or RenderFault(f"{place.shown}: {rule}", place.shown)
 
     def _lacking(self, place: Place, data: JsonObject) -> RenderFault | None:
-        """Return the fault if a path of `place` is missing or null in `data`, or None if all paths have values."""
+        """Return the fault if `data` has no value for a path that `place` needs, such as `order.total`. Return None if
+        every path has a value.
+
+        A missing value and a null are faults. A path is not checked if the template itself assigns its first name.
+        """
         for path in place.needs:
             found: Any = data
             for name in path.split(".") if path.partition(".")[0] not in self._tree.assigned else ():

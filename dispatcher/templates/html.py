@@ -132,10 +132,10 @@ class HtmlReader:
         self.states = frozenset(after)
 
     def expression(self, line: int) -> bool:
-        """Check an expression that follows the text that was read.
+        """Check an expression that stands directly behind the HTML that was read so far.
 
-        Return True if its value must be checked as a URL when it is rendered. Raises `SyntaxFault` if no escaping makes
-        an expression safe at this place.
+        Return True if the value of the expression must be checked as a URL when it is rendered. Raises `SyntaxFault` if
+        no escaping could make an expression safe at this place.
         """
         guarded = [self._expression(state, line) for state in self.states]
         self.states = frozenset(state for state, _ in guarded)
@@ -302,9 +302,10 @@ def _closed(state: HtmlState, at: int) -> tuple[HtmlState, int, HtmlState | None
 
 
 def _outside(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, HtmlState | None]:
-    """Advance by one step in a comment, in raw text or a title, or after a `<` that ended the previous text.
+    """Advance the tokenizer by one step outside of a tag: in a comment, a doctype, raw text or a title, or directly
+    after a `<` that ended the previous text.
 
-    The result is as for `_step`.
+    Return the same kind of result as `_step`.
     """
     if state.kind in ("raw", "title"):
         # `url` holds the part of the end tag that the previous piece of text ended with.

@@ -32,7 +32,8 @@ class TemplateSeeding:
         self._refused: set[str] = set()  # names that do not compile
 
     async def run(self) -> None:
-        """Store, refresh and compile, and repeat this after a pause until cancelled.
+        """Put the templates of the configuration file into the store, refresh the cache and compile the latest
+        versions. After a pause do the same again, until cancelled.
 
         If the store does not answer, the next round tries again. The pause is `REFRESH_S`, or `STARTING_S` while the
         cache is not loaded.

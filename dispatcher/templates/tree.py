@@ -105,8 +105,8 @@ class Place(NamedTuple):
 def written(nodes: list[Node], *, numbered: list[Place] | None = None) -> str:
     """Return `nodes` as source for the engine.
 
-    With `numbered`, code before each tag calls the filter `_at` with a number. The place of the tag is appended to
-    `numbered`, and the number is its index there.
+    With `numbered`, every tag gets a number, so that an error can name its place. The number is the index at which the
+    place of the tag is appended to `numbered`. Before the tag, the source calls the filter `_at` with this number.
     """
     pieces: list[str] = []
     _write(nodes, pieces, numbered)

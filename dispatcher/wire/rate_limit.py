@@ -1,8 +1,8 @@
 """The HTTP fields that tell a tenant its accept rate, by draft-ietf-httpapi-ratelimit-headers-11.
 
-`RateLimit-Policy` is the limit: `q` triggers may come after a pause, and an empty bucket is full again after `w`
-seconds. `RateLimit` is what is left: `r` triggers may come now, and the full number may come after `t` seconds without
-a trigger.
+The accept rate is a token bucket. `RateLimit-Policy` gives the limit: a full bucket grants `q` triggers, and an empty
+bucket is full again after `w` seconds. `RateLimit` gives the present state: `r` triggers may come now, and the bucket
+is full after `t` seconds without a trigger.
 """
 
 from __future__ import annotations

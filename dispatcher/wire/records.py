@@ -55,7 +55,9 @@ class Part(TypedDict, total=False):
 
 
 class Meta(TypedDict, total=False):
-    """The part `m` of a record, as it is stored. `i` and `ls` are there only for several recipients."""
+    """The field `m` of a record, as it is stored. The keys `i` and `ls` exist only for a trigger with several
+    recipients.
+    """
 
     t: str
     e: str
@@ -163,9 +165,9 @@ def _part(n: NewNotification, index: int) -> Part:
 
 
 def decode_sms(part: Part) -> SmsSize | None:
-    """Return the size of an SMS from its part of `m`.
+    """Return the size of an SMS. `part` is the entry for this notification in the field `m` of its record.
 
-    Return None on another channel, or if an old record does not have it.
+    Return None on another channel, or if the record is old and does not have the size.
     """
     found = part.get("s")
     return SmsSize(found[0], found[1]) if found else None
@@ -287,9 +289,9 @@ No vendor's name contains any of them.
 def encode_trail(trail: Trail) -> str:
     """Return the trail as text, such as `sms-a! sms-b~ #2 %1`.
 
-    Behind a vendor's name, `~` means refused and `!` doubted. `#` is followed by the number of waits, and `%` by the
-    number of refusals. A release that does not know a mark takes the name and the mark together for the name of an
-    unknown vendor.
+    Behind a vendor's name, `!` means doubted and `~` refused. The number after `#` is the number of waits, and the
+    number after `%` is the number of refusals. A release that does not know a mark takes the name and the mark together
+    for the name of an unknown vendor.
     """
     parts = [
         name + (DOUBTED if name in trail.doubted else REFUSED if name in trail.refused else "") for name in trail.tried

@@ -376,10 +376,10 @@ def _check_notification(wanted: NotificationRequest | FallbackRequest, at: str) 
 
 
 def body_hash(request: TriggerRequest) -> str:
-    """Return 32 hex digits, which are equal for two requests if and only if the requests mean the same.
+    """Return 32 hex digits. Two requests have the same digits if and only if they mean the same.
 
-    The idempotency key does not change them. Fields that are None are left out. So a field that a later version adds
-    does not change the hashes already stored.
+    The idempotency key of a request does not change its digits. Fields that are None are left out. So a field that a
+    later version adds does not change the hashes already stored.
     """
     meaning = request.model_dump(mode="json", exclude={"idempotency_key", "data", "dry_run"}, exclude_none=True)
     meaning["data"] = request.data  # as given: its nulls are content

@@ -27,8 +27,9 @@ def under_load(
 ) -> Run:
     """Post `rate` triggers a second, call `fault` after 3 s, wait for the deliveries, and return the judged run.
 
-    `repeats` and `wakes` mean the same as in `Drill`. If `fault` stops a process, it must also let the process
-    continue. Under `hold` the wait for deliveries is shorter, because some messages are never delivered.
+    `repeats` and `wakes` mean the same as in `cluster.rehearsal.drills.catalogue.Drill`. If `fault` stops a process, it
+    must also let the process continue. Under `hold` the wait for deliveries is shorter, because some messages are held
+    and never delivered.
     """
 
     def script(faults: list[Window]) -> None:

@@ -1,6 +1,7 @@
-"""Fault matrix rows 11 and 12: power cuts and damaged append-only files.
+"""Rows 11 and 12 of docs/faults.md: power cuts and damaged append-only files.
 
-SIGKILL cannot test this, because the kernel's page cache survives the process.
+A SIGKILL of Redis cannot stand for a power cut. The kernel's page cache survives the process, so no write would be
+lost.
 """
 
 from __future__ import annotations
@@ -101,9 +102,10 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(server: RedisServer) ->
 @policies
 @pytest.mark.long
 def test_a_power_cut_amid_deliveries_leaves_what_was_sent_marked(bench: Bench, policy: str) -> None:
-    """Row 11: the power is cut during deliveries, and all processes are killed.
+    """Row 11 of docs/faults.md: the power is cut during deliveries. Redis keeps only what was on disk, and all
+    processes are killed.
 
-    Afterwards only messages that were in flight are repeated or held.
+    After the restart only messages that were in flight are repeated, or under `hold` held.
     """
     pid, file = bench.redis_pid(), bench.append_only_file()
     if not can_tell(bench.folder):

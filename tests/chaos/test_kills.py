@@ -66,7 +66,9 @@ def in_flight_at_most(run: Run, policy: str) -> None:
 
 @policies
 def test_a_vendor_actor_killed_loses_nothing(service: Service, policy: str) -> None:
-    """A vendor actor is killed. Its successor takes its claims, and only what was in flight may be repeated."""
+    """A vendor actor is killed under load. Its successor takes its claims, and only messages that were in flight may be
+    repeated.
+    """
     run = under_load(
         service,
         lambda: kill(service.pids("ServeReplica:vendor-sms-a")[:1]),

@@ -35,12 +35,10 @@ CALLS_MAX = 64
 )
 @policies
 def test_without_file_descriptors_it_refuses_and_comes_back(bench: Bench, name: str, policy: str) -> None:
-    """Row 39: a process can open no connection for 2 s.
+    """Row 39 of docs/faults.md: a process can open no connection for 2 s.
 
-    The process stays alive, and everything is delivered afterwards.
-
-    Intake and supervisor need new connections because Redis restarts, and the vendor actor because its vendor is
-    slow.
+    Each process is made to need new connections. For intake and the supervisor Redis restarts. For the vendor actor its
+    vendor becomes slow. The process stays alive, and everything is delivered afterwards.
     """
     pid = bench.workers[name].pid
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)

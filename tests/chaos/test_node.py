@@ -1,7 +1,7 @@
-"""Fault matrix row 7: a node of a Ray cluster is lost, with its raylet and all its workers at once.
+"""Row 7 of docs/faults.md: a node of a Ray cluster is lost, with its raylet and all its workers at once.
 
-Both nodes are on this machine, so that addresses between machines are not tested here. Steady state: 40 triggers/s,
-an SMS each, to a vendor that answers after 0.4 s. So each of its two actors has about 8 calls in flight.
+Both nodes are on this machine, so these tests do not test addresses between machines. Steady state: 40 triggers/s, an
+SMS each, to a vendor that answers after 0.4 s. So each of the vendor's two actors has about 8 calls in flight.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fault matrix row 20b: a vendor fails for one country and works for all others, with `breaker.per: country`.
+"""Row 20b of docs/faults.md: a vendor fails for one country and works for all others, with `breaker.per: country`.
 
 Steady state: 60 triggers/s, an SMS each, 50 ms vendors. A little more than half of the messages go to Germany.
 """

@@ -1,6 +1,6 @@
-"""A vendor fails under load.
+"""A vendor fails under load and works again later.
 
-The vendor is cut off within a second, the fallback drains its backlog, and later it works again.
+Its breaker cuts it off within a second, and its fallback drains its mailbox.
 """
 
 from __future__ import annotations

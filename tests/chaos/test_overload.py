@@ -1,7 +1,9 @@
-"""Fault matrix row 37: five times as many triggers as the store can accept, for ten seconds or as long as asked.
+"""Row 37 of docs/faults.md: five times as many triggers as the store can accept come for ten seconds, or as long as an
+option says.
 
-`python -m pytest -m chaos tests/chaos/test_overload.py --overload-minutes 10 -rP` runs the whole row and prints its
-figures. Each client tries only once, because with retries the client itself would be overloaded after some minutes.
+`python -m pytest -m chaos tests/chaos/test_overload.py --overload-minutes 10 -rP` runs the ten minutes of that row and
+prints the figures. Each client tries only once. With retries the client program itself would be overloaded after some
+minutes.
 """
 
 from __future__ import annotations

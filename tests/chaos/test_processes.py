@@ -44,9 +44,10 @@ def test_a_killed_vendor_actor_loses_nothing(bench: Bench, policy: str) -> None:
 @pytest.mark.parametrize(("at", "repeats"), [("before_send", 0), ("after_send", 1)])
 @pytest.mark.long
 def test_where_an_actor_dies_decides_what_repeats(make_bench: MakeBench, at: str, repeats: int) -> None:
-    """Rows 3 and 36: nothing is repeated after an actor that died before a call.
+    """Rows 3 and 36 of docs/faults.md: an actor dies at a chosen place in the handling of a message.
 
-    If the actor died after the vendor accepted and before the settle, that message is repeated.
+    If the actor dies before the call, no message is repeated. If it dies after the vendor has accepted and before the
+    settle, exactly this message is repeated.
     """
     bench = make_bench().start(crashes={"sms-a": {"at": at, "nth": 3}})
     found = bench.judge([post for body in paid(5) for post in bench.post([body], RATE)])
@@ -105,9 +106,10 @@ def test_a_frozen_actor_that_wakes_after_its_verdict_settles_nothing(bench: Benc
 
 
 def test_two_supervisors_are_one_in_office(make_bench: MakeBench) -> None:
-    """Rows 5 and 6: a supervisor is frozen and another one takes office.
+    """Rows 5 and 6 of docs/faults.md: the supervisor's process is frozen, and a second supervisor begins to publish the
+    plans.
 
-    When the first one continues, the store refuses its plans, and it ends.
+    When the first process continues, the store refuses its plans, and the first process ends.
     """
     bench = make_bench().start(keep=False)
     first = bench.workers["supervisor"]
@@ -181,9 +183,10 @@ def test_everything_killed_at_once_loses_nothing(bench: Bench, policy: str) -> N
 
 
 def test_a_stopped_actor_leaves_nothing_to_repeat(bench: Bench) -> None:
-    """Row 32: an actor gets SIGTERM under load. The actor settles its open calls and reports its stop.
+    """Row 32 of docs/faults.md: an actor gets SIGTERM under load. The actor settles its open calls and reports its
+    stop.
 
-    Nothing is repeated, and no actor is declared dead.
+    So nothing is repeated, and no actor is declared dead.
     """
     actor = bench.workers["sms-a"]
     before = {name for name in bench.actors() if name.startswith("sms-a/")}

@@ -125,7 +125,7 @@ def write(service: Service, **options: str) -> None:
 def incarnations(service: Service, *names: str) -> set[str]:
     """Return the incarnations of the actors of the vendors in `names`.
 
-    No name stands for all vendors except the changed one.
+    If no name is given, every vendor counts except `CHANGED`, the vendor that the test changes.
     """
     return {
         breaker["incarnation"]

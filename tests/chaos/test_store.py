@@ -46,11 +46,11 @@ def test_redis_killed_comes_back_with_everything(bench: Bench, seconds: float, p
 
 @pytest.mark.long
 def test_redis_away_for_a_minute_comes_back_with_everything(bench: Bench) -> None:
-    """Row 10: Redis is away for 60 s.
+    """Row 10 of docs/faults.md: Redis is away for 60 s.
 
-    Callers are refused, no actor dies or is declared dead, and everything acknowledged arrives.
-
-    A caller gives up after 60 s. Only callers of the first seconds give up, and none of them was told 202.
+    Intake refuses triggers, no actor dies or is declared dead, and everything acknowledged arrives. A caller repeats
+    its trigger for up to 60 s. So only callers of the first four seconds give up, and intake has answered none of them
+    with 202.
     """
     posted = bench.post(paid(330), 5.0, (1.0, lambda: bench.restart_redis(60.0)))
     found = bench.judge(posted)
@@ -132,9 +132,9 @@ def test_new_work_is_refused_before_redis_is_full(make_bench: MakeBench) -> None
 @policies
 @pytest.mark.long
 def test_a_disk_error_ends_redis_and_no_202_with_it(bench: Bench, policy: str) -> None:
-    """Row 13: the append-only file cannot grow. Redis ends and acknowledges nothing more.
+    """Row 13 of docs/faults.md: the append-only file cannot grow. Redis ends and acknowledges nothing more.
 
-    After a restart nothing acknowledged is lost.
+    After Redis is started again, nothing acknowledged is lost.
     """
     pid = bench.redis_pid()
 
@@ -217,9 +217,10 @@ def test_syncs_that_take_long_cost_nobody_his_claims(bench: Bench, policy: str) 
 
 @policies
 def test_a_destroyed_group_is_made_again(bench: Bench, policy: str) -> None:
-    """XGROUP DESTROY removes the mailboxes' consumer groups. The actors make them again, from the first entry on.
+    """XGROUP DESTROY removes the consumer groups of the mailboxes, twice under load. The actors make the groups again,
+    so that they begin at the first entry of the mailbox.
 
-    So nothing is lost, but messages that were claimed may be repeated or held.
+    So nothing is lost. Messages that were claimed at that time may be repeated, or under `hold` held.
     """
     store = bench.store()
 
@@ -310,11 +311,10 @@ def test_a_clock_that_jumps_takes_nothing_from_the_living(make_bench: MakeBench,
 
 @pytest.mark.parametrize("meanwhile", ["all live", pytest.param("all restarted", marks=pytest.mark.long)])
 def test_a_clock_set_back_does_not_hold_up_what_waits(make_bench: MakeBench, meanwhile: str) -> None:
-    """Row 30b: the store's clock is set back by an hour while 60 messages wait for their retry.
+    """Row 30b of docs/faults.md: the store's clock is set back by an hour while 60 messages wait for their retry.
 
-    All of them are delivered.
-
-    The actors either live through the jump, or are restarted and never see it.
+    In one case the actors run on while the clock jumps. In the other case all are stopped before the jump and started
+    after it. In both cases all messages are delivered soon.
     """
     bench = make_bench().start(skewed=True, keep=False)
     store = bench.store()

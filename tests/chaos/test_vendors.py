@@ -48,10 +48,10 @@ def test_a_broken_vendor_is_left_for_its_fallback(bench: Bench, mode: str) -> No
 
 @pytest.mark.long
 def test_all_vendors_down_waits_and_expires_without_a_hot_loop(make_bench: MakeBench) -> None:
-    """Row 27: both vendors fail.
+    """Row 27 of docs/faults.md: both vendors fail, and later both work again.
 
-    Nothing is lost, messages past their deadline become dead letters with the reason `expired`, and CPU use stays
-    low.
+    Nothing is lost. Messages past their deadline become dead letters with the reason `expired`, the others are
+    delivered, and CPU use stays low during the failure.
     """
     bench = make_bench().start()
     for vendor in VENDORS:
@@ -121,9 +121,10 @@ def test_what_a_broken_vendor_has_is_found_by_look_up(bench: Bench, mode: str) -
 
 @pytest.mark.long
 def test_what_a_broken_vendor_has_not_is_not_sent_again(bench: Bench) -> None:
-    """Row 29 under `hold`: a look-up does not find the message.
+    """Row 29 of docs/faults.md under `hold`: a vendor hangs during a call, so the outcome is unknown. The vendor's list
+    does not have the message, so the look-ups do not find it.
 
-    The message stays held and is not sent again, because the vendor may be late.
+    The message stays held and is not sent again, because the vendor may still add it to its list.
     """
     bench.sandbox.fault("sms-a", "hang")
     posted = bench.post(paid(1, on_unknown="hold"), 1.0)
@@ -209,9 +210,10 @@ def test_dead_letters_redriven_twice_are_sent_once(bench: Bench) -> None:
 
 @pytest.mark.long
 def test_two_sweeps_over_ten_thousand_dead_letters_redrive_each_once(bench: Bench) -> None:
-    """Row 40: two operators redrive the same dead letters at the same time. Each letter is sent once.
+    """Row 40 of docs/faults.md: two operators redrive the same ten thousand dead letters at the same time. Each letter
+    is sent once.
 
-    While a vendor of the chain is down, both sweeps together keep to the slow pace.
+    While one vendor of the chain is down, the two redrives together are no faster than `slow_per_s`.
     """
     for vendor in VENDORS:
         bench.sandbox.fault(vendor, "reject")

@@ -1,4 +1,4 @@
-"""Fault matrix row 17: the connections to Redis are cut, half-open or refused, or lose answers.
+"""Row 17 of docs/faults.md: the connections to Redis are cut, half-open or refused, or lose answers.
 
 Steady state: 60 triggers/s, an SMS each, 50 ms vendors.
 """
@@ -93,7 +93,7 @@ def test_a_couriers_lost_answers_lose_and_repeat_nothing(make_bench: MakeBench, 
 @policies
 @pytest.mark.long
 def test_connections_reset_all_at_once_come_back_apart(make_bench: MakeBench, policy: str) -> None:
-    """Row 17: every connection to Redis is reset, three times.
+    """Row 17 of docs/faults.md: every connection to Redis is reset, three times.
 
     Everything is delivered once, and no actor is declared dead.
     """

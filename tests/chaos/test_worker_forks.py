@@ -52,7 +52,7 @@ def odd() -> None:
 
 
 def plain() -> None:
-    """Leave the process as it is, in contrast to `odd`."""
+    """Leave the process as it is. The tests use `plain` and `odd` as two ways to prepare a process."""
 
 
 @pytest.mark.parametrize("prepare", [plain, odd])
@@ -180,9 +180,9 @@ def test_what_a_fork_cannot_give_is_refused(first: str, then: str, env: dict[str
 
 
 def test_a_worker_waits_until_its_launcher_has_heard_of_it(stand: Stand) -> None:
-    """If a launcher closes the connection before it has sent "go", its forked worker ends.
+    """A launcher has the server fork a worker and closes the connection before it sends "go". The forked worker ends.
 
-    The launcher then becomes a worker itself, so the fork would be a second worker of the same name.
+    Such a launcher becomes a worker itself, so the forked process would be a second worker with the same name.
     """
     base = stand.folder / "unheard"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as launcher:

@@ -62,7 +62,7 @@ class Caller:
 
 
 async def post(order: dict[str, Any]) -> list[Row]:
-    """Post all triggers. Return when each has its answer."""
+    """Post all triggers and wait until each has its answer. Return one row for each trigger."""
     hosts, bodies = order["hosts"], order["bodies"]
     pools = [Pool(host) for host in hosts]
     began_s = time.time() + 0.2

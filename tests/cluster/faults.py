@@ -1,6 +1,6 @@
-"""The faults of machines under load, and the measurements of each fault.
+"""Functions that break machines under load, one function for each fault, and measure what the fault costs.
 
-The tests judge them, and `bench` publishes them.
+The tests judge the measurements, and `bench` publishes them.
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ def spread(rig: Rig) -> bool:
 
 
 def worker_off(rig: Rig, policy: str = "resend", load_s: float = 25.0, *, returns: bool = True) -> Measured:
-    """Power off the worker with the first SMS vendor's actor, under load.
+    """Under load, power off the worker machine that runs the actor of the first SMS vendor. Return what was measured.
 
-    With `returns`, switch the worker on again and wait until the replicas are spread over both workers again.
+    With `returns`, switch the machine on again and wait until the replicas are spread over both workers again.
     """
     victim = leader(rig)
     run = load(rig, policy, load_s, (LEAD_S, "off", victim.power_off))

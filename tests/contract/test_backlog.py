@@ -45,7 +45,9 @@ async def test_what_has_ended_does_not_count(world: World) -> None:
 
 
 async def test_age_counts_from_the_first_call_and_not_from_the_last_retry(world: World) -> None:
-    """After an hour of failures the age is an hour, both while the notification is due and in the mailbox again."""
+    """The first call for a notification failed an hour ago. The backlog shows an age of an hour, both while the
+    notification is due and after it is back in the mailbox.
+    """
     me = await world.actor()
     (claim,) = await world.claimed(me)
     first = replace(attempt(outcome="failed", message_id=None), at_ms=world.now_ms() - 60 * MINUTE_MS)
@@ -99,8 +101,8 @@ async def test_a_large_backlog_is_counted_whole_and_read_in_part(
 
 
 async def test_a_damaged_record_stops_no_count(redis_world: World, redis_client: redis.asyncio.Redis) -> None:
-    """A record that is no hash, or is missing, counts under the mailbox "". The other notifications are counted as
-    usual.
+    """A notification's record is no hash, or is missing. The backlog counts this notification under the mailbox "", and
+    counts the other notifications as usual.
     """
     await redis_world.queued(1)
     await redis_client.set("{nd:0}:t:0-broken", "text")

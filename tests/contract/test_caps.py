@@ -45,8 +45,9 @@ TOO_SLOW = f"this machine did nothing for {max(WINDOWS_MS.values())} ms"
 
 
 def capped(*caps: Cap, channels: int = 1, on: int | None = None, **changes: object) -> NewTrigger:
-    """Return a trigger whose notifications are under these caps. If `on` is given, only the notification number `on`
-    is.
+    """Return a trigger whose notifications are under these caps.
+
+    If `on` is given, only the notification with this index is under the caps.
     """
     made = trigger(channels=channels, **changes)
     parts = tuple(

@@ -161,7 +161,9 @@ async def test_the_audit_finds_what_is_mine_and_unknown(world: World, count: int
 
 
 async def test_the_audit_sees_nobody_elses(world: World) -> None:
-    """`own` does not return the claims of another incarnation, and accepts a mailbox that was never used."""
+    """One actor has claimed two entries. `own` returns none of them for another actor, and raises no error for a
+    mailbox that was never used.
+    """
     one, two = await world.actor(), await world.actor()
     await world.claimed(one, 2)
     assert (await world.store.own(two, lanes("a", "unused"), set())).claims == []

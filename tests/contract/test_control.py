@@ -178,7 +178,9 @@ async def test_who_listens_hears(world: World) -> None:
 
 
 async def test_the_ledger_counts_what_was_accepted(redis_world: World, redis_client: redis.asyncio.Redis) -> None:
-    """The ledger counts each stored trigger once. Its id changes only when the store has been emptied."""
+    """The store's ledger counts each stored trigger once. The ledger's id (`life`) changes only when the store has been
+    emptied.
+    """
     assert await redis_world.control.ledger() is None
     again = trigger()
     await redis_world.store.accept([again])

@@ -121,7 +121,9 @@ async def fields(connection: Client, trigger_id: str) -> dict[str, str]:
 
 
 async def test_copies_are_what_the_store_would_have_written(redis_client: Client) -> None:
-    """A copied trigger has the same record as the original except for its entry ids, and its copies can be settled."""
+    """`filling.copy` makes copies of a stored trigger. Each copy has the same record as the original except for its
+    entry ids, and every copy can be delivered and settled.
+    """
     store = RedisStore(redis_client)
     await accept(store, 1)
     lanes = [Lane(vendor, "normal") for vendor in vendors_of(0, VENDORS)]
@@ -193,9 +195,10 @@ async def test_a_group_is_one_round_trip(redis_client: Client, monkeypatch: pyte
 
 
 async def test_a_courier_shares_its_round_trips(redis_world: World, redis_client: Client) -> None:
-    """A courier that sends 640 messages makes at most one round trip for eight messages, in one of five tries.
+    """A courier sends 640 messages and uses at most one round trip to the store for eight messages.
 
-    On a busy machine fewer calls end at the same time, so more round trips are needed.
+    One success in five tries is enough. On a busy machine fewer calls end at the same time, so a courier needs more
+    round trips.
     """
     counts = []
     for _ in range(5):

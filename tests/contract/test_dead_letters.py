@@ -65,8 +65,8 @@ async def test_one_death_is_redriven_or_discarded_once(world: World) -> None:
 
 
 async def test_the_budget_is_one_for_all_who_ask(world: World) -> None:
-    """A mailbox's budget first allows the redrives of one second, then only the given pace. Another mailbox has its
-    own.
+    """All callers share one budget of redrives into a mailbox. It first allows the redrives of one second, then only
+    the given pace. The budget of another mailbox is not touched.
     """
     assert await world.views.budget("a", 8, 10.0) == (8, 0)
     granted, wait_ms = await world.views.budget("a", 8, 10.0)

@@ -64,8 +64,8 @@ async def test_a_key_is_known_after_its_trigger_has_ended(world: World) -> None:
 
 @pytest.mark.parametrize("body_hash", ["h1", "h2"])
 async def test_an_expired_key_makes_a_new_trigger(brief: World, body_hash: str) -> None:
-    """After the retention, the same key makes a new trigger, whatever its body. A late decision about the old trigger
-    is LOST.
+    """After a trigger has ended and its retention is over, the same key makes a new trigger, with any body. A late
+    decision about the old trigger is answered LOST.
     """
     me = await brief.actor()
     (old,) = await brief.claimed(me)

@@ -217,9 +217,10 @@ async def test_a_cancel_ends_both(world: World) -> None:
 
 
 async def test_a_receipt_is_kept_only_if_somebody_waits_for_it(world: World) -> None:
-    """A receipt is kept only if a fallback waits for it. "undelivered" is kept only for a settled first notification.
+    """A receipt is stored only if a fallback waits for it. "undelivered" is stored only if the first notification is
+    settled.
 
-    Otherwise the receipt would belong to an earlier attempt.
+    If the first notification is not settled, the receipt is about an earlier attempt.
     """
     alone, posted = trigger(), pair(NOT_YET, "delivered")
     await world.store.accept([alone, posted])

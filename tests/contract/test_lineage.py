@@ -1,6 +1,8 @@
-"""Tests with two real servers how a fail-over is judged: a replica that lacked writes, one that had all, a restart.
+"""Tests with two real Redis servers how `Continuity` judges three events: the promotion of a replica that lacked
+writes, the promotion of a replica that had all writes, and a restart.
 
-`Continuity` compares what each server says about the origin and the length of its data.
+`Continuity` compares the lineage that each server reports: where its data comes from, and how many bytes of it the
+server has.
 """
 
 from __future__ import annotations
@@ -106,7 +108,7 @@ async def look(continuity: Continuity, server: Server) -> Undone | None:
 
 
 async def test_a_promoted_replica_that_lacks_a_write_is_noticed(pair: tuple[Server, Server]) -> None:
-    """A promoted replica lacks one write, which need not be an accept. `Continuity` reports once how many bytes are
+    """A replica is promoted that lacks one write, which is not an accept. `Continuity` reports once how many bytes are
     missing.
     """
     primary, replica = pair
@@ -180,5 +182,7 @@ async def test_an_intake_replica_tells_of_it(pair: tuple[Server, Server]) -> Non
 
 
 async def test_a_replica_is_not_asked(pair: tuple[Server, Server]) -> None:
-    """A server that is a replica returns no lineage, because it has no writes of its own."""
+    """A server that is a replica returns no lineage, which is the origin and length of a server's data, because a
+    replica has no writes of its own.
+    """
     assert await pair[1].control.lineage() is None

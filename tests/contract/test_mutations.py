@@ -326,7 +326,10 @@ MUTATIONS: dict[str, tuple[Mutation, Test]] = {
 
 
 async def claims_beside_a_broken_lane(world: World) -> None:
-    """Run the claim test for a lane without a group, and count an error of the script as a failed test."""
+    """Run the claim test for a lane without a consumer group.
+
+    If the mutated script raises an error in Redis, raise AssertionError, so that the error counts as a failed test.
+    """
     try:
         await test_claims.test_a_lane_without_a_group_strands_nothing(world)
     except UnavailableError as error:

@@ -1,4 +1,6 @@
-"""Tests that a trigger is accepted only with the template text that it was rendered from, even after a loss of data."""
+"""Tests that the store accepts a trigger only if it still has the template text from which intake rendered the trigger,
+even after a loss of data.
+"""
 
 from __future__ import annotations
 
@@ -72,9 +74,10 @@ async def test_what_names_a_stored_text_is_accepted(pair: Pair) -> None:
     ],
 )
 async def test_a_store_that_lost_data_accepts_no_other_text(pair: Pair, named: Any) -> None:
-    """If the named version has another text or does not exist, the whole trigger is answered OUTDATED and not stored.
+    """The store was emptied, and its version numbers began again. A trigger names a version that has another text now,
+    or that does not exist.
 
-    This happens after the store was emptied and its version numbers began again.
+    The whole trigger is answered OUTDATED and is not stored.
     """
     assert await pair.templates.put(OTHER) == 1
     new = named()
@@ -140,7 +143,9 @@ async def test_a_distant_trigger_names_no_deleted_text(pair: Pair) -> None:
 
 
 async def test_versions_of_before_digests_are_accepted(redis_client: redis.asyncio.Redis) -> None:
-    """An earlier version of this program stored texts without digests. Then the version's number alone decides."""
+    """A template text that an earlier version of this program stored has no digest. Then the store accepts a trigger by
+    the number of the template version alone.
+    """
     store, templates = RedisStore(redis_client), RedisTemplateStore(redis_client)
     await templates.put(PAID)
     await redis_client.hdel("{nd:0}:template:paid", "#1")

@@ -98,10 +98,10 @@ async def test_one_that_is_being_sent_is_to_be_told_again(world: World, monkeypa
 
 
 async def test_a_forged_receipt_changes_nothing(world: World) -> None:
-    """A receipt with a wrong token changes nothing and is answered 403. In a call-back with other receipts, the others
-    count.
+    """A receipt with a wrong token changes nothing, and its call-back is answered 403. If the call-back also has a
+    valid receipt, the valid receipt counts.
 
-    A valid receipt of an unknown notification is no error.
+    A valid receipt about an unknown notification is no error.
     """
     me = await world.actor()
     (claim,) = await world.claimed(me)

@@ -53,7 +53,9 @@ async def test_each_is_claimed_with_what_is_its_own(world: World) -> None:
 
 
 async def test_each_ends_by_itself(world: World) -> None:
-    """One notification is settled and another dies, and the rest stay queued. The dead letter names its recipient."""
+    """A trigger has several recipients. One of its notifications is settled and another dies. The others stay queued,
+    and the dead letter names its recipient.
+    """
     me, posted = await world.actor(), several()
     await world.store.accept([posted])
     claims = (await world.store.claim(me, lanes("a"), 4)).claims

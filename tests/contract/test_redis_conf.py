@@ -165,7 +165,7 @@ def test_a_user_who_may_not_do_our_work_is_refused(client: redis.Redis, socket: 
 
 
 def test_the_write_of_the_check_leaves_nothing(client: redis.Redis) -> None:
-    """After a check, the key that it wrote is gone."""
+    """The safety check of a Redis writes a test key. After the check this key is gone."""
     redis_checks.check(client, unsafe=False)
     assert client.keys("{nd:0}:probe*") == []
 

@@ -46,7 +46,10 @@ def is_older(path: str) -> bool:
 
 @pytest.fixture(autouse=True)
 def older(monkeypatch: pytest.MonkeyPatch) -> str | None:
-    """Make every test use a server that has WAITAOF. Return this machine's own server if it is older, or else None."""
+    """Make every test use a server that has WAITAOF.
+
+    Return the path of this machine's own server if that server is too old for WAITAOF, or None if it is not.
+    """
     path = sentinels.redis_path()
     if path is None or not is_older(path):
         return None
@@ -127,9 +130,11 @@ async def test_what_was_acknowledged_outlives_the_primary_and_its_disk(watched: 
 
 
 async def test_a_replica_that_is_away_refuses_accepts_until_it_is_back(watched: Fleet) -> None:
-    """While a replica is frozen, accepts raise UnavailableError with both numbers, and the health warns.
+    """A replica is frozen. Accepts then raise UnavailableError, and a health warning appears. Both say how many of how
+    many replicas have the write on disk.
 
-    The frozen replica lacks the trigger and could be promoted. When it is back, the same trigger is answered REPLAYED.
+    The frozen replica lacks the trigger and could be promoted. When the replica runs again, the same trigger is
+    answered REPLAYED.
     """
     async with desk(watched.url, answer_s=1.0) as found:
         assert await answered(lambda: found.store.accept([trigger()])) == [STORED]

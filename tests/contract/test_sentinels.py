@@ -140,7 +140,9 @@ async def test_a_primary_that_hangs_is_left(watched: Fleet) -> None:
 
 
 async def test_a_fail_over_that_lost_writes_is_told(watched: Fleet) -> None:
-    """A replica that lacks writes is promoted. An intake replica finds it, and its health warns about the lost data."""
+    """A replica that lacks writes is promoted. An intake replica notices the loss, and its health shows a warning that
+    the store lost data.
+    """
     old = watched.primary()
     (behind,) = [server for server in watched.servers if server is not old]
     actor = IntakeActor({}, {"redis_url": watched.url}, {})
@@ -248,9 +250,10 @@ async def test_sentinels_may_have_a_password_of_their_own() -> None:
 
 @pytest.fixture
 async def secured(redis_url: str, tmp_path: Path) -> AsyncIterator[tuple[str, Authority]]:
-    """Yield a URL that reaches the private server by TLS, and the authority of the certificate.
+    """Yield a URL that reaches the private server by TLS, and the authority that signed its certificate.
 
-    The private server has no TLS, so a relay in a thread adds it. The checks at the start would block an event loop.
+    The private server has no TLS, so a relay adds it. The relay has a thread and an event loop of its own, because the
+    start checks block the loop that calls them.
     """
     authority, begun, ended = Authority(tmp_path), threading.Event(), asyncio.Event()
     ports: list[int] = []

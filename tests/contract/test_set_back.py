@@ -118,7 +118,9 @@ async def test_a_retry_waits_no_longer(place: Place) -> None:
 
 
 async def test_what_is_held_waits_no_longer(place: Place) -> None:
-    """The clock is set back an hour while a notification is held. Its deadline comes at the old time."""
+    """The store's clock is set back by an hour while a notification is held. The notification becomes overdue after its
+    usual wait, and not an hour later.
+    """
     nid = await place.waiting(hold(WAIT_MS))
     await place.set(-HOUR_S)
     await place.due()
@@ -165,7 +167,9 @@ async def test_what_has_a_date_follows_the_wall_clock(place: Place) -> None:
 
 
 async def test_a_step_is_told_once(redis_place: Place) -> None:
-    """Only the process that first sees the jump reports it, with its size. A second process reports nothing."""
+    """The store's clock is set back by an hour. Only the process that notices it first reports by how much. A second
+    process reports nothing.
+    """
     await redis_place.waiting(retry(60_000))
     other_told: list[int] = []
     other = RedisStore(redis_place.world.store._redis, on_set_back=other_told.append)

@@ -56,8 +56,9 @@ class Relay:
 
 @dataclass
 class Endpoint:
-    """Issues the tokens `t1`, `t2` and so on. Each reply has the fields of `answer` added, and the HTTP status
-    `status`.
+    """A fake endpoint that issues the tokens `t1`, `t2` and so on.
+
+    Each reply has a token, the fields in `answer`, and the HTTP status `status`.
     """
 
     status: int = 200

@@ -101,9 +101,11 @@ async def test_what_a_relay_does_not_offer_is_the_configurations_fault(ehlo: str
 
 
 async def test_relaying_denied_goes_elsewhere() -> None:
-    """ "relay access denied" is failed, and may concern this recipient only (scope UNLISTED).
+    """A relay refuses a recipient with "relay access denied". The outcome is failed with scope UNLISTED, because the
+    refusal may concern this recipient only.
 
-    So the message goes to the next vendor, makes no dead letter, and does not count against the relay.
+    So the message goes to the next vendor instead of becoming a dead letter, and the refusal does not count against the
+    relay.
     """
     assert await refused({"RCPT": "554 5.7.1 relay access denied"}) == Outcome.failed("smtp_554", scope=Scope.UNLISTED)
 

@@ -131,7 +131,9 @@ async def test_only_the_forgotten_half_of_a_pipeline_is_sent_again(
 async def test_a_mailbox_that_was_lost_does_not_stall_its_courier(
     world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """The mailbox has vanished, as after a restored backup. A decision about a claim is answered LOST."""
+    """A mailbox has vanished after an entry was claimed, as after a restored backup. A decision about this claim is
+    answered LOST, and the send cannot be started.
+    """
     me = await world.actor()
     (claim,) = await world.claimed(me)
     await redis_client.delete(LANE)
@@ -324,10 +326,10 @@ def _in_mailbox(notification: Any, vendor: str) -> Any:
 async def test_a_take_that_the_store_refuses_is_told_and_stops_no_other(
     world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """A take fails in one lane, because the key of held notifications is damaged. It reports this and takes the other
-    lane.
+    """A dead actor had claims in two lanes. The take fails in one lane, because the key of held notifications is
+    damaged. It reports this error and takes the claim in the other lane.
 
-    After the key is repaired, the started notification becomes held.
+    After the key is repaired, the notification in the first lane, whose send had begun, becomes held.
     """
     dying = await world.actor()
     (begun,) = await world.claimed(dying, 1, on_unknown="hold")

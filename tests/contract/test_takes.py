@@ -81,8 +81,8 @@ async def test_a_mark_ends_with_the_word_or_with_its_incarnation(world: World, e
 
 @pytest.mark.parametrize("state", ["live", "stopped", "dead"])
 async def test_only_the_live_take_and_nobody_from_the_living(world: World, state: str) -> None:
-    """A take from a live actor, or by an actor that is not live, returns nothing, and the entries stay with their
-    owner.
+    """A live actor takes from another live actor, or an actor that is not live takes from a dead one. Both get nothing,
+    and the entries stay with their owner.
     """
     owner, me = await world.actor(), await world.actor()
     await world.claimed(owner)
@@ -132,7 +132,9 @@ async def test_a_take_is_bounded(world: World) -> None:
 
 
 async def test_an_incarnation_is_forgotten_when_no_mailbox_lists_it(world: World) -> None:
-    """An ended incarnation can be forgotten only after everything of it was taken."""
+    """An actor has died with a claim. Its incarnation can be forgotten only after another actor has taken all its
+    claims.
+    """
     dying, me = await world.actor(), await world.actor()
     (claim,) = await world.claimed(dying)
     await world.bury(dying)

@@ -49,9 +49,9 @@ async def test_a_file_given_again_changes_nothing(store: Any) -> None:
 
 
 async def test_a_file_takes_over_a_template_that_was_there(store: Any) -> None:
-    """A template was put over the API, and then the configuration file has a template of the same name.
+    """A template was put over the API. Then the configuration file gives a template of the same name.
 
-    It makes a new version only if the text differs.
+    The file's template becomes a new version only if its text differs.
     """
     assert await store.put(paid("one")) == 1
     assert await store.put(paid("one"), by_file=True) == 1

@@ -356,10 +356,10 @@ async def test_a_record_of_another_kind_does_not_hold_up_its_neighbours(redis_wo
 
 @pytest.mark.parametrize("seed", range(8))
 async def test_redis_and_the_model_hand_out_the_same(redis_world: World, memory_world: World, seed: int) -> None:
-    """For random accepts, claims, withdrawals, moves and weights, Redis and memory claim the same ids in the same
-    order.
+    """For random accepts, claims, withdrawals, moves and weights, Redis and the memory store claim the same ids in the
+    same order.
 
-    The store in memory is `core.limits.turns.serve` with queues around it.
+    The memory store chooses by the pure model, `core.limits.turns.serve`.
     """
     chance = random.Random(seed)
     tenants = [f"tenant {n}" for n in range(chance.choice((1, 3, 12)))]

@@ -46,7 +46,7 @@ async def spoil(client: redis.asyncio.Redis, nid: str, how: str) -> None:
 
 
 async def mend(client: redis.asyncio.Redis, nid: str, before: dict[str, str]) -> None:
-    """Make a spoilt record readable again. What was written to it since then stays."""
+    """Make a spoilt record readable again. Fields that were written after the record was spoilt keep their values."""
     record = KEYS.record(trigger_of(nid))
     if await client.exists(f"{record} aside"):
         await client.rename(f"{record} aside", record)
@@ -142,8 +142,8 @@ async def test_what_cannot_be_read_waits_until_it_can(
 async def test_a_started_send_of_what_cannot_be_read_is_not_put_off(
     redis_world: World, redis_client: redis.asyncio.Redis, how_inside: str
 ) -> None:
-    """Under `hold`, an unreadable notification that was started stays pending. After its actor's death it
-    becomes held.
+    """Under `hold`, a notification whose send has begun becomes unreadable. Its actor leaves it pending and does not
+    put it into `due`. After the actor's death the notification becomes held.
     """
     me = await redis_world.actor()
     (claim,) = await redis_world.claimed(me, 1, on_unknown="hold")

@@ -52,8 +52,8 @@ async def test_an_accepted_message_arrives_as_it_was_meant(sandbox: Sandbox, ada
 
 @pytest.mark.parametrize("adapter", ["twilio", "vonage"])
 async def test_a_vendor_that_is_asked_tells_what_became_of_it(sandbox: Sandbox, adapter: str) -> None:
-    """A message is sent with an address for receipts. The vendor calls this address, and the receipt says that it is
-    carried.
+    """A message is sent to the sandbox with an address for receipts. The vendor calls this address. The receipt names
+    the notification, says that the message was delivered, and has a valid token.
     """
     heard: asyncio.Queue[list[Told]] = asyncio.Queue()
 

@@ -225,9 +225,10 @@ def test_what_a_dead_actor_of_one_had_the_other_takes(two: Two, writer: str, rea
 
 @pytest.mark.parametrize(("writer", "reader"), BOTH_WAYS)
 def test_plans_and_what_processes_tell_each_other_are_read(two: Two, writer: str, reader: str) -> None:
-    """One version publishes plans, overrides, breaker states, beats and reports, and the other reads them.
+    """One version publishes plans, overrides, breaker states, beats and reports, and the other version reads the same
+    values.
 
-    A later term of the other version is accepted.
+    A supervisor of the other version can begin a later term and publish the next plan.
     """
     plan = two[writer].ask("publish", epoch=1)
     assert two.same("plan") == plan

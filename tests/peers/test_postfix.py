@@ -140,8 +140,8 @@ HEADERS = {
 
 @pytest.mark.parametrize("name", MAILS)
 async def test_a_mail_arrives_byte_for_byte(world: World, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Each mail arrives through postfix with the same bytes as without it, so that no relay has to convert or wrap
-    it.
+    """Each mail goes once through postfix and once directly to the receiving server. Both arrive with the same bytes,
+    so no relay has to convert or wrap the mail.
     """
     monkeypatch.setattr(smtp, "formatdate", lambda: "Mon, 02 Mar 2026 10:00:00 -0000")
     mail = replace(MAILS[name], to=f"{name.replace(' ', '-')}@example.com")

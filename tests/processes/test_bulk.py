@@ -153,7 +153,7 @@ def test_what_of_today_is_wanted_is_in_each_call(stub: Stub) -> None:
 
 
 def test_a_few_are_one_call(stub: Stub) -> None:
-    """Without `--all` the command makes one call and prints its answer."""
+    """Without `--all`, `dispatcher dead redrive` makes one call and prints its answer."""
     result = run(stub, "redrive", "--limit", "7")
     assert json.loads(result.output)["count"] == 6
     assert len(stub.orders) == 1

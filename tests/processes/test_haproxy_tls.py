@@ -255,7 +255,9 @@ def answers(door: Door) -> bool:
 
 
 def test_a_reload_of_haproxy_takes_the_newest_files(door: Door) -> None:
-    """After a reload, haproxy presents the newest certificate. Only the owner may read the wrapper's copy."""
+    """The certificate's files change, and haproxy is reloaded. Then haproxy presents the newest certificate. Only the
+    owner may read the wrapper's copy.
+    """
     first = door.serving()
     second = issue(issuer=MIDDLE)
     first.send_signal(signal.SIGSTOP)  # its own look would come first

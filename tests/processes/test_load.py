@@ -99,7 +99,7 @@ async def test_what_was_cut_off_or_refused_for_now_is_tried_again_with_its_key()
 
 
 async def test_what_is_refused_for_good_is_not_tried_again() -> None:
-    """A trigger that is answered 422 is not tried again, and has the problem that the answer named."""
+    """A trigger that is answered 422 is not posted again. Its result has the body of the answer as `problem`."""
     async with Server(lambda key, times: answer(422, b'{"field": "x"}')) as server:
         posted = await post(server, 2)
     assert [(p.tries, p.status, p.problem, p.accepted_s) for p in posted] == [(1, 422, {"field": "x"}, None)] * 2

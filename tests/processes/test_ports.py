@@ -39,9 +39,10 @@ def test_a_port_with_the_connections_of_an_ended_service_is_free() -> None:
 
 
 def test_a_name_may_have_an_address_that_this_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name may stand for an address that this machine lacks, as `localhost` does for ::1 without IPv6.
+    """A host name may have an address that this machine lacks, such as ::1 for `localhost` on a machine without IPv6.
+    `check_port` ignores such an address.
 
-    If another program listens at one of the name's addresses, ConfigError is raised.
+    If another program listens at one of the name's other addresses, `check_port` raises ConfigError.
     """
     stream = (socket.AF_INET, socket.SOCK_STREAM, 0, "")
     with socket.create_server(("127.0.0.1", 0)) as server:

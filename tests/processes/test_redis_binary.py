@@ -118,7 +118,9 @@ def test_a_note_that_cannot_be_read_is_no_note(tmp_path: Path, path: Path) -> No
 
 
 def test_the_package_has_a_server_for_this_machine() -> None:
-    """The packaged server runs on this machine and is Valkey 9.1, of which the decision record has the figures."""
+    """The package's server runs on this machine. It is Valkey 9.1, the server whose figures are in the decision
+    record.
+    """
     server = redis_binary.ask(str(redis_binary.packaged()))
     assert server is not None
     assert server.product == "Valkey"

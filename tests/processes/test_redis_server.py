@@ -216,7 +216,9 @@ def test_the_redis_of_another_directory_is_not_adopted(place: Path) -> None:
 
 
 def test_a_server_that_cannot_run_names_its_log(place: Path) -> None:
-    """A wrong argument ends the server at once. ConfigError has its message and names its log, and the lock is free."""
+    """A wrong argument ends the server at once. ConfigError has the server's message and the path of its log. The
+    directory's lock is free again.
+    """
     log = place / "data" / "redis.log"
     with pytest.raises(ConfigError, match=f"ended at once: argument must be a memory value; see {log}"):
         RedisServer(place / "data", place / "data.s", memory_bytes_max=-1).start()

@@ -68,7 +68,9 @@ def test_the_directory_is_its_owners_alone(tmp_path: Path) -> None:
 
 
 def test_the_token_stays(state: StateDirectory) -> None:
-    """A later start keeps the token, because it is needed to end what an earlier Ray left."""
+    """A second start of the installation keeps the token that the first start wrote. The token is needed to end the
+    processes that an earlier Ray left.
+    """
     token = state.token.read_text()
     assert len(token) == 64
     StateDirectory(state.path).prepare()
@@ -165,9 +167,9 @@ def test_a_lock_of_another_user_is_one_sentence(state: StateDirectory, monkeypat
 
 
 def test_a_tmp_without_room_is_refused_before_ray_starts(tmp_path: Path) -> None:
-    """If there is too little room, ConfigError says how much is free and how much is needed.
+    """If /tmp has too little free space for a start, ConfigError says how much is free and how much is needed.
 
-    Without room Ray would neither start nor end.
+    Without this check, Ray would neither start nor end.
     """
     free = os.statvfs(tmp_path)
     check_room(tmp_path, 0)

@@ -16,8 +16,10 @@ print(datetime(2030, 7, 1, 12, tzinfo=timezone.utc).astimezone(zone("Europe/Berl
 
 
 def asked(before: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a process on a host without time zones, which prints a time in Berlin. `before` is code that it runs
-    first.
+    """Run a process that prints a time in Berlin, on a host without time zone files. Return the ended process with its
+    output.
+
+    `before` is code that the process runs first.
     """
     words = [sys.executable, "-c", ASK.format(before=before)]
     return subprocess.run(

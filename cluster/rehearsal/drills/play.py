@@ -127,10 +127,12 @@ class Run:
         return found
 
     def _copied(self, window: Window, from_s: float, to_s: float, which: slice) -> list[str]:
-        """Return the repeated notifications of which a vendor in the drill's `repeats` received a copy in this time.
+        """Return the repeated notifications that the fault of `window` may explain, because an affected vendor received
+        a copy in time.
 
-        The time begins at `from_s` and ends one call and `BUSY_S` after `to_s`. `which` selects the copies that count,
-        for example all except the last.
+        The affected vendors are those in the drill's `repeats`. The time begins at `from_s`. It ends later than `to_s`,
+        by the longest time of one call plus `BUSY_S`. `which` selects the copies of each notification that count, for
+        example all except the last.
         """
         to_s += CALL_S + BUSY_S
         vendors = window.drill.repeats

@@ -1,4 +1,4 @@
-"""The sandbox's faults, and its record of what it received. Every drill is judged by this record, not by our logs."""
+"""Return the `Door`, the HAProxy of one machine, of the Ray node on which this process runs."""
 
 from __future__ import annotations
 

@@ -139,10 +139,12 @@ class Connection(asyncio.Protocol):
 
     @property
     def quiet(self) -> bool:
-        """Return True if the server has neither sent anything nor closed since the last answer, as the kernel knows it.
+        """Return True if, since the last answer, the server has sent nothing and has not closed the connection. The
+        kernel is asked.
 
-        A busy loop learns of both only in its next round. Until then the connection looks idle, and what was sent would
-        be read as the answer to the next request.
+        A busy event loop learns only in its next round that the server has sent something or closed. Until then the
+        connection looks idle. If the connection were used, what the server had sent would be read as the answer to the
+        next request.
         """
         at = self._transport.get_extra_info("socket").fileno()
         if at < 0:

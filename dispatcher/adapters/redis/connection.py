@@ -27,7 +27,9 @@ Command = tuple[str | int | float | bytes, ...]
 
 
 class _Asked:
-    """A caller that waits for replies. The object counts the missing replies and limits the time of the wait."""
+    """One caller that waits for several replies. The object counts the replies that are still missing, and limits how
+    long the caller waits.
+    """
 
     __slots__ = ("_left", "_replies", "_timer", "future")
 

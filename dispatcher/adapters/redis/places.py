@@ -51,7 +51,9 @@ class RedisPlaces:
         return [(nid, PlacePosition("", str(int(score)), nid)) for nid, score in zip(row[::2], row[1::2], strict=True)]
 
     async def _queued(self, after: PlacePosition | None, examine: int) -> list[At]:
-        """Read up to `examine` entries after the position `after`, stream by stream in the order of their names."""
+        """Read up to `examine` entries after the position `after`. The streams are read one after another, sorted by
+        name.
+        """
         prefix, found = self._keys.prefix + "mb:", list[At]()
         for name in await self._streams():
             if after is not None and name < after.stream:

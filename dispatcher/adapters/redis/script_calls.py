@@ -106,11 +106,12 @@ def client(url: str, *, timeout_s: float = 2.0, connections_max: int = 32, queue
 
 
 async def run(connection: Client, calls: Sequence[Call], *, last_again: bool = False) -> list[Any]:
-    """Run `calls` in one round trip. Return their replies in order. A script's error is returned as an exception.
+    """Run `calls` in one round trip. Return their replies in order. If a script fails, its reply is the exception.
 
-    A Redis that restarted has forgotten the scripts. Then only the calls that it refused (NOSCRIPT) are sent again. If
-    `last_again` is True, the last call is then sent again too, so that it stays the last. Raises `UnavailableError` if
-    the connection broke. Each call is then maybe done.
+    A Redis that restarted has forgotten the scripts and refuses calls with NOSCRIPT. Then the scripts are loaded, and
+    only the refused calls are sent again. With `last_again`, the last call is sent again too, even if Redis has
+    answered it. So the last call is always the last to run. Raises `UnavailableError` if the connection broke. Each
+    call is then maybe done.
     """
     try:
         replies = await _send(connection, calls)

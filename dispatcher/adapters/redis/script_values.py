@@ -166,9 +166,10 @@ def held_of(nid: str, row: Any) -> Held | None:
 
 
 def last_call_of(nid: str, record: Mapping[str, str], kept: str | None) -> LastCall | None:
-    """Return the last call of a settled or held notification. `kept` is its content, if the record has none any more.
+    """Return the last call of a settled or held notification.
 
-    Return None in any other state, or if the content is gone.
+    `kept` is the content of the notification. The store keeps the content apart when the record has lost it. Return
+    None in any other state, or if the content is gone.
     """
     i = nid.rpartition(".")[2]
     fields = [record.get(name if name in records.WHOLE else f"{i}.{name}") for name in records.FIELDS]

@@ -89,7 +89,8 @@ class RedisStore:
             replicated: if given, accepts, cancels and start marks count only when replicas have them on disk.
             continuity: compares each accept with what the store had accepted before.
             on_break: is called if the store has lost accepts.
-            on_set_back: is called with the number of ms by which the store's clock went back. No wait becomes longer.
+            on_set_back: is called if the store's clock was set back, with the number of ms. Notifications that wait
+                are not delayed by this.
         """
         self._redis = connection
         self._waiting, self._replicated = waiting, replicated

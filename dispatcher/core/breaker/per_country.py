@@ -68,11 +68,13 @@ class CutOff:
 
 
 def child_config(parent: BreakerConfig) -> BreakerConfig:
-    """Return the settings of a child: the vendor's settings with a smaller minimum of calls.
+    """Return the settings of the breaker of one key (a recipient's country), the child: the vendor's settings with
+    fewer calls needed for a decision.
 
-    The minimum is so small that a bad key reaches it before the failures of this key alone can make the parent's rates
-    bad. After good probes a child closes at once, without stages of growing shares, because the key's former rate is
-    not known. Half-open has no time limit: it lasts until enough calls were answered.
+    The needed number of calls is so small that the child of a bad key decides before the failures of this key alone can
+    make the rates of the vendor's breaker bad. After good probes a child closes at once. It has no stages of growing
+    shares, because the former rate of its key is not known. Half-open has no time limit: it lasts until enough calls
+    were answered.
     """
     least = min(parent.failure_rate, parent.slow_rate) / 100 * parent.min_calls
     return replace(parent, min_calls=max(1, math.floor(least)), ramp=(), half_open_max_wait_ms=0)
@@ -127,10 +129,11 @@ class KeyedBreakers:
     def record(
         self, permit: Permit, result: BreakerResult, duration_ns: int, now_ns: int, *, of_key: bool = False
     ) -> None:
-        """Give the result of a call to the child (the breaker of its key) and to the parent (the vendor's breaker).
+        """Give the result of a call to two breakers: to the child, which is the breaker of the call's key (the
+        recipient's country), and to the parent, which is the vendor's breaker.
 
-        Rules 2 and 3 say which of the two breakers counts the result. `of_key` is True for a failure that is evidence
-        only against the key. The parent never counts such a failure.
+        Rules 2 and 3 of this module say which of the two counts the result. `of_key` is True for a failure that is
+        evidence only against the key. The parent never counts such a failure.
         """
         self._tick_children(now_ns)
         key = self._key_of.pop(permit, None)
@@ -189,10 +192,12 @@ class KeyedBreakers:
         }
 
     def evidence(self, now_ns: int) -> Counts:
-        """Return the results that the supervisor may add to those of other replicas (rule 6).
+        """Return the results that the supervisor may add to those of other replicas (rule 6). A key is a recipient's
+        country.
 
-        The key with the most failures is left out only if the results of the other keys are good. If the failures are
-        spread over several keys, or the vendor has only one key, all results count.
+        While some key works, the results of keys whose breaker is not closed are left out. Then the key with the most
+        failures is left out too, but only if the results of the other keys are good. If the failures are spread over
+        several keys, or the vendor has only one key, these results count.
         """
         metrics = self.parent.metrics(now_ns)
         whole = Counts(metrics.buffered, metrics.failed, metrics.slow, metrics.slow_failed)

@@ -68,9 +68,9 @@ class Contradictions:
         self._noted.extend((now_ns, vendor) for vendor in vendors)
 
     def counts(self, now_ns: int) -> dict[str, int]:
-        """Return, for each other vendor, how many of its refusals this vendor has contradicted within the last window.
+        """Return how many refusals of each other vendor this vendor has contradicted within the last window.
 
-        A refusal is contradicted when this vendor accepts the same message.
+        This vendor contradicts a refusal when it accepts the message that the other vendor refused.
         """
         while self._noted and self._noted[0][0] < now_ns - self.window_ns:
             self._noted.popleft()

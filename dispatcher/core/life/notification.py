@@ -176,7 +176,7 @@ class Trail:
     def after(self, vendor: str, refused: bool = False, doubted: bool = False) -> Trail:
         """Return the trail after `vendor` was tried.
 
-        `refused` and `doubted` tell whether `vendor` belongs to these two groups.
+        `refused` is True if `vendor` refused the message itself. `doubted` is True if it did so with an unlisted code.
         """
         return Trail(
             _with(self.tried, vendor),

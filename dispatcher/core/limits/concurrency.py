@@ -83,9 +83,10 @@ class AdaptiveLimit:
             self._set((1 - SMOOTHING) * self._limit + SMOOTHING * wanted)
 
     def _suspect(self, short_s: float) -> None:
-        """Note a window that was too slow.
+        """Note a window of time in which the vendor was too slow.
 
-        If half the concurrency has not made the vendor faster, accept the present latency as the usual one.
+        Suppose that the concurrency was halved since the first slow window, or is at its minimum, and that the vendor
+        is hardly faster. Then fewer calls do not help, and the present latency becomes the usual latency.
         """
         if self._slow_since is None:
             self._slow_since = self._limit, short_s

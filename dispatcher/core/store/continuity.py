@@ -129,10 +129,11 @@ class Continuity:
         return Break(_kind(before, found), before, found)
 
     def follow(self, found: Lineage) -> Undone | None:
-        """Return the loss of writes that `found` shows, compared with the answer before it.
+        """Compare the store's new answer `found` with its answer before. Return the loss of writes that this shows, or
+        None.
 
-        Return None if it shows no loss. The caller sends only one question at a time. A loss is reported once, because
-        the new answer is expected from then on.
+        The caller asks the store one question at a time. Each loss is reported once, because the next answer is
+        compared with `found`.
         """
         known, self.lineage = self.lineage, found
         if known is None or found.followed != known.stream or found.followed_to >= known.come_to:
