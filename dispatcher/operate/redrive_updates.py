@@ -45,8 +45,8 @@ class RedriveUpdates:
         self._settings, self._templates = settings, templates
 
     async def of(self, n: Notification | None, wanted: Wanted) -> Changed | Refused:
-        """Return today's chain, today's template or both for the dead letter `n`, as `wanted` says. The accepted chain
-        or template stays if it is not wanted anew.
+        """Return the chain and the template with which the dead letter `n` will be sent. `wanted` says which of the two
+        becomes today's. The other stays as accepted.
 
         Return a refusal if the letter cannot be sent with them. Raises UnavailableError.
         """

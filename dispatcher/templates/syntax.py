@@ -12,7 +12,7 @@ Rules
 3. A comparison of order accepts two numbers or two texts. A loop accepts only a list. The engine alone would accept any
    value.
 4. Some rules only help an author. They are the rules about control characters, about arguments of filters, about
-   assignments that have no effect after a loop, and `TAG_TOKENS`. They are applied to a text that an author submits
+   assignments that a loop forgets after each round, and `TAG_TOKENS`. They are applied to a text that an author submits
    now (`given`). They are not applied to a stored text. An earlier release may have stored it without such a rule, and
    accepted triggers name it, so it must still compile.
 """
