@@ -43,7 +43,10 @@ def make_courier(
 
 
 def make_caretaker(settings: Settings, courier: Courier, around: Surroundings) -> Caretaker:
-    """Return the caretaker of the courier's mailboxes."""
+    """Return the caretaker, which does the maintenance of the mailboxes beside the courier.
+
+    It takes the claims of dead actors, promotes due notifications and ends expired ones.
+    """
     c = settings.courier
     periods = CaretakerPeriods(take_s=c.take_s, audit_s=c.audit_s)
     vendors = frozenset(settings.vendors)

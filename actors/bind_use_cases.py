@@ -84,7 +84,10 @@ def _late_refusals(settings: Settings, intake: Intake, bound: Bound) -> LateRefu
 
 
 def replica_of(settings: Settings, runtime: Mapping[str, str], identity: Identity) -> Replica:
-    """Return what this replica of intake tells about itself, with the warnings that its start has found."""
+    """Return the facts about this intake replica that its status answers show.
+
+    They include the warnings that were found when the service started.
+    """
     warnings = [warning for warning in runtime.get("warnings", "").split("\n") if warning]
     if settings.store.durability_stated:
         warnings.append("durability of Redis is stated by the operator (store.durability_stated), and not proven")

@@ -112,7 +112,10 @@ class Subject:
         self.number = 1
 
     def arrived(self, numbers: set[str]) -> Counter[tuple[str, str]]:
-        """Return how often each message of the orders `numbers` was received, by (order, channel)."""
+        """Return how often the vendors received each message, by (order number, channel).
+
+        Only the orders whose numbers are in `numbers` are counted.
+        """
         found: Counter[tuple[str, str]] = Counter()
         for vendor, channel in CHANNELS.items():
             for delivery in self._received(vendor):

@@ -61,8 +61,9 @@ def flood(n: int, now_ms: int) -> NewTrigger:
 async def fill(service: Service, messages: int) -> None:
     """Queue `messages` notifications of tenant A.
 
-    The first triggers are accepted by the store, so that A owns the backlogs of both lanes. The others are copies of
-    the last one.
+    The first triggers go through the store's accept script. This makes A the owner of the backlog in both lanes: its
+    entries stay in the lane, and the entries of other tenants wait in queues of their own. The remaining notifications
+    are copies of the last trigger.
     """
     connection = client(f"unix://{service.state.runtime_dir() / 'redis.sock'}", timeout_s=30.0)
     try:

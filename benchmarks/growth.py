@@ -258,8 +258,8 @@ async def costs(
 ) -> tuple[dict[str, dict[str, results.Spread]], dict[int, float]]:
     """Fill each stand to its size, queue `queued` more notifications in its mailboxes, and measure it.
 
-    In each round, one stand is measured after another. Return the costs by size, and by how many bytes each
-    notification of the filling has made Redis grow.
+    In each round, one stand is measured after another. Return two dicts by size: the costs, and the bytes of Redis
+    memory that each notification of the filling has used.
     """
     filled: dict[int, float] = {}
     runs: dict[int, list[dict[str, float]]] = {size: [] for size in stands}

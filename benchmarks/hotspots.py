@@ -3,9 +3,9 @@
     python -m benchmarks.hotspots [--rate 250] [--seconds 20]
 
 py-spy samples one intake replica and one vendor actor of a running service 250 times a second. It samples the thread
-that holds the interpreter lock. Each sample counts for a package. This is the package of the innermost frame outside
-the standard library, so a write to a socket counts for the package that asked for it. `own` is the share of our three
-packages, without the Redis client and the vendor client. Needs `pip install -e '.[bench]'`. Sampling slows the
+that holds the interpreter lock. Each sample counts for the package of the innermost frame outside the standard library.
+So a write to a socket counts for the package that asked for it. `own` is the share of `dispatcher`, `actors` and
+`serve_app`, without the Redis client and the vendor client. Needs `pip install -e '.[bench]'`. Sampling slows the
 processes, so no latency is reported.
 """
 

@@ -31,7 +31,9 @@ VARIANTS: Mapping[str, Mapping[str, object] | None] = {"as shipped": None, "pinn
 
 
 async def _post(api: str, rates: tuple[float, float], seconds: tuple[float, float]) -> list[list[Posted]]:
-    """Post both parts of the load. Return one list for the time before the step, and one for the step itself."""
+    """Post the load before the step, then the load of the step. Return the posted triggers as two lists, one for each
+    part.
+    """
     (low, high), (before_s, step_s) = rates, seconds
     first = bodies(int(low * before_s))
     second = bodies(int(high * step_s), len(first))

@@ -144,7 +144,10 @@ ROWS = (
 
 
 def as_markdown(read: Callable[[str], Mapping[str, Any]]) -> str:
-    """Return the table. `read` returns the whole result file of a benchmark, by its name."""
+    """Return the table of measured claims as Markdown.
+
+    `read` takes the name of a benchmark and returns the whole content of its result file.
+    """
     lines = ["| what | must | aim | measured | of | command |", "|---|---|---|---|---|---|"]
     for row in ROWS:
         document = read(row.file)

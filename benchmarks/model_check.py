@@ -2,11 +2,13 @@
 
     python -m benchmarks.model_check [--markdown]
 
-This module measures nothing itself. The model's CPU costs are lines through the rates that accept_latency sustained,
-and its sizes come from growth (`benchmarks.profile`). Here the model predicts what two other benchmarks measured in
-other runs. From end_to_end it predicts the CPU at sustained rates to which the lines were not fitted. From the soak it
-predicts the bytes that a trigger left in Redis. All measurements are of one machine, one kind of load, and pools at
-their smallest sizes. Writes results/model_check.json. `--markdown` prints its content as docs/capacity.md shows it.
+This module measures nothing itself. `benchmarks.profile` makes the model from two benchmarks. For each CPU cost it fits
+a line to the CPU use at the rates that accept_latency sustained. It takes the sizes in Redis from growth.
+
+Here the model predicts what two other benchmarks measured in other runs. For end_to_end it predicts the CPU at
+sustained rates to which the lines were not fitted. For the soak it predicts the bytes that a trigger left in Redis. All
+measurements are of one machine, one kind of load, and pools at their smallest sizes. Writes results/model_check.json.
+`--markdown` prints its content as docs/capacity.md shows it.
 """
 
 from __future__ import annotations

@@ -30,9 +30,10 @@ PARTS = ("intake", "haproxy", "vendors", "supervisor", "ray", "redis")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The CPU cost of one part: `cores` at any rate, plus `ms` of CPU for each trigger.
+    """The CPU cost of one part of the service, such as intake, as a straight line over the rate.
 
-    `error_percent` is the largest error of the line at the points it was fitted to.
+    The part uses `cores` even when it is idle, plus `ms` of CPU time for each trigger. `error_percent` is the largest
+    error of the line at the points to which it was fitted.
     """
 
     cores: float
@@ -109,7 +110,10 @@ def sustained(conditions: Any) -> list[Mapping[str, Any]]:
 
 
 def point(condition: Mapping[str, Any], part: str) -> tuple[float, float]:
-    """Return the triggers a second and the cores that `part` used, over the time for which CPU was counted."""
+    """Return two means: the triggers a second, and the cores that `part` used.
+
+    Both are taken over the time for which CPU was counted, which is longer than the time in which triggers were posted.
+    """
     seconds = float(condition["metered_s"]["median"])
     triggers = float(condition["triggers"])
     return triggers / seconds, triggers * float(condition[f"cpu_ms_per_trigger_{part}"]["median"]) / 1000 / seconds

@@ -46,7 +46,10 @@ class Found:
 
 
 def losses(figures: Any) -> int:
-    """Return how many notifications a file counts as lost, or as repeated with no unknown outcome to explain it."""
+    """Return how many notifications the result file `figures` counts as lost or as repeated without an explanation.
+
+    An unknown outcome explains a repeat.
+    """
     if isinstance(figures, Mapping):
         own = sum(_total(figures[name]) for name in ("lost", "unexplained") if name in figures)
         return own + sum(losses(value) for name, value in figures.items() if name not in COUNTED_ELSEWHERE)
@@ -141,9 +144,10 @@ def checkout(vendors: str) -> Callable[[Figures], Found]:
 
 
 def dispatch_cost(figures: Figures) -> Found:
-    """Read our CPU per notification. A further rule is that it is below the CPU of every peer.
+    """Read our CPU time per notification.
 
-    If no peer was measured, this rule counts as not kept.
+    A further rule must hold: our time is below the time of every peer that was measured. If no peer was measured, this
+    rule counts as not kept.
     """
     cost = {name: subject["cpu_ms"]["median"] for name, subject in figures["subjects"].items()}
     ours, floor = cost.pop("ours"), cost.pop("floor")
@@ -249,7 +253,10 @@ def intake_elastic(figures: Figures) -> Found:
 
 
 def _latest(pools: Iterable[Figures], name: str) -> float:
-    """Return the largest value of `name` in any pool, or infinity if a pool has None (the event never happened)."""
+    """Return the largest value of `name` in any pool.
+
+    The value None means that the event never happened in this pool. Then the result is infinity.
+    """
     return max(math.inf if pool[name] is None else float(pool[name]) for pool in pools)
 
 

@@ -263,9 +263,10 @@ def apart(parts: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def kind_of(one: Mapping[str, Any]) -> str:
-    """Return which of `KINDS` a run had.
+    """Return the kind of a run: one of `KINDS`.
 
-    The results of older runs have no `callers`. They only say in `told` whether callers were moved.
+    The result of a newer run says its kind in the field `callers`. An older result has only the field `told`, which is
+    true if callers were moved before each stop.
     """
     return str(one["callers"]) if "callers" in one else "moved" if one["told"] else "find_out"
 

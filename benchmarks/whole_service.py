@@ -68,7 +68,8 @@ def running(changes: Mapping[str, Any] | None = None) -> Iterator[tuple[Service,
     """Yield a warm installation with the sandbox vendors, and the seconds until it was ready.
 
     `changes` are merged into the sandbox's configuration, mapping by mapping. Inside a `sharing` block, the shared
-    installation is used and `changes` are only validated. Raises ConfigError if they are not allowed.
+    installation is used, and `changes` are validated but have no other effect. Raises ConfigError if the validation
+    fails.
     """
     if _shared is not None:
         with _shared.lent(changes) as service:
@@ -314,8 +315,10 @@ class Run:
 
     @property
     def growth_s(self) -> float:
-        """How many seconds later the last quarter of the triggers was delivered than the second quarter, by their
-        medians.
+        """The growth of the delay during the run, in seconds.
+
+        This is the median delay of the last quarter of the triggers minus the median delay of the second quarter. A
+        trigger's delay is the time until its messages were delivered.
         """
         quarter = max(1, len(self.posted) // 4)
         second, last = (self._delay_s(part) for part in (self.posted[quarter : 2 * quarter], self.posted[-quarter:]))

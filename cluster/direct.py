@@ -32,6 +32,6 @@ def open_directly(asked: str | urllib.request.Request, timeout_s: float, trust: 
 
 
 def read_directly(url: str, timeout_s: float) -> Any:
-    """Return the JSON at `url`. Raises one of FAULTS."""
+    """Return the JSON at `url`. Raises one of the errors in `FAULTS` if no JSON comes."""
     with open_directly(url, timeout_s) as answer:
         return json.load(answer)

@@ -91,9 +91,10 @@ def _secret_faults(settings: JsonObject) -> list[str]:
 
 
 def _look_at_certificate(data: JsonObject, found: NodeReport) -> None:
-    """Add to `found` what differs from the section `tls`, and warnings about the certificate.
+    """Add to `found` each variable of this node that differs from the section `tls`, and warnings about the
+    certificate.
 
-    Files that do not fit are not reported here, because `prove` has already reported them.
+    Certificate files that do not fit are not reported here, because `prove` has already reported them.
     """
     try:
         settings = parse_settings(data)

@@ -33,9 +33,9 @@ def forward(ctx: Any) -> tuple[int, JsonObject]:
 def intake_size(ctx: Any) -> tuple[int, JsonObject]:
     """Return the size of intake that Serve should make, and an empty dict.
 
-    If fewer replicas are enough for the open requests, the smaller size is returned. If requests pile up, the returned
-    size is one replica larger, but only if the replicas' own event loops limit them, a core is free, and each vendor
-    has had an actor. In any other case the size stays.
+    If fewer replicas are enough for the open requests, the smaller size is returned. If requests pile up, the size
+    grows by one replica under three conditions: the replicas' own event loops are the limit, a core is free, and the
+    start of the service is over, so that each vendor has had an actor. In any other case the size stays.
     """
     live, now = ctx.current_num_replicas, ctx.target_num_replicas
     if not live:

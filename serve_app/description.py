@@ -58,7 +58,7 @@ class Components(TypedDict, total=False):
 
 
 class Description(TypedDict, total=False):
-    """The parts of an OpenAPI description that are completed here."""
+    """The parts of FastAPI's OpenAPI description to which this module adds something."""
 
     components: Components
     paths: dict[str, dict[str, Operation]]

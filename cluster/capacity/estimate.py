@@ -207,7 +207,10 @@ def reach(load: Load, profile: Profile) -> Need:
 
 
 def _cpu(load: Load, p: Profile, cores: Mapping[str, float]) -> list[Need]:
-    """Return the needs of CPU. `cores` maps each part to its busy cores at the peak, summed over all cells."""
+    """Return how much CPU the load needs, as rows of the estimate.
+
+    `cores` maps each part of the service to its busy cores at the peak, summed over all cells.
+    """
     ours = sum(cores[part] for part in OURS) / BUSY
     installed = ours + sum(cores[part] for part in BESIDE) / BUSY
     nodes = max(1, math.ceil(installed / NODE_CORES))

@@ -47,7 +47,9 @@ class Program(click.Group):
 
 
 def refusal(error: OSError) -> str:
-    """Return a sentence about something that the machine refused, with the file if it is known."""
+    """Return a sentence that says why the operating system refused a step. The sentence names the file if the error
+    does.
+    """
     reason = error.strerror or str(error) or type(error).__name__
     if error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {reason}"

@@ -244,9 +244,9 @@ def bulk_options(function: Function) -> Function:
 )
 @remote
 def dead_redrive(api: Api, **arguments: Any) -> None:
-    """Try the dead letters that match again.
+    """Send dead letters again: all that match the options.
 
-    The redrive is slower while a vendor of a letter's chain gets no new work. It waits while no vendor of the chain
+    The redrive is slower while some vendor of a letter's chain gets no new work. It waits while no vendor of the chain
     gets new work.
     """
     _change(api, "redrive", **arguments)

@@ -37,7 +37,11 @@ DEFAULTS = {
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """The HAProxy of one machine. `signs` is the path of its stop file, and `admin` is the path of its admin socket."""
+    """The HAProxy of one machine.
+
+    `signs` is the path of the stop file. The lines of this file are the signs: each tells HAProxy how far the stop of
+    the service has come. `admin` is the path of HAProxy's admin socket.
+    """
 
     signs: Path
     admin: Path
@@ -75,11 +79,11 @@ class Door:
             self._ask(f"clear acl {self.signs}")
 
     def shut(self) -> None:
-        """End HAProxy, and thus close the port. Call this last, when every answer of HAProxy is a 503.
+        """End HAProxy, and thus close the port. Call this last, when HAProxy answers every request with a 503.
 
-        If HAProxy ended together with Ray, it would hang for a moment and then reset the waiting connections. Asking it
-        to finish first (SIGUSR1) would not help: HAProxy then keeps the port for a successor, so new connections wait
-        without an answer.
+        There are two other ways to end HAProxy, and both are worse. If Ray ended HAProxy while Ray itself stops,
+        HAProxy would hang for a moment and then reset the waiting connections. With SIGUSR1, HAProxy would finish its
+        requests first, but keep the port open for a successor. New connections would then wait without an answer.
         """
         found = PID.search(self._ask("show info"))
         if found:
@@ -114,9 +118,10 @@ def doors_here(environment: Mapping[str, str]) -> list[Door]:
 
 
 def leave_here(notice_s: float) -> bool:
-    """Say for `notice_s` seconds that this machine stops. Return True if a HAProxy runs here and was told.
+    """Make HAProxy on this machine tell balancers for `notice_s` seconds that the machine stops.
 
-    The signs stay, because the node is stopped next. A node that starts again has a new id, and thus another stop file.
+    Return True if a HAProxy runs here and has the signs. The signs stay in the stop file, because the node is stopped
+    next. A node that starts again has a new id, and thus another stop file.
     """
     until_s = time.monotonic() + notice_s
     while True:

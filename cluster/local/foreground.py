@@ -2,7 +2,7 @@
 
 For example, `up | grep -m1 ready` closes its pipe, a closed terminal answers EIO, and a log file may be on a full disk.
 
-Ray and other libraries write to the same two streams, also from native code. `libraries_to` sends what they write to a
+Ray and other libraries write to stdout and stderr too, also from native code. `libraries_to` sends what they write to a
 file, so that an operator reads only our sentences.
 """
 

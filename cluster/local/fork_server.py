@@ -2,14 +2,16 @@
 
     python fork_server.py NAME WORKER PATHS FIRST THEN
 
-NAME is the abstract Unix socket on which it listens; no path can be removed and no port collides. WORKER is the script
-that Ray runs in a worker. PATHS are the folders for imports, separated by colons. FIRST and THEN are names of modules,
-separated by commas. FIRST is imported at once, THEN when the first worker is asked for, because Ray reads its
-environment while it is imported.
+NAME is the abstract Unix socket on which this process listens. An abstract socket has no file that somebody could
+remove, and no port that somebody else could use. WORKER is the script that Ray runs in a worker. PATHS are the folders
+for imports, separated by colons. FIRST and THEN are names of modules, separated by commas. The modules FIRST are
+imported at once. The modules THEN are imported when the first worker is asked for: they import Ray, and Ray reads its
+environment at import, so the first worker's environment must be known.
 
-A forked worker does not import anything again, and shares the imported pages with its siblings. It is like a worker
-that Ray started itself: it has the launcher's command line, environment, open files, limits and signals
-(`cluster.local.worker_launcher`). What cannot be alike is refused, and the launcher then becomes an ordinary worker.
+For each worker, Ray starts a launcher (`cluster.local.worker_launcher`), and the launcher asks this process for a fork.
+A forked worker does not import anything again, and shares the imported pages with its siblings. The worker is like one
+that Ray started itself: it has the launcher's command line, environment, open files, limits and signals. If something
+cannot be made alike, this process refuses, and the launcher then becomes an ordinary worker.
 
 While a worker is born, that is, until it has registered with Ray:
 
@@ -135,7 +137,10 @@ def ids_from_the_kernel() -> Iterator[None]:
 
 
 def draw() -> bytes:
-    """Fork a child that draws one id as Ray does, and return this id."""
+    """Fork a child that draws one random Ray id, and return this id.
+
+    If two children draw the same id, forked workers would do so too.
+    """
     theirs, ours = os.pipe()
     if not os.fork():
         try:
@@ -223,10 +228,11 @@ class ForkServer:
                 os.close(descriptor)
 
     def _fork(self, request: Request, launcher: socket.socket) -> tuple[Request, int] | None:
-        """Fork a worker. In this process, note the worker and return None.
+        """Fork a worker. In this process, remember the worker and its launcher as a `Birth`, and return None.
 
-        In the worker, wait until the launcher has said "go", then return the request and the writing end of the pipe
-        `Birth.born`. If the launcher says anything else or ends, the worker exits.
+        In the worker, wait until the launcher has said "go". Then return the request, and the writing end of the pipe
+        that tells this process when the worker has registered or ended. If the launcher says anything else or ends, the
+        worker exits.
         """
         self._check(request)
         born, unborn = os.pipe()

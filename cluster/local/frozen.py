@@ -40,7 +40,7 @@ def stopped(pids: Iterable[int], proc: Path = Path("/proc")) -> set[int]:
 
 
 class Frozen:
-    """Remembers since when each process has been stopped."""
+    """Remembers when each stopped process was first seen stopped (by SIGSTOP or a debugger)."""
 
     def __init__(self) -> None:
         self._since_s: dict[int, float] = {}
@@ -63,8 +63,9 @@ class FrozenReplicas:
         self._looked_s = self._listed_s = 0.0
 
     def end(self, now_s: float) -> None:
-        """Kill each replica that has been stopped for `STOPPED_S` seconds. Calls within a second of the last look
-        do nothing.
+        """Kill each replica that has been stopped for `STOPPED_S` seconds.
+
+        A call does nothing if the previous look at the processes was less than a second ago.
         """
         if now_s - self._looked_s < 1.0:
             return

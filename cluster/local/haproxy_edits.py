@@ -103,8 +103,9 @@ def stop_edits(signs: str) -> tuple[tuple[str, str, str], ...]:
 def edited(
     text: str, environment: Mapping[str, str] = os.environ, edge: Edge | None = None, *, signs: str = ""
 ) -> tuple[str, list[str]]:
-    """Return the configuration `text` with every edit made, and the names of the edits whose pattern matched
-    nothing. Without `signs`, the path of the stop file, the rules about the stop are left out.
+    """Return the configuration `text` with every edit made, and the names of the edits whose pattern was not found.
+
+    `signs` is the path of the stop file. If it is empty, the rules about stopping the service are left out.
     """
     missed = []
     for name, pattern, replacement in (*EDITS, *(stop_edits(signs) if signs else ()), *own_edits(environment, edge)):

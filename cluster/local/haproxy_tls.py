@@ -77,10 +77,11 @@ class Edge:
     # ---- before haproxy starts
 
     def prepare(self) -> str | None:
-        """Make the copy and the map that haproxy reads at its start, and return None.
+        """Make two files that haproxy reads at its start: the copy of the certificate, and the map for the header.
+        Return None.
 
-        If the operator's files do not fit, an earlier copy is used. If there is no earlier copy, return a sentence that
-        says what is wrong.
+        If the operator's files do not fit together, an earlier copy is used. If there is no earlier copy, return a
+        sentence that says what is wrong.
         """
         now = self._stamp()
         if self._of_copy("stamp") != now:
@@ -159,8 +160,10 @@ class Edge:
             self._untold = False
 
     def _hand_over(self, ask: Callable[[bytes], bytes]) -> str | None:
-        """Give haproxy the draft. If haproxy refuses it, return a sentence, and haproxy keeps the former
-        certificate.
+        """Send the draft of the certificate's copy to the running haproxy by its admin socket. Return None if haproxy
+        uses it.
+
+        If haproxy refuses the draft, return a sentence that says so. haproxy then keeps its old certificate.
         """
         with open(self.draft, "rb") as file:
             pem = file.read().partition(b"\n")[2]

@@ -81,7 +81,8 @@ def beside(path: str, pid: int | str | None = None) -> str:
 def stop_file(path: str) -> str:
     """Return the path of the stop file that belongs to Serve's configuration file `path`.
 
-    Its signs say how far the stop of the service has come (`cluster.local.door`).
+    The lines of the stop file, called signs, tell HAProxy how far the stop of the service has come
+    (`cluster.local.door`).
     """
     return f"{path}.stop"
 
@@ -284,10 +285,10 @@ class Written:
 
 
 def rewritten(path: str, written: Written) -> str | None:
-    """Write our version of Serve's configuration file, and the certificate's copy. Add them to `written`.
+    """Write our version of Serve's configuration file, and our copy of the certificate. Add both files to `written`.
 
-    Return the path of the admin socket, or None if the configuration has none. Exits with a message if a `VITAL` edit
-    is missing, or if there is no certificate that could be used.
+    Return the path of the admin socket, or None if the configuration has none. Exits with a message if an edit in
+    `VITAL` could not be made, or if there is no certificate that haproxy could use.
     """
     if os.environ.get(CERTIFICATE):
         edge = written.edge = Edge(path)

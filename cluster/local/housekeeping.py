@@ -21,7 +21,9 @@ class Housekeeping:
     """
 
     def __init__(self, marker: str) -> None:
-        """`marker` is in the environment of this installation's processes."""
+        """Set up the housekeeping of one installation. Each process of the installation has `marker` in its
+        environment.
+        """
         self._marker, self._calmed_s = marker, float("-inf")
 
     def calm(self, now_s: float) -> None:

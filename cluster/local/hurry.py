@@ -1,8 +1,8 @@
 """Raises the priority of our processes while everything starts.
 
 Ray starts every worker with a low priority (`ray_settings.START_NICENESS`), because a new actor must not disturb the
-actors that already work. At the first start there are none. So a thread raises the priority of our processes again and
-again during the start. After that, dispatch gets its low priority again.
+actors that already work. When the whole service starts, there are no such actors. So a thread raises the priority of
+our processes again and again until the start is over. Then the vendor actors get their usual low priority.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """Starts Ray without the processes that nothing here uses.
 
 `ray start` has options to leave out two of them (`--no-monitor`, `--include-log-monitor`). `ray.init` has no such
-options, so functions of Ray that start a process are replaced here. The raylet also expects two agents, which nothing
-here uses, and waits for the ports that they write into files. So these files are written here, with the value that Ray
-uses for a missing service. In place of each agent, `cat` runs.
+options, so functions of Ray that start a process are replaced here.
+
+The raylet also starts two agents, which nothing here uses. In place of each agent it is given the command `cat`. The
+raylet waits for files in which the agents write their ports. So this module writes these files, with the value by which
+Ray marks a missing service.
 """
 
 from __future__ import annotations

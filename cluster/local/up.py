@@ -326,7 +326,10 @@ class Up:
             time.sleep(0.1)
 
     def _mend(self, now_s: float) -> None:
-        """Start Redis again if it has died, and end frozen replicas. Both checks may do nothing if called too soon."""
+        """Start Redis and the fork server again if they have died, and kill frozen replicas.
+
+        `Up` calls this often. A check whose last run was very recent does nothing.
+        """
         if self._redis is not None:
             self._redis.mend(now_s)
         self._frozen.end(now_s)
@@ -369,7 +372,9 @@ class Up:
             say(f"the configuration before could not be put back everywhere: {one_line(error)}")
 
     def _leave(self) -> None:
-        """Say that the service stops, wait for `stop_notice_s` seconds, then accept nothing more."""
+        """Make HAProxy tell balancers for `stop_notice_s` seconds that the service stops. Then make it refuse new
+        triggers.
+        """
         door = self._door = self._door or own_door()
         notice_s, began_s, told_s = self._options.stop_notice_s, time.monotonic(), 0.0
         if notice_s and self._signals.quietly:

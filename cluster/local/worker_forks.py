@@ -87,7 +87,10 @@ class WorkerForks:
         )
 
     def command(self, raylet: Sequence[str]) -> list[str]:
-        """Return the raylet's command, changed so that its workers are forked if a server runs."""
+        """Return the command that starts the raylet, changed so that its workers are forked.
+
+        If no fork server runs, the command is returned unchanged.
+        """
         if self._process is None:
             return list(raylet)
         ours = subprocess.list2cmdline([sys.executable, "-I", "-S", worker_launcher.__file__, self._name])
@@ -123,7 +126,7 @@ class WorkerForks:
         self._process = None
 
     def kill(self) -> None:
-        """End the server at once."""
+        """Kill the fork server at once, if it runs."""
         if self._process is None:
             return
         assert self._process.stdin is not None

@@ -70,7 +70,10 @@ class Accepted:
 
 @dataclass(slots=True)
 class Headroom:
-    """The room for new triggers: the part of the store's memory that is used, and the full lanes."""
+    """Tells whether there is room for new triggers.
+
+    `memory_ratio` is the used part of the store's memory. `full` are the lanes that are full.
+    """
 
     memory_ratio: float = 0.0
     full: frozenset[Lane] = frozenset()
@@ -161,11 +164,12 @@ class Intake:
             self._metrics.count("dispatcher_tenant_accepts", tenant if tenant in self._named else "other", answer)
 
     async def _accept_or_replay(self, tenant: str, body: Any, header_key: str | None) -> Accepted:
-        """Store the trigger, or return the first answer if a trigger with its key is stored.
+        """Store the trigger. If a trigger with the same idempotency key is stored already, return that trigger's first
+        answer.
 
-        The store itself looks for the key when it gets a trigger. An extra read is needed only if no trigger can be
-        made from the body any more: its `send_at` has passed, an event is gone, or a mailbox is full. So before the key
-        is looked for, only the shape of the body is checked.
+        The store itself looks for the key when it gets a trigger. So mostly no extra read is needed. But sometimes a
+        repeated body cannot be made into a trigger any more: its `send_at` has passed, an event is gone, or a mailbox
+        is full. Only then the key is looked for here. So before that, nothing but the shape of the body is checked.
         """
         request = read_trigger(body)
         if request.dry_run:

@@ -39,7 +39,7 @@ class Statements:
         self._identity, self._told_cores, self._refused = identity, told_cores, refused
 
     async def run(self, clock: Clock, period_s: float) -> None:
-        """Publish a report every `period_s` seconds until cancelled."""
+        """Publish this replica's statement, which is intake's report, every `period_s` seconds until cancelled."""
         while True:
             await clock.sleep(period_s)
             await self.send()

@@ -44,7 +44,9 @@ class StoreBreaks:
     """
 
     def __init__(self, metrics: Metrics, clock: Clock, broke: Callable[[], None] = lambda: None) -> None:
-        """Prepare to report. `broke` is called at each break."""
+        """Prepare to report breaks: signs that the store lost data (`core.store.continuity`). `broke` is called at each
+        break.
+        """
         self._metrics, self._clock, self._broke = metrics, clock, broke
         self.continuity = Continuity()
         self.warnings: list[str] = []

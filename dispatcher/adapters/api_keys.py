@@ -303,9 +303,10 @@ def _mark(path: Path) -> Path:
 
 
 def _leave_mark(path: Path) -> None:
-    """Create the mark which says that calls need a key.
+    """Create the empty file beside the key file which says that calls need a key, even if the key file is removed
+    later.
 
-    If this user may not write to the folder, no mark is created. Such a user cannot remove the key file either.
+    If this user may not write to the folder, the file is not created. Such a user cannot remove the key file either.
     """
     with contextlib.suppress(OSError):
         _mark(path).touch(mode=0o600)

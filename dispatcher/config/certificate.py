@@ -55,7 +55,7 @@ class Pair:
 
     Attributes:
         pem: the chain and then the key, in PEM without an empty line.
-        ends_s: when the first certificate of the chain expires, in seconds of wall time.
+        ends_s: the earliest expiry of a certificate in the chain, in seconds of wall time.
         warnings: sentences about what works today and may fail later, or is unwise.
     """
 

@@ -20,8 +20,8 @@ RULES = {
 def describe(error: ErrorDetails, root: type[BaseModel]) -> str:
     """Return one line for an error of pydantic: the field, its value and what is allowed.
 
-    `root` is the model that was validated. A value below `options`, or of an unknown field, is not shown, because it
-    may be a secret.
+    `root` is the model that was validated. Two kinds of values are not shown, because they may be secrets: a value
+    inside `options`, and the value of an unknown field.
     """
     loc = error["loc"]
     if error["type"] == "extra_forbidden":  # the value is not shown: it may be a secret in the wrong place

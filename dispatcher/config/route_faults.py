@@ -37,7 +37,9 @@ def route_faults(routes: Sequence[Route], vendors: Mapping[str, Vendor]) -> Iter
 
 
 def _never_used(routes: Sequence[Route], index: int) -> Iterator[str]:
-    """Yield a sentence if no message can take this route. Its writer expects that some do."""
+    """Yield a sentence if this route can never be used for any message. The operator who wrote it expects that it is
+    used.
+    """
     route = routes[index]
     if route.match.country and route.channel != "sms":
         yield f"routes.{index}.match.country: is not allowed: only an SMS has a country, so nothing takes this route"

@@ -348,7 +348,10 @@ class StoreSettings(_Section):
 
 
 class TlsSettings(_Section):
-    """The listener for other machines, when it speaks HTTPS. The files are on each machine that listens."""
+    """The settings for HTTPS. With this section, other machines reach the API by HTTPS only.
+
+    The certificate's files must be on each machine that listens.
+    """
 
     certificate: AbsolutePath
     key: AbsolutePath | None = None  # None: the file of the certificate also holds the key

@@ -308,7 +308,9 @@ class Courier:
             self._leave_waiting()
 
     def _leave(self, claim: Claim) -> None:
-        """Leave the claim pending, so that the audit or another actor finds it."""
+        """Forget the claim and leave it pending in the store. The audit of this actor, or another actor, finds it
+        there.
+        """
         self._known.pop((claim.lane, claim.entry_id), None)
         self.audit_wanted = True
 

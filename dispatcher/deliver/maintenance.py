@@ -113,10 +113,11 @@ class Caretaker:
             await self._store.wake()  # otherwise the claim loop might go on waiting in the store
 
     async def audit(self) -> None:
-        """Find and begin claims of this incarnation that are pending in the store but not known here.
+        """Find claims of this incarnation that are pending in the store but not known here, and begin them.
 
-        The reply that named these claims got lost. Only one audit runs at a time, because a second audit would clear
-        `begun` while the first audit still needs it.
+        This actor does not know such claims because the store's reply to the claim call got lost. Only one audit runs
+        at a time. Each audit clears `begun`, the set of claims that began since the last audit, and another audit may
+        still need this set.
         """
         async with self._auditing:
             await self._audit()
@@ -258,9 +259,9 @@ class Caretaker:
     def _undrained(self) -> list[str]:
         """Return the mailboxes without a drainer that this actor sweeps now, at most two.
 
-        One is the mailbox of this actor's vendor. The other belongs to a different vendor at each call, because that
-        vendor may have no actor left to sweep its mailbox. Without a plan, only the mailbox of this actor's vendor is
-        returned.
+        The first is the mailbox of this actor's own vendor. The second is the mailbox of another vendor, which may have
+        no actor left to sweep it. Each call chooses the next such vendor. Without a plan, only the mailbox of this
+        actor's vendor is returned.
         """
         own, plan = self._courier.vendor.name, self._courier.plan
         if not plan.vendors:

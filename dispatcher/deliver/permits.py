@@ -174,9 +174,9 @@ class Gate:
         return permit if isinstance(permit, Permit) else None
 
     def cut_off_for_s(self, key: str | None) -> float | None:
-        """Return the seconds until calls to `key` are allowed again, if only calls to `key` are refused.
+        """Return the seconds until calls to `key` (a recipient's country) are allowed again.
 
-        Return None if they are allowed, or if the calls to all keys are refused.
+        Return None if calls to this country are allowed, or if the vendor's breaker refuses the calls to all countries.
         """
         if self.keys is None or key is None:
             return None
@@ -246,10 +246,9 @@ class Gate:
             self.refuse_all("refuses every recipient", now_ns)
 
     def refuse_all(self, reason: str, now_ns: int) -> None:
-        """Open the breaker, because the vendor's refusals are not the fault of the messages.
+        """Open the breaker, because the vendor refuses everything and the messages are not at fault.
 
-        If the vendor refuses a probe later, while the breaker is half open, the refusal counts as a failure and opens
-        the breaker again.
+        Later, while the breaker is half open, a refused probe counts as a failure and opens the breaker again.
         """
         self._opened_by_refusals = True
         self.breaker.trip(now_ns, reason)
@@ -281,10 +280,10 @@ class Gate:
         self.breaker.force_open_for(int(wait_s * 1e9), self._now_ns(), "the evidence of all replicas")
 
     def _open_for_account(self, listed_s: float | None, now_ns: int) -> None:
-        """Open the breaker after an account refusal.
+        """Open the breaker after the vendor has refused our account.
 
-        `listed_s` is the wait in our list of codes, or None. The wait in the list may be longer than the breaker's
-        longest wait.
+        `listed_s` is the wait that our list has for the vendor's code, or None. This wait may be longer than the
+        breaker's longest wait.
         """
         wait_s = max(min(ACCOUNT_OPEN_S, self.breaker.config.open_wait_ms_max / 1000), listed_s or 0.0)
         if self.breaker.state in (BreakerState.CLOSED, BreakerState.HALF_OPEN):

@@ -62,10 +62,11 @@ class PlanDuties:
         self._waking = asyncio.ensure_future(self._wake())
 
     def _heed_receipts(self, entry: VendorPlan, before: VendorPlan | None) -> None:
-        """Act on the refusals by receipt that the plan names: open the breaker, or cut off a country.
+        """Act on the plan's news that receipts of this vendor refuse our account or messages to a country.
 
-        `before` is the vendor's entry in the previous plan, and only refusals that are new in `entry` count. A refusal
-        of our account also counts again in each plan in which the vendor is open.
+        A refused account opens the breaker, and a refused country is cut off. Only refusals that the vendor's entry
+        `before` in the previous plan did not have are news. But while the plan says that the vendor is open, a refused
+        account counts again with each plan.
         """
         gate, known = self._courier.gate, () if before is None else before.countries_refused
         began = entry.account_refused and not (before is not None and before.account_refused)

@@ -42,5 +42,9 @@ class StoreLink:
         return self._doubted or self._clock.now_s() - self.last_reply_s > LINK_STALE_S
 
     def stale_in_s(self) -> float:
-        """Return the seconds after which `stale` becomes True if the store does not answer; 0 if it is True now."""
+        """Return in how many seconds `stale` becomes True if the store stays silent. Return 0 if `stale` is True
+        already.
+
+        `stale` means that the supervisor may have declared this incarnation dead.
+        """
         return 0.0 if self._doubted else max(0.0, self.last_reply_s + LINK_STALE_S - self._clock.now_s())

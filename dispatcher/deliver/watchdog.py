@@ -26,7 +26,11 @@ class Watchdog:
         self.stuck = ""
 
     async def run(self) -> None:
-        """Check the courier six times within `patience_s`, until cancelled."""
+        """Check the courier again and again until cancelled, six times in each `patience_s`.
+
+        The courier is stuck if work waits for `patience_s` and none of it begins. Then `stuck` gets a sentence that
+        says so. Outcomes that are not settled for `patience_s` are only logged.
+        """
         courier, patience_s, vendor = self._courier, self._patience_s, self._courier.vendor.name
         progress, settling, told = Progress(patience_s), Progress(patience_s), False
         while True:

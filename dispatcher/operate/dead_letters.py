@@ -129,9 +129,11 @@ class DeadLetters:
         """Redrive the next letters that match, at most `wanted.limit`, each as a new generation.
 
         With `dry_run`, only count them. `core.life.redrive` sets the pace. When the pace allows no more letters, the
-        call stops, and the cursor is before the first letter that has to wait. `today` says whether a letter gets the
-        present template or route instead of the accepted one. The letter keeps these in later generations. A letter
-        that cannot be sent with these is refused.
+        call stops, and the cursor is before the first letter that has to wait.
+
+        `today` says whether a letter gets the present template or route instead of those with which it was accepted.
+        The letter then keeps the new ones, also when it is redriven again. A letter that cannot be sent with the new
+        ones is refused.
         """
 
         async def redrive(stretch: _Stretch, result: BulkResult) -> DeadPosition | None:

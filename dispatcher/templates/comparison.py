@@ -53,9 +53,10 @@ def _wrapped(pieces: list[list[str]], sign: str, name: str) -> str:
 
 
 def _beside(pieces: list[list[str]], at: int, sign: str, name: str) -> str:
-    """Return the piece at index `at` as code.
+    """Return the piece at index `at` of a sum or product as code.
 
-    If the piece is an operand of `sign`, the code passes it through the filter `name`.
+    `pieces` are operands and signs in turn. If `sign` stands directly before or after the piece, the code passes the
+    piece through the filter `name`.
     """
     text = " ".join(pieces[at])
     operand = at % 2 == 0 and (pieces[at - 1 : at] == [[sign]] or pieces[at + 1 : at + 2] == [[sign]])

@@ -103,8 +103,8 @@ class HtmlReader:
 
         The generator pauses often, to let other tasks run.
 
-        Raises `SyntaxFault` if an earlier expression would be part of a URL's scheme or of the content of a `refresh`,
-        or if a limit is exceeded.
+        Raises `SyntaxFault` if an earlier expression would be part of a URL's scheme, or part of the `content` of a
+        meta tag that is a `refresh`. Also raises it if a limit is exceeded.
         """
         after: set[HtmlState] = set()
         pause = self.steps + STEP_PAUSE
@@ -292,7 +292,7 @@ def _unquoted(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, Htm
 def _closed(state: HtmlState, at: int) -> tuple[HtmlState, int, HtmlState | None]:
     """Return the state after the end of a tag, where the content of its element begins.
 
-    The result is as for `_step`.
+    The result has three parts: the new state, the next position, and a second possible state or None.
     """
     if state.tag in _RAW_TEXT:
         return HtmlState("raw", state.tag), at, None

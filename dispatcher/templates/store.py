@@ -128,8 +128,9 @@ class MemoryTemplateStore:
     def keep(self, pins: Mapping[TemplatePin, int]) -> bool:
         """Record until when accepted triggers need the versions in `pins`, in milliseconds since the epoch.
 
-        Return False and record nothing if a version is missing, has another digest, or belongs to a deleted template
-        and its time is not 0. On Redis the script that accepts a trigger does this (scripts/accept.lua).
+        Return False and record nothing if one of the versions is missing or has another digest. The same holds if its
+        template is deleted, unless the time in `pins` is 0. On Redis the script that accepts a trigger does this
+        (scripts/accept.lua).
         """
         for pin, until_ms in pins.items():
             kept = self._kept.get(pin.name)

@@ -43,7 +43,10 @@ VERSION = 1
 
 
 class Part(TypedDict, total=False):
-    """One entry of the list `n` in `m`: what is stored there about one notification, or about several equal ones."""
+    """What the field `m` of a stored record says about one notification, or about several notifications that are alike.
+
+    The list `n` in `m` has these parts.
+    """
 
     c: str
     t: str | None
@@ -111,7 +114,10 @@ def part_of(meta: Meta, index: int) -> Part:
 
 
 def parts_of(meta: Meta) -> list[Part]:
-    """Return the parts of `m` about all notifications, in their order."""
+    """Return the part for each notification of a record, in their order. `meta` is the record's field `m`.
+
+    Several notifications may share a part. Then it is returned for each of them.
+    """
     places = meta.get("i")
     return list(meta["n"]) if places is None else [meta["n"][place] for place in places]
 

@@ -118,7 +118,11 @@ class Run:
         return [name for name, count in left.items() for _ in range(count)]
 
     def _excuses(self, window: Window) -> list[tuple[list[str], int]]:
-        """Return for each reason the repeated notifications that it explains, and how many of them it may explain."""
+        """Return a pair for each reason by which the fault `window` may explain repeats.
+
+        The pair has the repeated notifications that the reason may explain, and how many of them it may explain at
+        most.
+        """
         most = math.ceil(self.rate_per_s * (CALL_S + SETTLE_S + BUSY_S))
         unsettled_s = window.began_s - CALL_S - SETTLE_S - BUSY_S
         found = [(self._copied(window, unsettled_s, window.hit_s, slice(None, -1)), most)]

@@ -49,7 +49,7 @@ Figures = dict[str, float | None]
 
 
 class Spread(TypedDict):
-    """A figure over the runs of one drill."""
+    """The median and the worst value of one figure, over all runs of a drill."""
 
     median: float
     worst: float
@@ -124,8 +124,8 @@ def _gap_s(service: Service, run: Run) -> float:
 def switches_a_minute(history: Sequence[Mapping[str, Any]], since_s: float) -> int:
     """Return the largest number of switches that any one vendor had within any one minute.
 
-    A switch is a plan that gives new work to the vendor, or stops it, unlike the plan before. `history` holds plans,
-    the newest first. Switches before `since_s` (epoch seconds) are ignored.
+    A switch is a plan that gives new work to a vendor which got none under the previous plan, or the reverse. `history`
+    holds plans, the newest first. Switches before `since_s` (epoch seconds) are ignored.
     """
     switched: dict[str, list[float]] = {}
     for before, after in pairwise(reversed(history)):

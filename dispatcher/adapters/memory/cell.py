@@ -112,8 +112,8 @@ class LaneState:
     def claim(self, consumer: str, want: int, weights: Mapping[str, int]) -> list[str]:
         """Claim at most `want` entries for `consumer`. Return their ids.
 
-        Entries of the stream come first. Entries of the tenants' queues follow, in the order that the tenants' turns
-        and `weights` decide.
+        Entries in the lane's own stream are claimed first. Then come entries of the tenants' queues, in the order that
+        the tenants' turns and `weights` decide.
         """
         if self.owner is None:
             return self.read(consumer, want)

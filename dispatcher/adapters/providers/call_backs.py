@@ -23,9 +23,10 @@ Providers send some twenty; parsing thousands would block the event loop.
 def told_in(
     query: Mapping[str, str], carried: bool | None, delivered: bool = False, refusal: LateRefusal | None = None
 ) -> Told:
-    """Return a receipt for the notification and the token in `query`.
+    """Return the receipt in a vendor's call-back, whose URL had this `query`.
 
-    The vendor got the id and the token in the link for its call-backs. The other arguments become the receipt's fields.
+    The URL is the link that the vendor got with the message, so its query has the notification's id and a token. The
+    other arguments become the receipt's fields.
 
     Raises `CallerError` (400) if the id or the token is missing.
     """

@@ -152,7 +152,7 @@ def unspoken(answer: Answer) -> Outcome:
 
 
 def _epoch_s(date: str) -> float | None:
-    """Return a date of HTTP in seconds since 1970, or None if it is none."""
+    """Return the date in an HTTP header as seconds since 1970. Return None if `date` is not a date."""
     try:
         at = parsedate_to_datetime(date)
         # Two of the three forms of a date in HTTP name no zone, and mean UTC (RFC 9110, section 5.6.7).

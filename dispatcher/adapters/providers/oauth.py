@@ -40,7 +40,9 @@ class OAuth:
 
 
 class NoTokenError(Exception):
-    """No token could be got. `outcome` is the outcome for the mail, of which nothing was sent."""
+    """Raised if no access token could be got. Nothing of the mail was sent then. `outcome` is the outcome of the
+    attempt.
+    """
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome)

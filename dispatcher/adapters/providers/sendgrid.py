@@ -2,8 +2,8 @@
 
 A mail was accepted if the answer is 202 with an X-Message-Id header. The body is then empty.
 
-A mail's status cannot be looked up: the Email Activity API, which could find our `nid`, costs extra and needs other
-keys. So a held message waits for its receipt.
+A mail's status cannot be looked up. The Email Activity API could find a mail by the notification id that we send along
+(`nid`), but this API costs extra and needs other keys. So a held notification waits for its receipt.
 """
 
 from __future__ import annotations
@@ -106,7 +106,10 @@ def classify(answer: Answer) -> Outcome:
 
 
 def _refused(answer: Answer) -> Outcome:
-    """Return the outcome of a 4xx answer, by SendGrid's sentence if it is listed, otherwise by the status."""
+    """Return the outcome of a 4xx answer.
+
+    If the answer has a sentence that is in our list (`PHRASES`), the list decides. Otherwise the status decides.
+    """
     text, reason = _text(answer.body), f"http_{answer.status}"
     word = find_phrase(text, PHRASES)
     if word is not None:

@@ -21,9 +21,10 @@ def _helo_name(value: str) -> str:
 
 
 class SmtpOptions(MailOptions):
-    """A relay, perhaps a login, and the address to send from, with or without a display name.
+    """The options of an SMTP vendor: the relay, the login if the relay needs one, and the sender's address and display
+    name.
 
-    `tls` is `implicit` on port 465 and `starttls` on any other port, unless it is given. The option `starttls` is an
+    If `tls` is not given, it is `implicit` on port 465 and `starttls` on any other port. The option `starttls` is an
     older form of the option `tls`. With `oauth_token_url`, an access token from that URL replaces `password` (XOAUTH2).
     Without `helo_name`, the sender's domain is used. `ca_file` replaces the machine's certificate authorities.
     """

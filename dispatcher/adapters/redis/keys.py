@@ -7,32 +7,32 @@
 | `{nd:0}:mb:<vendor>:<lane>:of:<tenant>` | entries of a lane that wait for their tenant's turn (stream) |
 | `{nd:0}:mb:<vendor>:<lane>:fair` | entries that were claimed from the tenants' queues (stream with group `g`) |
 | `{nd:0}:mb:<vendor>:<lane>:turns` | the tenants of a lane in the order of their turns (list) |
-| `{nd:0}:mb:<vendor>:<lane>:owner` | the tenant whose backlog the lane's own stream holds (string) |
+| `{nd:0}:mb:<vendor>:<lane>:owner` | the tenant whose backlog is in the lane's own stream and not in a queue (string) |
 | `{nd:0}:mb:<vendor>:<lane>:waits` | the number of entries in the tenants' queues of a lane (string) |
-| `{nd:0}:rate:<tenant>` | until when the accepted triggers use a tenant's accept rate, in ms (string, expires) |
+| `{nd:0}:rate:<tenant>` | until when, in ms, the triggers so far use up a tenant's accept rate (string, expires) |
 | `{nd:0}:weights` | tenant → weight, if it is not 1 (hash) |
 | `{nd:0}:mailboxes` | the names of all mailboxes (set) |
 | `{nd:0}:due`, `:delayed`, `:held`, `:dead` | notifications outside a mailbox, by time (sorted sets) |
 | `{nd:0}:actors` | incarnation (`vendor/number-tail`) → live, stopped or dead (hash) |
 | `{nd:0}:incarnations` | the number of the last incarnation (string) |
 | `{nd:0}:processes` | incarnation → how often it has renewed itself, its pid and its node (hash) |
-| `{nd:0}:singled` | incarnation → the notification that it sends alone after a crash (hash) |
+| `{nd:0}:singled` | incarnation → the notification that it sends alone, suspected of crashing actors (hash) |
 | `{nd:0}:plan` | the term, the epoch and the plan (hash) |
 | `{nd:0}:plan:history` | the last 1,000 plans (list) |
 | `{nd:0}:ledger` | `life`: a random name; `n`: triggers accepted in this life (hash; core/store/continuity.py) |
-| `{nd:0}:clock` | `ahead` and `dated` of the delay time (hash; core/store/delay_time.py) |
+| `{nd:0}:clock` | the delay time's `ahead` (its lead over the clock) and `dated` (hash; core/store/delay_time.py) |
 | `{nd:0}:breakers` | vendor → time and state of its breaker at the last change (hash) |
 | `{nd:0}:templates` | template's stored name → latest version (hash) |
 | `{nd:0}:template:<name>` | version → content and digest (hash) |
 | `{nd:0}:templates:of:<owner>` | name → bytes, end and version of an owner's templates, also of deleted ones (hash) |
 | `{nd:0}:templates:file` | name → hash of the content that the configuration file gave last (hash) |
 | `{nd:0}:overrides` | vendor → the operator's override (hash) |
-| `{nd:0}:redrive:<vendor>` | until when the redriven letters use a mailbox's redrive rate, in ms (string, expires) |
+| `{nd:0}:redrive:<vendor>` | the time in ms until which the letters so far use up a redrive rate (string, expires) |
 | `{nd:0}:cap:<hash>` | the times of the last messages under a recipient cap, in ms (list, expires) |
 | `{nd:0}:twin:<hash>` | the last `hold` notification with the same text and recipient (string, expires) |
-| `{nd:0}:kept:<trigger>` | a record's content after its end, for a refusal by receipt (string, expires) |
-| `{nd:0}:mark` | the number of the last round of a process that waits for replicas (string) |
-| `{nd:0}:nil` | never exists; deleting it lets the rest of a script write to a full Redis |
+| `{nd:0}:kept:<trigger>` | an ended record's content, in case a receipt refuses the message (string, expires) |
+| `{nd:0}:mark` | the last round of writes that waits for replicas (string; adapters/redis/replicas.py) |
+| `{nd:0}:nil` | never exists; after a script has deleted it, the script may write to a full Redis |
 
 scripts/_enqueue.lua explains the queues and turns of tenants.
 """

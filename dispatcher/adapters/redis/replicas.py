@@ -1,13 +1,13 @@
 """Writes that count only when replicas have them on disk, by WAITAOF (Redis 7.2 or Valkey).
 
-Calls are run in rounds. All calls that arrive while a round runs make up the next round. A round sends their scripts
-and a mark in one pipeline. When these are answered, WAITAOF waits for as many replicas as `core.store.replication`
-requires. The mark is a write of this connection. Without the mark, WAITAOF would not wait for a write of another
-process that a script has only read.
+Calls are run in rounds. All calls that arrive while a round runs make up the next round. A round sends the scripts of
+its calls in one pipeline, and after them a *mark*: a write to a key of its own. When Redis has answered the pipeline,
+WAITAOF waits until as many replicas as `core.store.replication` requires have everything on disk. The mark is needed
+for calls whose scripts write nothing, and only read what another process has just written. WAITAOF knows only the last
+write of its own connection. With the mark there is such a write, and everything read before it is older.
 
-WAITAOF knows only the last write of its own connection. So rounds have a connection of their own. If this connection
-was opened again during a round, the round fails: a new connection has written nothing, and WAITAOF would answer at
-once.
+So rounds have a connection of their own. If this connection was opened again during a round, the round fails: a new
+connection has written nothing, and WAITAOF would answer at once.
 
 WAITAOF must not share a pipeline with the write. A replica that gets both together answers before its fsync, and is not
 asked again, so the answer may be too low. So each WAITAOF waits briefly and is then repeated. An idle server notices

@@ -226,8 +226,8 @@ class Breaker(BreakerStates):
         """Decide about a stage whose time is over: open the breaker, or begin the next stage.
 
         The decision follows from the results so far. Calls that are slow and still in flight count as slow. Without any
-        result the next stage begins if no call is in flight. Otherwise the present stage goes on, because a vendor that
-        hangs gives no results.
+        result there are two cases. If no call is in flight, the next stage begins. If calls are in flight, the present
+        stage goes on, because a vendor that hangs gives no results.
         """
         c, config = self._window.counts(now_ns), self.config
         overdue, _ = self._in_flight.overdue(now_ns)

@@ -87,10 +87,11 @@ class InFlight:
         return too_slow or (silent > 0 and 0 < config.consecutive_failures <= in_a_row + silent)
 
     def outage_began_ns(self, now_ns: int, window: Window, *, least: int, in_a_row: int) -> int | None:
-        """Return the first moment since the last check at which the calls hang, or None if they do not hang.
+        """Return the first moment since the last check at which the calls in flight hang. Return None if there is no
+        such moment.
 
-        The moments that are checked are those at which a call became slow or a result left the window. The answer
-        cannot change at any other moment.
+        Whether calls hang can change only when a call becomes slow or a result leaves the window. So only these moments
+        are checked.
         """
         since_ns, self._looked_ns = self._looked_ns, now_ns
         overdue = list(self.became_overdue(now_ns))

@@ -60,7 +60,9 @@ class KeyChange:
 
 @dataclass(frozen=True, slots=True)
 class CutOff:
-    """A key that is cut off or probed while other keys work."""
+    """How a key (a recipient's country) is cut off while other keys work. `state` is open, or half-open while it is
+    probed.
+    """
 
     state: BreakerState
     for_s: float
@@ -117,9 +119,9 @@ class KeyedBreakers:
         return permit
 
     def cut_off_for_ns(self, key: str, now_ns: int) -> int | None:
-        """Return the nanoseconds until this key is probed again.
+        """Return the nanoseconds until this key (a recipient's country) is probed again.
 
-        Return None if the key is not cut off by its own breaker.
+        Return None if the key's own breaker does not cut off the key.
         """
         child = self._children.get(key) if self._apply() else None
         if child is None or child.breaker.state is BreakerState.CLOSED or not self._any_works(now_ns):
@@ -182,7 +184,9 @@ class KeyedBreakers:
         self._apply()
 
     def cut_off(self, now_ns: int) -> dict[str, CutOff]:
-        """Return the keys that are cut off or probed while other keys work."""
+        """Return the keys (recipients' countries) that are cut off or probed while other keys work. Each has its
+        `CutOff`.
+        """
         if not self._apply() or not self._any_works(now_ns):
             return {}
         return {
@@ -290,9 +294,10 @@ class KeyedBreakers:
         self.parent.record(permit, result, duration_ns, now_ns)
 
     def _shield(self, child: _Child) -> None:
-        """Release the parent's permits of this child's calls in flight.
+        """Make the vendor's breaker (the parent) forget this key's calls in flight, by releasing the permits that they
+        hold.
 
-        Then their results do not count against the vendor.
+        Then the results of these calls do not count against the vendor.
         """
         for permit in child.flying:
             self.parent.release(permit)

@@ -1,17 +1,19 @@
 """The rules by which unlisted refusals become evidence against the vendor that refused.
 
-The cause of an unlisted refusal may be the message or the vendor. If each unlisted refusal counted as a failure, one
-tenant's invalid messages could cut off every vendor for all tenants, one after the other. If no unlisted refusal
-counted, a vendor that refuses everything would stay in use. So:
+A refusal is *unlisted* if its code is in no list, so nobody knows whether the message or the vendor is its cause. If
+each unlisted refusal counted as a failure, one tenant's invalid messages could cut off every vendor for all tenants,
+one after the other. If no unlisted refusal counted, a vendor that refuses everything would stay in use. So:
 
 1. A refusal is evidence if another vendor then accepted the same message (`Contradictions`). The accepting vendor's
    actor reports it, and the supervisor adds it to the failures of the vendor that refused.
 2. Refusals are evidence if, for a whole window, `RECIPIENTS_MIN` or more recipients were refused and no message was
-   accepted (`RefusedRecipients`). One success starts the window again, so bad messages between good ones open nothing.
+   accepted (`RefusedRecipients`). One success starts the window again. So bad messages between good ones never open
+   the breaker.
 3. Only a message's first refusal counts. A message that another vendor refused before is probably bad itself.
-4. A vendor may accept a message and refuse it by a receipt (`core.life.late_refusal`). Intake counts such refusals if
-   they concern our account or a country (`ToldRefusals`), because receipts arrive there. A refusal of the account opens
-   the vendor's breaker at once, as it does in an answer. `RECIPIENTS_MIN` refusals of one country cut off that country.
+4. A vendor may accept a message and refuse it later by a receipt (`core.life.late_refusal`). Intake receives the
+   receipts, so intake counts these refusals (`ToldRefusals`) if they concern our account or a country. A refusal of the
+   account opens the vendor's breaker at once, as the same refusal in an answer does. `RECIPIENTS_MIN` refusals of one
+   country cut off that country.
 """
 
 from __future__ import annotations

@@ -66,9 +66,9 @@ class First:
 
 
 def decide_fallback(first: First, wait_for: WaitFor, is_late: bool) -> Fate:
-    """Return the decision about a fallback.
+    """Return the decision about a fallback, which follows from the state of its `first` notification.
 
-    `is_late` is True if its `after_s` has passed; without an `after_s` it is False.
+    `is_late` is True if the fallback has an `after_s` and that time has passed.
     """
     match first.state:
         case State.SETTLED if wait_for == "accepted" or first.receipt == "delivered":

@@ -109,9 +109,10 @@ def decide_late_refusal(last: LastCall, refusal: LateRefusal, at: Situation) -> 
 
 
 def is_about(last: LastCall, refusal: LateRefusal, vendor: str) -> bool:
-    """Return True if the refusal is about the last call (rule 2).
+    """Return True if the refusal is about the last call (rule 2): the vendor and the vendor's message id are the same.
 
-    For a held notification only the vendors are compared, because only one of its calls can have arrived.
+    A held notification has no message id, because no answer came. So only the vendors are compared. This is enough,
+    because only one call for a held notification can have reached a vendor.
     """
     if vendor != last.vendor:
         return False

@@ -50,9 +50,10 @@ ROWS_MAX = 200
 
 
 class PlacePosition(NamedTuple):
-    """A position in a place. In a mailbox, `stream` names the stream and `at` is the entry's id.
+    """A position in a place, which is where notifications of one state wait: a mailbox, or a set ordered by time.
 
-    In a set ordered by time, `stream` is empty and `at` is the score.
+    In a mailbox, `stream` names the stream and `at` is the entry's id. In a set ordered by time, `stream` is empty and
+    `at` is the score.
     """
 
     stream: str

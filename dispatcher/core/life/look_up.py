@@ -110,8 +110,8 @@ def fingerprint(to: str, text: str, timeout_s: float) -> Fingerprint:
 def identify(listing: Listing, text: str, window: Window, now_ms: int) -> Verdict:
     """Return what the vendor's list says about the message with this text.
 
-    `now_ms` is the store's time when the answer came. The vendor's times are corrected by the difference of the two
-    clocks.
+    `now_ms` is the store's time when the vendor's answer came. The answer has the vendor's own time, so the difference
+    of the two clocks is known. All times in the list are corrected by it.
     """
     ahead_ms = 0 if listing.vendor_ms is None else listing.vendor_ms - now_ms
     times = [one.at_ms - ahead_ms for one in listing.sightings]

@@ -54,12 +54,12 @@ class Lane(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Follows:
-    """The link from a fallback to the notification that it replaces, the first one (`core.life.fallback`).
+    """The link from a fallback to its *first* notification, the one that it replaces (`core.life.fallback`).
 
     Attributes:
         first: the index of the first notification in the same trigger. The first notification comes directly before the
             fallback.
-        wait_for: `accepted` or `delivered`.
+        wait_for: `accepted` or `delivered`: what must happen to the first notification so that no fallback is needed.
         begin_ms: when the fallback begins at the latest, in wall milliseconds; None if it begins only after the end of
             the first notification.
         ttl_ms: the fallback's time to live, counted from its beginning.
@@ -167,9 +167,9 @@ class Trail:
 
     @property
     def is_new(self) -> bool:
-        """Return True if no vendor was tried in this generation.
+        """Return True if no vendor was tried since the notification was accepted or last redriven.
 
-        Only the first refusal of a message can be evidence.
+        A refusal can be evidence against a vendor only if it is the message's first refusal.
         """
         return self == Trail()
 

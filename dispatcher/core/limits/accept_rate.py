@@ -42,7 +42,8 @@ class AcceptRate(NamedTuple):
 class Quota(NamedTuple):
     """How much a tenant may still send after one trigger.
 
-    `left` triggers may come at once, the next may come in `next_ms`, and the whole burst may come in `full_ms`.
+    The tenant may send `left` more triggers at once. After `next_ms` milliseconds the next trigger is allowed in any
+    case, and after `full_ms` milliseconds a whole burst.
     """
 
     left: int

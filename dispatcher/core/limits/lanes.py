@@ -24,9 +24,9 @@ def bulk_calls_max(limit: int) -> int:
 def claimable(lanes: Sequence[Lane], free: int, limit: int, bulk_in_flight: int) -> tuple[list[Lane], int]:
     """Return the lanes that may claim now, and how many entries. `free` is how many calls may begin in all.
 
-    While bulk has room, all lanes may claim, but only as many entries as bulk has room for. Urgent lanes are claimed
-    first, so urgent entries do not wait for a second claim. If bulk has no room, the other lanes may claim up to
-    `free`.
+    Bulk calls have a limit of their own. If it allows more bulk calls, all lanes may claim, but only as many entries as
+    further bulk calls are allowed. Urgent lanes are claimed first, so urgent entries do not wait for a second claim. If
+    it allows no more bulk calls, the other lanes may claim up to `free`.
     """
     room = bulk_calls_max(limit) - bulk_in_flight
     if room > 0:

@@ -102,8 +102,9 @@ class Survey:
 class _Known:
     """The facts about one vendor, from the survey and the previous plan.
 
-    `refuted` counts the vendor's refusals of messages that other vendors accepted. The windows of the vendor's actors
-    do not count these refusals. `told` counts the refusals by receipt of each country ('': of our account).
+    `refuted` counts messages that the vendor refused and another vendor then accepted. The windows of the vendor's
+    actors do not count these refusals. `told` maps a country to the number of refusals by receipt for that country.
+    Under the key '' it has the refusals of our account.
     """
 
     config: VendorConfig
@@ -193,7 +194,8 @@ def _drains(
 ) -> tuple[dict[str, list[str]], dict[str, str]]:
     """Return the mailboxes that each vendor drains, and the reason for each mailbox that no vendor drains.
 
-    A healthy vendor is chosen first, then one that recovers, then one whose actors die too often.
+    The drainer of a mailbox is a healthy vendor if there is one. Otherwise it is a vendor that recovers, and otherwise
+    a vendor whose actors die too often.
     """
     able = [{name for name, state in states.items() if state == wanted} for wanted in (CLOSED, HALF_OPEN, QUARANTINED)]
     drains: dict[str, list[str]] = {name: [] for name in config.vendors}
@@ -267,10 +269,12 @@ def _together_bad(vendor: _Known) -> bool:
 
 
 def _adopter(mailbox: str, config: PlanConfig, healthy: set[str]) -> str | None:
-    """Return the first healthy vendor that follows `mailbox` in a chain. If none follows, return one that precedes it.
+    """Return the first vendor in `healthy` that follows the vendor of `mailbox` in a chain. If none follows, return one
+    that precedes it.
 
-    Chains that begin with `mailbox` are searched first, because most of its notifications have such a chain. The
-    mailbox of a vendor that is no longer configured goes to any healthy vendor. None means that no vendor can adopt it.
+    Chains that begin with the mailbox's vendor are searched first, because most of the mailbox's notifications have
+    such a chain. If the mailbox's vendor is no longer configured, any healthy vendor may adopt the mailbox. None means
+    that no vendor can adopt it.
     """
     chains = sorted(config.chains, key=lambda chain: chain[:1] != (mailbox,))
     for after in (True, False):

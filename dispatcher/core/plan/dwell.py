@@ -2,10 +2,10 @@
 
 Rules:
 
-1. A vendor that is not closed loses new work in the same plan, without delay.
+1. A vendor whose state is not `closed` loses new work in the same plan, without delay.
 2. After its first loss, a vendor gets new work back as soon as its breaker's staged recovery is over.
-3. A vendor is unsteady if it loses new work within `CALM` dwells after it got new work back. It then gets new work back
-   `dwell_ms` after the loss at the earliest. So with a dwell of a minute, a vendor is switched at most twice in any
+3. A vendor is unsteady if it got new work back and loses it again within `CALM` dwells. It then gets new work back
+   `dwell_ms` after this loss at the earliest. So with a dwell of a minute, a vendor is switched at most twice in any
    minute. Only the first minute may have three switches: off, on, off.
 4. An unsteady vendor waits only while each chain that names this vendor has another vendor that gets new work.
 5. An operator's override is obeyed at once, and a switch by an override makes no vendor unsteady.

@@ -14,9 +14,9 @@ Rules:
    answers overtake each other.
 2. Another life, a lower count, or no count at all is a break. Each break is reported once. From then on the state that
    was found is expected.
-3. If a replica has fewer bytes of the stream that it followed than the stream is known to have, writes are lost. That
-   is a break. A stream that followed no other proves nothing, because a Redis that loads its file again also begins a
-   new stream.
+3. It is also a break if a promoted replica has fewer bytes of the stream that it followed than that stream is known to
+   have had: then writes are lost. A primary may also have a new stream and have followed no other. That proves
+   nothing, because a Redis that restarts and loads its own file begins such a stream too.
 4. Before the first reading, accept any value. So only a process that was running before a break notices it. Intake has
    two or more replicas, and they tell each other how many triggers are accepted. Each of them asks about the stream.
 5. A process cannot notice the loss of writes that were made after its last question.
@@ -72,7 +72,11 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True)
 class Undone:
-    """A promoted replica has fewer bytes of its primary's `stream` than that stream is known to have had."""
+    """A break: the promoted replica lacks the last writes of the primary that it followed.
+
+    `stream` names the primary's stream of writes. The stream is known to have had `known_to` bytes, and the replica has
+    `followed_to` bytes of it.
+    """
 
     stream: str
     known_to: int
@@ -115,9 +119,10 @@ class Continuity:
             self.mark = mark
 
     def compare(self, before: Mark | None, found: Mark | None) -> Break | None:
-        """Return the break that an answer shows, or None.
+        """Return the break that an answer of the store shows, or None if it shows no break.
 
-        `before` is the mark that was known when the question was sent.
+        `found` is the mark in the answer: the store's life and its count of accepted triggers. `before` is the mark
+        that was known when the question was sent.
         """
         if before is None or _follows(before, found) or self.mark is None or _follows(self.mark, found):
             # In the last two cases another answer has already reported the break, and its mark is expected now.
