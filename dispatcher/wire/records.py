@@ -43,7 +43,7 @@ VERSION = 1
 
 
 class Part(TypedDict, total=False):
-    """What the field `m` of a stored record says about one notification, or about several notifications that are alike.
+    """Describes one notification in the field `m` of a stored record, or several notifications that are alike.
 
     The list `n` in `m` has these parts.
     """

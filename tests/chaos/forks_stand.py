@@ -84,7 +84,9 @@ class Worker:
         self.base, self.launcher = base, launcher
 
     def began(self) -> dict[str, Any]:
-        """Wait until the worker's script has begun. Return what the worker found out about itself."""
+        """Wait until the forked worker runs its script. Return the facts about itself that the worker has written into
+        a file.
+        """
         path = Path(f"{self.base}.began")
         until(path.exists)
         found: dict[str, Any] = json.loads(path.read_text())

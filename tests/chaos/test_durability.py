@@ -91,7 +91,9 @@ def cut_the_power_under_load(server: RedisServer, file: Path) -> tuple[list[str]
 
 
 def test_a_power_cut_loses_nothing_that_was_acknowledged(server: RedisServer) -> None:
-    """Row 11: a power cut leaves only what was on disk. Every acknowledged trigger is still there."""
+    """Fault row 11 (docs/faults.md): a power cut leaves only what was on disk. Every acknowledged trigger is still
+    there.
+    """
     if not can_tell(server.folder):
         pytest.skip("this kernel or file system does not say which pages are on disk")
     acknowledged, _ = cut_the_power_under_load(server, append_only_file(server.folder))
@@ -158,9 +160,9 @@ def test_a_torn_tail_costs_the_last_commands_only(server: RedisServer, torn: int
 
 
 def test_damage_in_the_middle_is_refused_loudly(server: RedisServer) -> None:
-    """Row 12: the file has a hole.
+    """Fault row 12 (docs/faults.md): the append-only file has a hole in the middle.
 
-    Redis does not start with a part of its data, and the error names Redis's log file.
+    Redis refuses to start, so it never runs with only a part of its data. The error names Redis's log file.
 
     The hole is longer than any value, because the file has no checksums: a hole inside of a value would not be seen.
     Which error Redis finds depends on where the hole begins: a command without a name, or bytes that are no command.

@@ -117,7 +117,7 @@ def test_the_supervisor_killed_stops_nobody(service: Service) -> None:
 def test_haproxy_killed_is_back_at_once_and_still_reloads(service: Service) -> None:
     """HAProxy is killed.
 
-    Its wrapper starts it again within a second, and Serve's manager stays and can still reload it.
+    Its wrapper starts it again within a second. Serve's HAProxy manager is not restarted, and can still reload HAProxy.
     """
     managers = service.pids("ray::HAProxyManager")
     run = under_load(service, lambda: kill(service.haproxy_pids()))

@@ -1,6 +1,7 @@
-"""Fault matrix rows 39 and 41: a process has no file descriptors or no memory left, or its logs cannot be written.
+"""Rows 39 and 41 of docs/faults.md: a process has no file descriptors or no memory left, or its logs cannot be written.
 
-Steady state: 60 triggers/s, an SMS each, 50 ms vendors. What Ray's own processes do on a full disk is not tested.
+Steady state: 60 triggers a second, each with one SMS, and vendors that answer after 50 ms. What Ray's own processes do
+on a full disk is not tested.
 """
 
 from __future__ import annotations

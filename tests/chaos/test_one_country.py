@@ -78,7 +78,10 @@ def half_to_germany(count: int) -> list[Body]:
 
 
 def by_country(bench: Bench) -> tuple[list[tuple[float, str, str]], list[tuple[float, str, str]]]:
-    """Return the deliveries to Germany, and those elsewhere, each as (epoch seconds, vendor, key)."""
+    """Return two lists of deliveries: those to Germany, and those to all other countries.
+
+    Each delivery is (epoch seconds, vendor, key).
+    """
     german: list[tuple[float, str, str]] = []
     others: list[tuple[float, str, str]] = []
     for vendor in VENDORS:

@@ -30,9 +30,10 @@ def test_a_bench_without_a_fault_delivers_once(bench: Bench) -> None:
 
 @policies
 def test_a_killed_vendor_actor_loses_nothing(bench: Bench, policy: str) -> None:
-    """Row 3: a vendor actor is killed during its calls.
+    """Fault row 3 (docs/faults.md): a vendor actor is killed during its calls.
 
-    Its successor takes its claims, and only what was in flight is repeated or held.
+    The next actor of the vendor takes the killed actor's claims. Only messages that were in flight are repeated (under
+    `resend`) or held (under `hold`).
     """
     posted = bench.post(paid(180, on_unknown=policy), RATE, (1.0, bench.workers["sms-a"].kill))
     found = bench.judge(posted)
@@ -91,9 +92,9 @@ def test_an_intake_dead_before_its_answer_accepts_once(make_bench: MakeBench) ->
 
 @policies
 def test_a_frozen_actor_that_wakes_after_its_verdict_settles_nothing(bench: Bench, policy: str) -> None:
-    """Row 6: a frozen actor is declared dead, and other actors take its claims.
+    """Fault row 6 (docs/faults.md): a frozen actor is declared dead, and other actors take its claims.
 
-    When the actor continues, its late outcomes are refused.
+    When the frozen actor continues, the store refuses its late outcomes.
     """
     actor = bench.workers["sms-a"]
     before = {name for name, state in bench.actors().items() if state == "live"}
@@ -165,9 +166,9 @@ def test_a_restarted_actor_of_a_cut_off_vendor_does_not_call_it_at_once(bench: B
 @policies
 @pytest.mark.long
 def test_everything_killed_at_once_loses_nothing(bench: Bench, policy: str) -> None:
-    """Row 9: every process and Redis are killed at once.
+    """Fault row 9 (docs/faults.md): every process and Redis are killed at once.
 
-    After the restart everything is delivered, and repeated posts find their triggers.
+    After the restart everything is delivered. A trigger that is posted again gets the answer of the first post.
     """
 
     def kill() -> None:

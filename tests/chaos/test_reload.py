@@ -1,7 +1,8 @@
-"""Fault matrix: a secret is changed under load by SIGHUP, and then wrong files are given to the running service.
+"""A secret is changed under load by SIGHUP, and then wrong files are given to the running service (docs/faults.md).
 
-Steady state: 30 triggers/s, an SMS and an e-mail each. Nothing may be lost, repeated or refused while a secret
-changes. A wrong file changes nothing, whether the check refuses it or only a replica fails with it.
+Steady state: 30 triggers/s, an SMS and an e-mail each. Nothing may be lost, repeated or refused while a secret changes.
+A wrong file changes nothing. This holds if the check refuses the file, and also if the check passes and only a replica
+fails to start with the file.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ def write(service: Service, timeout_s: float) -> None:
 def incarnations(service: Service, *names: str) -> set[str]:
     """Return the incarnations of the actors of the vendors in `names`.
 
-    No name stands for all vendors except the changed one.
+    Without `names`, return those of all vendors, except for the vendor `CHANGED`, whose configuration the test changes.
     """
     return {
         breaker["incarnation"]

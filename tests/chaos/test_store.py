@@ -30,7 +30,7 @@ without_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="stra
 @policies
 @pytest.mark.parametrize("seconds", [0.2, pytest.param(5.0, marks=pytest.mark.long)])
 def test_redis_killed_comes_back_with_everything(bench: Bench, seconds: float, policy: str) -> None:
-    """Row 10: Redis is killed and started again. Meanwhile callers get a 503.
+    """Fault row 10 (docs/faults.md): Redis is killed and started again. Meanwhile callers get a 503.
 
     Afterwards all actors continue, and none is declared dead.
     """
@@ -110,7 +110,9 @@ def test_a_full_redis_refuses_and_still_drains(bench: Bench) -> None:
 
 @pytest.mark.long
 def test_new_work_is_refused_before_redis_is_full(make_bench: MakeBench) -> None:
-    """Row 14: from 80 % of maxmemory on, triggers are refused and not stored. Below that they are accepted."""
+    """Fault row 14 (docs/faults.md): from 80 % of maxmemory on, triggers are refused and not stored. Below 80 % they
+    are accepted.
+    """
     bench = make_bench().start()
     store = bench.store()
     used = store.info("memory")["used_memory"]
@@ -191,9 +193,9 @@ def test_a_sync_that_fails_ends_redis_and_no_202_with_it(bench: Bench, policy: s
 @without_strace
 @pytest.mark.long
 def test_syncs_that_take_long_cost_nobody_his_claims(bench: Bench, policy: str) -> None:
-    """Row 16: each sync takes 200 ms longer for 3 s. Accepts are slower or get a 503.
+    """Fault row 16 (docs/faults.md): for 3 s, each fsync of Redis takes 200 ms longer. Accepts are slower or get a 503.
 
-    No actor is declared dead, and nothing is repeated.
+    No actor is declared dead, and no message is repeated.
     """
     pid = bench.redis_pid()
     strace: list[subprocess.Popen[bytes]] = []
@@ -292,9 +294,9 @@ def test_broken_records_cost_nobody_else_anything(make_bench: MakeBench) -> None
 @pytest.mark.parametrize("hours", [1, -1])
 @pytest.mark.long
 def test_a_clock_that_jumps_takes_nothing_from_the_living(make_bench: MakeBench, hours: int, policy: str) -> None:
-    """Row 30: the store's clock jumps by an hour.
+    """Fault row 30 (docs/faults.md): the store's clock jumps by an hour.
 
-    No actor is declared dead, nothing is repeated, and idempotency keys still work.
+    No actor is declared dead, no message is repeated, and idempotency keys still work.
     """
     bench = make_bench().start(skewed=True)
     store = bench.store()

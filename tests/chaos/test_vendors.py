@@ -27,9 +27,10 @@ SLOWLY_S = 6.0
 @pytest.mark.long
 @pytest.mark.parametrize("mode", ["hang", "error", "reset", "garbage", "drip", "throttle"])
 def test_a_broken_vendor_is_left_for_its_fallback(bench: Bench, mode: str) -> None:
-    """Rows 19 to 24: a vendor fails in some way.
+    """Fault rows 19 to 24 (docs/faults.md): a vendor fails in one of several ways.
 
-    The other vendor sends its mailbox and all new work, and the failing one gets only probes.
+    The other vendor of the chain sends the failing vendor's mailbox and all new work. The failing vendor gets only
+    probes.
     """
 
     def breaks() -> None:
@@ -104,9 +105,9 @@ def test_a_late_yes_repeats_only_what_may_be_repeated(bench: Bench, policy: str,
 
 @pytest.mark.parametrize("mode", ["hang", pytest.param("reset", marks=pytest.mark.long)])
 def test_what_a_broken_vendor_has_is_found_by_look_up(bench: Bench, mode: str) -> None:
-    """Row 29 under `hold`: a vendor receives messages and never answers.
+    """Fault row 29 (docs/faults.md) under `hold`: a vendor receives messages and never answers, so they are held.
 
-    Look-ups settle them long before the deadline, and none is repeated.
+    Look-ups settle the held notifications long before their deadline, and no message is repeated.
     """
     bench.sandbox.fault("sms-a", mode, received=True)
     posted = bench.post(paid(30, on_unknown="hold"), 30.0)
@@ -187,9 +188,9 @@ def test_more_than_it_can_take_is_refused_and_what_is_taken_arrives(make_bench: 
 
 @pytest.mark.long
 def test_dead_letters_redriven_twice_are_sent_once(bench: Bench) -> None:
-    """Row 40: all dead letters are redriven twice while the first vendor fails.
+    """Fault row 40 (docs/faults.md): all dead letters are redriven twice while the first vendor fails.
 
-    Each is sent once, and the failing vendor gets only probes.
+    Each letter is sent once, and the failing vendor gets only probes.
     """
     for vendor in VENDORS:
         bench.sandbox.fault(vendor, "reject")

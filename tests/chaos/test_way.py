@@ -72,9 +72,10 @@ def test_a_connection_cut_amid_an_accept_stores_all_or_nothing(make_bench: MakeB
     ],
 )
 def test_a_couriers_lost_answers_lose_and_repeat_nothing(make_bench: MakeBench, word: str, policy: str) -> None:
-    """Row 17: Redis carries out a courier's request, and the reply is lost. Nothing is lost or repeated.
+    """Fault row 17 (docs/faults.md): Redis carries out a courier's request, and the reply is lost.
 
-    The audit finds lost claims, and settles and start marks are sent again.
+    No message is lost or repeated. Claims whose reply was lost are found by the audit. The courier repeats a settle and
+    the setting of a start mark.
     """
     bench = make_bench()
     ways = {name: bench.link() for name in ("sms-a", "sms-b")}

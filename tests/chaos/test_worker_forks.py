@@ -95,9 +95,10 @@ def test_the_launcher_ends_when_the_worker_has_registered(stand: Stand) -> None:
 
 
 def test_a_launcher_that_is_killed_takes_its_worker_along(stand: Stand) -> None:
-    """If a launcher is killed before its worker has registered, the worker ends too, and no other worker does.
+    """If a launcher is killed before its worker has registered, the fork server ends this worker and no other.
 
-    Ray kills the launcher, which is the process that it started, if a worker does not register in time.
+    Ray starts the launcher, and kills it if the worker does not register in time. Ray does not know the worker itself
+    yet.
     """
     worker, other = stand.launch(), stand.launch()
     pids = [worker.began()["pid"], other.began()["pid"]]
@@ -162,10 +163,11 @@ def test_without_a_server_a_worker_starts_in_the_ordinary_way(stand: Stand) -> N
     ],
 )
 def test_what_a_fork_cannot_give_is_refused(first: str, then: str, env: dict[str, str], why: str) -> None:
-    """The server refuses to fork if one of its modules is missing, has started a thread or has drawn Ray ids.
+    """The fork server refuses a fork that would not be like a worker that Ray starts. The launcher then becomes the
+    worker itself, and prints one line with the reason.
 
-    The server also refuses if a variable has changed that is read at import. Then the launcher becomes the worker
-    itself, and prints one line with the reason.
+    The reasons are a module that is missing, that has started a thread, or that has drawn Ray ids, and an environment
+    variable that is read at import and has changed since.
     """
     stand = Stand(short_folder(), first, then or "ray._private.worker")
     try:

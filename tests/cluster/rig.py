@@ -86,7 +86,7 @@ class Run:
         return sum(row.first_status == 202 for row in self.rows) / len(self.rows)
 
     def gap_s(self, channel: str, from_s: float, to_s: float) -> float:
-        """Return the longest time, within the span, in which no vendor of the channel received anything."""
+        """Return the longest time between `from_s` and `to_s` in which no vendor of the channel received anything."""
         times = sorted(
             t for v, ts in self.received_s.items() if VENDORS[v] == channel for t in ts if from_s <= t <= to_s
         )
@@ -174,7 +174,7 @@ class Rig:
     def start_ray(self, machine: Machine) -> None:
         """Run `ray start` on the machine as the documents say.
 
-        The head has no CPUs and keeps its state in the Redis of the GCS.
+        The head gets no CPUs. It keeps the state of Ray's GCS in Redis, on the machine `store`.
         """
         same = ["--object-store-memory=78643200", "--disable-usage-stats", f"--node-ip-address={machine.address}"]
         ray = [PYTHON, "-m", "ray.scripts.scripts", "start"]

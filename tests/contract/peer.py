@@ -51,7 +51,11 @@ CHAIN = ("a", "b", "c")
 
 
 class Peer:
-    """Answers the questions. Each question has a method of the same name."""
+    """One version of the service on a Redis, in a process of its own. It carries out the steps that a test asks for by
+    name.
+
+    Each step has a method of the same name.
+    """
 
     def __init__(self, url: str) -> None:
         self._redis = client(url)
@@ -248,7 +252,7 @@ class Peer:
         return {name: [it.state, it.who, it.why, it.until_ms] for name, it in (await self._control.overrides()).items()}
 
     async def listen(self) -> None:
-        """Begin to receive beats and reports. `heard` returns the first two of them."""
+        """Begin to receive beats and reports. The step `heard` returns the first two that came."""
         stream = self._control.listen(("beat", "report"))
         await stream.__anext__()  # it is subscribed when the first quiet half second is over
 

@@ -178,8 +178,8 @@ def counted(connection: Client, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 async def test_a_group_is_one_round_trip(redis_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Accepting 64 triggers takes one round trip to Redis. Claiming their notifications takes one, and so does settling
-    them.
+    """Accepting 64 triggers takes one round trip to Redis. Claiming all their notifications takes one more, and
+    settling them a third.
     """
     store, control = RedisStore(redis_client), RedisControl(redis_client)
     await store.accept([lone()])  # the scripts are loaded

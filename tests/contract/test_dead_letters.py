@@ -51,7 +51,9 @@ async def test_a_position_survives_removals(world: World) -> None:
 
 
 async def test_one_death_is_redriven_or_discarded_once(world: World) -> None:
-    """A letter was redriven and died again. A redrive or discard that means the earlier death changes nothing."""
+    """A letter was redriven and died again. A redrive or discard that was decided before the second death changes
+    nothing.
+    """
     me = await world.actor()
     (nid,) = await world.died(me, [1000])
     (letter,) = await world.letters()

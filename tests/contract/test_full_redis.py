@@ -66,8 +66,8 @@ async def test_an_operator_is_heard_on_a_full_redis(world: World, redis_client: 
 
 
 async def test_draining_and_failover_work_on_a_full_redis(world: World, redis_client: redis.asyncio.Redis) -> None:
-    """On a full Redis these still work: register, renew, bury, take, claim, start, promote, withdraw, plan, redrive,
-    discard.
+    """On a full Redis these calls still work: register, renew and bury an incarnation; take, claim, start, promote and
+    withdraw notifications; publish a plan; redrive and discard dead letters.
     """
     dying = await world.actor()
     one, two = await world.claimed(dying, 2, on_unknown="hold")

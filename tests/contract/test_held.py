@@ -67,8 +67,9 @@ async def test_one_that_is_held_no_more_is_not_told_about(world: World) -> None:
 
 
 async def test_one_whose_sender_died_is_told_about_too(world: World) -> None:
-    """If an actor dies after the start under `hold`, its notification becomes held, and `held` returns it with its
-    vendor.
+    """An actor dies after it has set the start mark of a `hold` notification. The notification becomes held.
+
+    The store's method `held` returns the notification with the vendor that was called.
     """
     dying, me = await world.actor(), await world.actor("b")
     claim = await started(world, dying)

@@ -174,7 +174,10 @@ async def test_what_follows_an_answer_is_never_the_next_ones(more: bytes) -> Non
 
 @pytest.mark.parametrize("behind", [b"", YES.replace(b"yes", b"old")], ids=["closes", "sends a second answer"])
 async def test_what_a_busy_loop_has_not_read_yet_counts(behind: bytes) -> None:
-    """The server closes, or says more, while our loop is at work elsewhere; the next request is written after that."""
+    """After an answer, the server closes the connection or sends more bytes while our event loop is busy elsewhere.
+
+    The next request does not use this connection, although the loop has not read the end or the bytes yet.
+    """
     listening, done = socket.create_server(("127.0.0.1", 0)), threading.Event()
     listening.settimeout(DEADLINE_S)
 

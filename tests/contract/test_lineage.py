@@ -159,8 +159,9 @@ async def test_a_server_that_read_its_file_again_is_none(pair: tuple[Server, Ser
 
 
 async def test_an_intake_replica_tells_of_it(pair: tuple[Server, Server]) -> None:
-    """An intake replica is led to a promoted server that lacks writes. Its health then warns that the store
-    lost data.
+    """The primary dies, and an intake replica is led to a promoted server that lacks the last writes.
+
+    The health of the intake replica then warns that the store lost data.
     """
     primary, replica = pair
     actor = IntakeActor({}, {"redis_url": f"unix://{primary.socket}"}, {})

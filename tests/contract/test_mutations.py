@@ -1,7 +1,8 @@
 """Tests the contract tests: if one protection of the scripts or the client is removed, a contract test must fail.
 
-The mutations here change the Lua scripts, and what only a real Redis shows. The simulation has mutations of the loops
-(tests/simulation/mutations.py). One more, `appendfsync everysec`, is in tests/chaos/test_durability.py.
+The mutations here change the Lua scripts and the Redis client, whose effect only a real Redis shows. The mutations of
+the loops belong to the simulation (tests/simulation/mutations.py). One more mutation, `appendfsync everysec`, is in
+tests/chaos/test_durability.py.
 """
 
 from __future__ import annotations

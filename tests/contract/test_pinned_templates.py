@@ -57,7 +57,9 @@ def naming(source: TemplateSource, version: int, count: int = 1, **changes: Any)
 
 
 async def test_what_names_a_stored_text_is_accepted(pair: Pair) -> None:
-    """A trigger is accepted if the version that it names has the text that it names, also if a newer version exists."""
+    """A trigger names a template version and the digest of its text. The trigger is accepted if the store has that text
+    as that version, also if a newer version exists.
+    """
     assert [await pair.templates.put(source) for source in (PAID, OTHER)] == [1, 2]
     assert await pair.accept(naming(PAID, 1), naming(OTHER, 2), naming(PAID, 1, 3)) == [STORED] * 3
 
@@ -130,8 +132,9 @@ async def test_a_text_is_kept_as_long_as_a_trigger_waits_for_it(pair: Pair, monk
 
 
 async def test_a_distant_trigger_names_no_deleted_text(pair: Pair) -> None:
-    """A deleted text is kept for a month. A trigger that expires later than that is answered OUTDATED, and a nearer one
-    STORED.
+    """The text of a deleted template is kept for a month. Two triggers name it.
+
+    The trigger that expires later than that is answered OUTDATED, and the trigger that expires earlier STORED.
     """
     await pair.templates.put(PAID)
     await pair.templates.delete("paid")

@@ -37,8 +37,9 @@ print(asyncio.run(vendor.send(Message("0-a.0", "k", "push", "ada", "Paid."), 1.0
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder into which the package was installed. It is built from a copy, because a build writes to its
-    source.
+    """Return a folder into which the example package was installed.
+
+    The package is built from a copy of its source, because a build writes into the source folder.
     """
     source, target = tmp_path_factory.mktemp("source") / "p", tmp_path_factory.mktemp("site")
     shutil.copytree(PACKAGE, source)

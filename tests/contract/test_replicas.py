@@ -200,7 +200,11 @@ async def test_the_old_primary_coming_back_is_waited_for_again() -> None:
 
 
 async def answered_or_refused(found: Desk) -> None:
-    """Post triggers until the new primary refuses one because a replica is missing. Raise this UnavailableError."""
+    """Post triggers until one is refused because too few replicas have it on disk. Raise the UnavailableError of this
+    refusal.
+
+    Other UnavailableErrors are ignored, because the fail-over to the new primary takes a while.
+    """
     for _ in range(100):
         try:
             await found.store.accept([trigger()])
@@ -265,9 +269,10 @@ def calls(watched: Fleet) -> int:
 
 
 async def test_a_connection_that_broke_on_the_way_proves_nothing() -> None:
-    """A replica is frozen, and the connection breaks just before WAITAOF. The accept is refused.
+    """The replica is frozen, and the connection breaks just before WAITAOF is sent. The accept is refused.
 
-    On a new connection WAITAOF answers at once, because this connection has written nothing that it could wait for.
+    Otherwise WAITAOF would be sent on a new connection. There it answers at once, because this connection has written
+    nothing that it could wait for.
     """
     with fleet(replicas=1) as watched:
         async with desk(watched.url, answer_s=1.0) as found:

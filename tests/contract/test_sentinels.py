@@ -222,7 +222,11 @@ def test_each_fault_of_sentinels_is_one_sentence(watched: Fleet) -> None:
 
 
 async def test_sentinels_may_have_a_password_of_their_own() -> None:
-    """Sentinels may have another password than the servers. If it is missing, ConfigError names the option to give."""
+    """The sentinels have another password than the servers, and the client connects if it is given both.
+
+    Without the sentinels' password, ConfigError names the option to give. A wrong password of the servers is an error
+    too.
+    """
     made = Fleet(0, 1, {"password": "for-servers"}, requirepass="for-servers", masterauth="for-servers")
     try:
         made.start(requirepass="for-sentinels", **{f"sentinel_auth-pass_{SERVICE}".replace("_", " "): "for-servers"})

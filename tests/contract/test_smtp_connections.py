@@ -131,9 +131,11 @@ async def test_a_fresh_connection_that_is_refused_is_not_repeated() -> None:
 
 
 async def test_waiting_for_a_connection_eats_no_deadline() -> None:
-    """Twice as many calls as connections are made. The time that a call waits for a connection does not count.
+    """There are twice as many calls at once as the adapter may have connections. Half of the calls wait for a
+    connection.
 
-    All mails are accepted, although the last calls take longer than a call may take.
+    This wait does not count against a call's time limit. So all mails are accepted, although the last calls take longer
+    than the limit.
     """
     relay = Relay(delay_s=2.0)
     async with Served(relay) as port:

@@ -138,7 +138,9 @@ async def test_a_no_to_the_message_goes_elsewhere(verb: str) -> None:
 
 @pytest.mark.parametrize("verb", ["GREETING", "AUTH", "MAIL", "RCPT", "DOT"])
 async def test_a_no_for_now_is_none_of_them(verb: str) -> None:
-    """At any command, a 4xx reply is failed with vendor scope, and 421 is throttled."""
+    """At any SMTP command, the reply 451 gives the outcome `failed` with vendor scope, and the reply 421 the outcome
+    `throttled`. Neither is a refusal of the account.
+    """
     assert await refused({verb: "451 4.3.0 later"}, "shop") == Outcome.failed("smtp_451")
     assert await refused({verb: "421 too many"}, "shop") == Outcome.throttled("smtp_421")
 

@@ -50,8 +50,10 @@ def test_the_data_path_never_sends_twice() -> None:
 
 
 async def test_more_questions_than_connections_wait(redis_client: redis.asyncio.Redis, redis_url: str) -> None:
-    """A client with a queue answers 50 calls over two connections. A client without a queue refuses some. None is
-    repeated.
+    """Fifty commands are sent at once over two connections. A client with `queues_s` lets commands wait and answers
+    all.
+
+    A client without `queues_s` refuses some of the commands. Neither client sends a command twice.
     """
     queueing, strict = client(redis_url, connections_max=2, queues_s=2.0), client(redis_url, connections_max=2)
     assert queueing.connection_pool.make_connection().retry.get_retries() == 0
@@ -111,8 +113,9 @@ async def test_forgotten_scripts_are_loaded_again(world: World, redis_client: re
 async def test_only_the_forgotten_half_of_a_pipeline_is_sent_again(
     world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """Redis has forgotten one of two scripts in a pipeline. Only its call is sent again, and the other calls
-    run once.
+    """A pipeline has calls of two scripts, and Redis has forgotten one of the scripts.
+
+    Only the call of the forgotten script is sent again. The calls of the other script are run only once.
     """
     await redis_client.script_flush()
     await redis_client.script_load(script("register").body)

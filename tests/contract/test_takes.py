@@ -14,7 +14,9 @@ KEYS = Keys()
 
 
 async def test_the_claims_of_the_dead_are_taken(world: World) -> None:
-    """A living actor takes the entries of a dead one. Each counts a crash and can be settled."""
+    """A living actor takes the entries of a dead one, once. For each of the notifications one crash is counted, and
+    each can be settled.
+    """
     dying, me = await world.actor(), await world.actor()
     claims = await world.claimed(dying, 3)
     assert (await world.store.take(me, lanes("a"))).claims == []
@@ -61,10 +63,11 @@ async def test_only_who_was_singled_out_is_suspected(world: World) -> None:
 
 @pytest.mark.parametrize("ended", [True, False])
 async def test_a_mark_ends_with_the_word_or_with_its_incarnation(world: World, ended: bool) -> None:
-    """An actor may mark the one entry that it is sending. If it has removed the mark, all its taken entries count a
-    crash.
+    """An actor may mark one entry as the only one that it is sending. After a crash, only the marked entry then counts
+    it.
 
-    A mark that another incarnation has set does not count, and a dead actor cannot set a mark.
+    Here the dead actor had removed its mark, or the mark was set by another incarnation. So each entry that is taken
+    counts a crash. A dead actor cannot set a mark.
     """
     dying, me = await world.actor(), await world.actor()
     claims = await world.claimed(dying, 3)
@@ -169,8 +172,9 @@ async def forget_actors(world: World) -> None:
 
 
 async def test_a_store_that_counts_anew_gives_no_name_twice(world: World) -> None:
-    """A store that was emptied counts incarnations from 1 again. The new names still differ from the old ones, which
-    are fenced.
+    """A store that was emptied counts incarnations from 1 again. The new names still differ from the old ones.
+
+    An incarnation with an old name can no longer claim (FencedError).
     """
     before = [await world.actor(), await world.actor()]
     await forget_actors(world)

@@ -36,8 +36,9 @@ async def test_the_same_content_is_the_same_version(store: Any) -> None:
 
 
 async def test_a_file_given_again_changes_nothing(store: Any) -> None:
-    """A version put over the API stays the latest, although the file is read again, until the text in the file
-    changes.
+    """A version that was put over the API stays the latest while the configuration file is read again unchanged.
+
+    When the template's text in the file changes, the new text becomes the latest version.
     """
     assert await store.put(paid("one"), by_file=True) == 1
     assert await store.put(paid("over the API")) == 2

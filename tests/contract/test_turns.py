@@ -51,8 +51,10 @@ async def backlogged(world: World) -> list[str]:
 
 
 async def test_a_flood_of_one_tenant_lets_the_others_pass(world: World) -> None:
-    """One tenant floods a lane (fault row 38). What came before the backlog goes first, then each tenant has
-    its turn.
+    """One tenant floods a lane (docs/faults.md, row 38), and then other tenants send.
+
+    The first entries of the flood, which the lane took before it counted a backlog, are claimed first. Then each tenant
+    has its turn.
     """
     me = await world.actor()
     loud = await world.queued(DIRECT + 60, tenant="loud")
@@ -135,8 +137,8 @@ async def test_an_earlier_version_left_its_backlog_in_the_lane(redis_world: Worl
 
 
 async def test_an_earlier_version_may_still_write_into_the_lane(redis_world: World, redis_client: Any) -> None:
-    """During an update, an old intake writes into the lane's stream, although a backlog has an owner. The entry is
-    claimed.
+    """During an update, an intake of the earlier version writes an entry into the lane's own stream, although the lane
+    has a backlog with an owner and the entry belongs into a queue. The entry is claimed all the same.
     """
     me = await redis_world.actor()
     await backlogged(redis_world)

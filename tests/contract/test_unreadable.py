@@ -1,5 +1,5 @@
-"""Tests records that this version cannot read, after a roll-back or damage: they are kept, reported, and stop
-no other.
+"""Tests records that this version cannot read, after a roll-back or damage. They are kept and reported, and do not stop
+the work on other records.
 """
 
 from __future__ import annotations
@@ -272,10 +272,9 @@ async def test_a_sweep_goes_on_past_what_it_cannot_end(world: World) -> None:
 async def test_a_twin_that_is_broken_does_not_stop_the_other(
     redis_world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """Two equal notifications (twins) start under `hold`, and the record of the first is damaged. The second may be
-    sent.
+    """Two equal notifications (twins) start under `hold`, and the record of the first is damaged.
 
-    It is marked as a twin.
+    The second may be sent, and its record is marked as a twin.
     """
     me, print_ = await redis_world.actor(), Fingerprint("same text", 60_000)
     one, two = await redis_world.claimed(me, 2, on_unknown="hold")

@@ -111,8 +111,9 @@ async def test_a_permanent_no_is_rejected(sandbox: Sandbox, adapter: str, kind: 
 
 @pytest.mark.parametrize("adapter", [*HTTP_ADAPTERS, "smtp"])
 async def test_a_throttle_is_no_failure(sandbox: Sandbox, adapter: str) -> None:
-    """A 429, or what a provider sends instead, is throttled. The outcome has the wait from Retry-After, if HTTP has
-    one.
+    """A vendor answers 429, or what its provider sends in place of a 429. The outcome is `throttled`.
+
+    If the answer has a Retry-After header, the outcome has the wait from it.
     """
     await sandbox.fault(adapter, mode="throttle", retry_after_s=7)
     outcome = await send(sandbox.vendor(adapter), message_for(adapter))

@@ -115,7 +115,10 @@ SMTP = {
 
 @pytest.mark.parametrize("reply", SMTP)
 async def test_an_endless_smtp_reply_is_not_sent(reply: str) -> None:
-    """An endless SMTP reply before the message is failed: nothing was sent, and nothing is said about the recipient."""
+    """The server sends an endless SMTP reply before the mail itself was sent. The outcome is `failed`.
+
+    So the mail counts as not sent, the recipient counts as not refused, and the memory in use stays bounded.
+    """
     peer = Endless(*SMTP[reply], until=b"")
     outcome, peak = await against(peer, lambda port: send(make("smtp", port=port), message_for("smtp"), DEADLINE_S))
     assert outcome == Outcome.failed("smtp_protocol")

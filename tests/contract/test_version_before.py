@@ -202,9 +202,9 @@ async def test_a_digest_that_another_version_left_behind_is_not_believed(
 
 @pytest.mark.parametrize(("writer", "reader"), BOTH_WAYS)
 def test_what_a_dead_actor_of_one_had_the_other_takes(two: Two, writer: str, reader: str) -> None:
-    """An actor of one version dies, and an actor of the other takes its entries and counts a crash.
+    """An actor of one version dies, and an actor of the other version takes its entries. A crash is counted for each.
 
-    Under `hold`, a started notification becomes held.
+    A `hold` notification that the dead actor had started becomes held.
     """
     two[writer].ask("accept", id="0-x", kind="plain")
     two[writer].ask("accept", id="0-y", kind="hold")

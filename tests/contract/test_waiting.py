@@ -45,8 +45,10 @@ async def test_a_promotion_happens_once(world: World) -> None:
 
 
 async def test_a_promotion_read_before_another_retry_is_gone(world: World) -> None:
-    """An entry of `due` was read before its notification was retried again. Promoting the old entry is answered
-    GONE.
+    """An actor reads an entry of `due`. Meanwhile the notification is sent, and waits for its next retry as a new
+    entry.
+
+    A promotion of the old entry is answered GONE, and the notification stays due.
     """
     me = await world.actor()
     (claim,) = await world.claimed(me)

@@ -125,9 +125,9 @@ def build(folder: Path) -> Image:
 
 
 def _base(folder: Path) -> Path:
-    """Make the layer of /usr in which /usr/local has a CPython of its own and nothing of this machine.
+    """Make a layer over /usr in which /usr/local has only a CPython of its own, and nothing else from this machine.
 
-    Return its folder.
+    Return the layer's folder.
     """
     stage = Stage(folder, None)
     stage.make()

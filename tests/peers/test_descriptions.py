@@ -102,8 +102,10 @@ async def test_vonage_reads_our_request(message: Message, options: dict[str, str
 
 @pytest.mark.parametrize("message", [EMAIL, replace(EMAIL, html=None), with_all(EMAIL)])
 async def test_sendgrid_reads_our_request(message: Message) -> None:
-    """Our request fits SendGrid's description, with a named sender, our custom arguments and our headers, whose
-    names we may choose.
+    """Our request fits SendGrid's published description. The message has a named sender, custom arguments and headers.
+
+    The description lists no names for custom arguments and headers, because a caller chooses them. So the test allows
+    any.
     """
     description, host_url = described(SENDGRID)
     properties = mail_schema(description)["properties"]

@@ -101,8 +101,9 @@ def test_a_final_no_is_not_repeated(hosts: list[Host]) -> None:
 
 
 def test_callers_that_are_moved_know_one_host_at_a_time(hosts: list[Host]) -> None:
-    """With `roam=False`, a refused trigger is repeated at the same host. After a move, waiting triggers go to the new
-    host too.
+    """With `roam=False`, a client repeats a refused trigger only at the host that it was given.
+
+    When the client is moved to another host, it also sends the triggers that still wait to the new host.
     """
     first, second = hosts
     first.status = 503

@@ -154,8 +154,9 @@ def test_signals_that_do_not_end_are_passed_on(stand: Stand) -> None:
 
 
 def test_at_a_reload_the_next_takes_over_when_it_serves(stand: Stand) -> None:
-    """At a reload, the new haproxy gets the sockets of the old one. When it serves, it also answers at the
-    admin path.
+    """At a reload, the new haproxy gets the listening sockets from the old one, by the old one's own admin socket.
+
+    When the new haproxy serves, its wrapper answers at the path of the admin socket.
     """
     first = stand.serving()
     second = stand.serving("-sf", str(first.pid), "-x", str(stand.admin))

@@ -220,7 +220,8 @@ def mounted(door: Door, *pairs: KeyPair) -> Path:
 
 
 def test_what_does_not_fit_leaves_the_certificate_in_force(door: Door) -> None:
-    """A key that does not fit is refused. The old certificate stays, also after a restart and a reload of haproxy.
+    """A new key does not belong to the certificate, and is refused. The old pair stays in use, also after a restart and
+    a reload of haproxy.
 
     The log and intake are told of the refusal. A later pair that fits is used.
     """

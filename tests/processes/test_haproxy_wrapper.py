@@ -290,7 +290,9 @@ def test_the_limit_counts_on_the_machine_where_haproxy_runs(render: Callable[[st
 
 @pytest.mark.parametrize("name", ["empty", "routed"])
 def test_the_admin_socket_is_moved_aside(render: Callable[[str], str], folder: Path, name: str) -> None:
-    """haproxy gets an admin socket beside the path that Serve asks, where the wrapper answers. Nothing else changes."""
+    """In the configuration, haproxy's admin socket gets another path, because the wrapper itself answers at the path
+    that Serve uses. Nothing else changes.
+    """
     text = edited(render(name))[0]
     found = haproxy_wrapper.ADMIN.findall(text)
     assert found == [("    stats socket ", f"{folder}/a.s")]

@@ -26,8 +26,9 @@ def settled(pids: list[int], expected: list[int]) -> bool:
 
 @pytest.mark.skipif(not may_raise(), reason="priorities may not be raised here")
 def test_all_hurry_and_then_dispatch_gives_way() -> None:
-    """Two processes have a low priority. Inside the block both get priority 0, and afterwards the vendor actor has 10
-    again.
+    """An intake and a vendor actor have niceness 10. Inside the block of `hurried` both get niceness 0.
+
+    After the block the vendor actor has niceness 10 again, and intake keeps 0.
     """
     marker = secrets.token_hex(8)
     program = "import os, time; os.nice(10); time.sleep(60)"

@@ -17,8 +17,9 @@ from dispatcher.errors import ConfigError
 
 @pytest.fixture
 def noexec(tmp_path: Path) -> Iterator[Path]:
-    """Yield a folder that is mounted noexec, as /tmp may be. Without the right to mount, yield one that takes no
-    launcher.
+    """Yield a folder that is mounted noexec, as /tmp may be.
+
+    Without the right to mount, yield a folder into which the launcher cannot be written.
     """
     path = tmp_path / "noexec"
     path.mkdir()
@@ -62,7 +63,9 @@ def test_without_a_folder_for_programs_the_start_ends_in_one_sentence(noexec: Pa
 
 @pytest.mark.parametrize("code", [1, 127])
 def test_a_launcher_that_starts_and_fails_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    """haproxy cannot run, for example because a library is missing. ConfigError tells its exit code and its message."""
+    """The haproxy launcher starts and fails, for example because a library is missing. ConfigError has its exit code
+    and its message.
+    """
     broken = tmp_path / "broken"
     broken.write_text(f"#!/bin/sh\necho a library is missing >&2\nexit {code}\n")
     broken.chmod(0o700)

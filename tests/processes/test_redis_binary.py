@@ -111,7 +111,9 @@ def test_a_folder_without_a_note_is_judged_by_what_lies_there(tmp_path: Path, pa
 
 
 def test_a_note_that_cannot_be_read_is_no_note(tmp_path: Path, path: Path) -> None:
-    """An empty or unknown note counts as no note."""
+    """The note beside the data names the server that wrote them. If the note is empty or has an unknown text, the
+    result is as if there were no note.
+    """
     for words in ("", "something else"):
         (tmp_path / redis_binary.NOTE).write_text(words)
         assert redis_binary.written_by(tmp_path) is None

@@ -1,6 +1,6 @@
-"""Requests of proxies, scanners and attackers are sent byte for byte.
+"""Sends requests of proxies, scanners and attackers byte for byte.
 
-None gets a 5xx, and a 202 always means stored.
+No request gets a 5xx, and each 202 means that the trigger was stored.
 """
 
 from __future__ import annotations

@@ -61,7 +61,10 @@ class Operator:
         return self._shell(*names).wait(READY_S_MAX)
 
     def type_until_ready(self, *names: str) -> None:
-        """Run the named blocks, whose last command stays in the foreground, and wait until the service is ready."""
+        """Run the named command blocks of the page in a shell, and wait until the service is ready.
+
+        The last command of the blocks runs the service in the foreground, so the shell does not end.
+        """
         shell = self._shell(*names)
         until = time.monotonic() + READY_S_MAX
         while not self._ready():

@@ -233,7 +233,9 @@ class Slot:
         process.on_end.append(lambda: world.loop.later_outside(0.2 + 1.5 * world.dice.random(), self.begin))
 
     def replace(self) -> None:
-        """Replace the replica as a rolling update does. A new one begins, and the old one has 8 s to stop."""
+        """Replace the actor in this slot as a rolling update does: start a new actor, and give the old one 8 s
+        to stop.
+        """
         world, actor, process = self.world, self.actor, self.process
         world.note(process.name, "is told to stop")
         process.on_end.clear()

@@ -81,9 +81,9 @@ async def no_start_mark(self: MemoryStore, me: str, claim: Claim, print_: Any = 
 
 @mutation(MemoryStore, "start")
 async def twins_that_are_strangers(self: MemoryStore, me: str, claim: Claim, print_: Any = None) -> bool:
-    """Start a send without noting a digest of the message's text.
+    """Start a send without the message's fingerprint, so that equal messages are not marked as twins.
 
-    If two equal messages were sent, a look-up that finds one of them may then be counted for the wrong one.
+    A look-up that finds one of two equal messages may then be counted for the other one.
     """
     return await _start(self, me, claim)
 

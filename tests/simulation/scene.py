@@ -264,7 +264,10 @@ class World:
         self.note(peer.name, mode)
 
     def _befall(self, slot: Slot, act: Callable[[Process], None]) -> None:
-        """Call `act` with the actor's process before one of its next steps, counted from now or from its next claim."""
+        """Let a fault hit the actor in `slot`: call `act` with the actor's process before one of its next steps.
+
+        The steps are counted from now, or from the moment of the actor's next claim.
+        """
         process = slot.process
 
         def soon() -> None:

@@ -89,11 +89,10 @@ ERROR, SETTLING_S, VERDICT_S, DIP = 0.02, 1.0, 2.6, 0.1
 
 
 class Steady(World):
-    """A world with one vendor of 400 calls/s, and 66 s of work posted within six seconds.
+    """A world with one vendor of 400 calls/s. Within six seconds, enough triggers are posted for 66 seconds of work.
 
-    Every 15 s an actor comes or is killed.
-
-    `on_change` is off, because it would check every record after every step.
+    Every 15 s an actor is added or killed. The check `on_change`, which examines every record after every step, is
+    switched off because it would take too long.
     """
 
     ACTS: ClassVar[tuple[str, ...]] = ("add", "kill", "add")

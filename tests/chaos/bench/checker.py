@@ -132,7 +132,10 @@ def _records(store: redis.Redis) -> dict[str, dict[str, str]]:
 
 
 def _named(posted: Sequence[Posted], records: Mapping[str, dict[str, str]]) -> dict[str, tuple[str, str, str]]:
-    """Return the notification id, the state and the reason for each `order/channel` of the acknowledged triggers."""
+    """Return the id, the state and the reason of each notification of the acknowledged triggers.
+
+    The key is `order/channel`: the order number that was posted and the notification's channel.
+    """
     found = {}
     for post in posted:
         if post.trigger_id is None:

@@ -179,7 +179,9 @@ class Bench:
         return self._fork(name, order)
 
     def second(self, name: str) -> Worker:
-        """Start one more actor of a vendor beside the first. Return it when the vendor shows both."""
+        """Start a second actor of the vendor `name`. When /v1/vendors shows both actors, return the new one's
+        process.
+        """
         worker = self._fork(f"{name} 2", {**self.workers[name].order, "log": str(self.folder / f"{name}-2.log")})
         self.until(lambda: any(v["name"] == name and len(v["breaker"]) == 2 for v in self.vendors()), READY_S)
         return worker
@@ -289,8 +291,8 @@ class Bench:
     ) -> list[Posted]:
         """Post `bodies` at a steady rate and return them as the client saw them.
 
-        `steps` are pairs of seconds from the start and a function to call then, in their order. `more` goes to the load
-        client.
+        Each of `steps` is a time in seconds from the start, and a function that is called at that time. The steps are
+        given in the order of their times. `more` goes to the load client.
         """
 
         def act() -> None:
@@ -344,7 +346,7 @@ def append_only_file(folder: Path) -> Path:
 
 
 def settings(sandbox_url: str, changes: dict[str, Any]) -> dict[str, Any]:
-    """Return the sandbox's configuration with SMS alone.
+    """Return the sandbox's configuration, reduced to the channel SMS.
 
     `changes` replace whole sections or, one level below, single fields.
     """

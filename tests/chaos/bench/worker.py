@@ -135,7 +135,7 @@ def _die_accepting(actor: IntakeActor, nth: int) -> None:
 
 
 def _skew_the_clock() -> None:
-    """Add the skew to the store's time wherever this process or its Lua scripts read it."""
+    """Make the store's clock wrong for this process: its own readings and those of its Lua scripts get an offset."""
     scripts.script = skew.skewed(scripts.script)  # type: ignore[assignment]
     redis.asyncio.Redis.time = skew.time  # type: ignore[method-assign,assignment]
 
