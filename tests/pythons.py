@@ -33,7 +33,9 @@ RUN_S_MAX = 3600.0
 
 @dataclass(frozen=True)
 class Ending:
-    """The result of one version's tests. Exit code 0 means success. `words` is the text for the reader."""
+    """The result of the tests on one CPython version. `code` 0 means success, and `words` is the text for the
+    reader.
+    """
 
     version: str
     code: int

@@ -2,8 +2,8 @@
 
     python -m tests.version_before COMMIT
 
-This command makes the archive again from another commit. The archive has that commit's code, and
-`tests/contract/peer.py` as it is now. tests/data/version_before.md explains more.
+The code is kept as an archive in tests/data. This command makes the archive again, from the code of another commit and
+from `tests/contract/peer.py` as it is now. tests/data/version_before.md explains more.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def helps(python: Path, folder: Path) -> list[str]:
 
 
 def _run(words: list[object], folder: Path) -> str:
-    """Run a command in `folder` without access to this checkout.
+    """Run a command in `folder` and return its output. The command cannot import this checkout.
 
     Raises CalledProcessError for an exit code other than 0.
     """

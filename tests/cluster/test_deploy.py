@@ -124,7 +124,9 @@ def test_again_changes_nothing_and_weakening_is_refused(bare: Rig) -> None:
 
 
 def test_ray_would_add_a_machine(bare: Rig) -> None:
-    """Together the replicas reserve at least 2.5 cores. So Ray's autoscaler would add a machine for more of them."""
+    """Our replicas reserve at least 2.5 cores together. So Ray's autoscaler adds a machine when they do not fit on the
+    present ones.
+    """
     used = float(bare.head.checked(PYTHON, "-c", CPUS_IN_USE).split()[-1])
     assert used >= 2 * 0.5 + 2 * 0.25 + 4 * 0.25
 

@@ -25,7 +25,7 @@ def kept(found: Measured, repeats_max: int) -> None:
 def test_a_worker_powered_off(cluster: Rig, policy: str) -> None:
     """One of the two workers is powered off.
 
-    The other continues within seconds, and the first gets replicas again after its restart.
+    The other worker accepts and delivers again within seconds. After its restart, the lost worker gets replicas again.
     """
     cluster.until(lambda: faults.spread(cluster), 90, "spread at the start")
     found = faults.worker_off(cluster, policy)

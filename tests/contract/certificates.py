@@ -60,7 +60,10 @@ class Authority:
 
 
 def _signs_certificates() -> x509.KeyUsage:
-    """Return the key usage of an authority. CPython 3.13 checks it and the key identifiers, as RFC 5280 requires."""
+    """Return the key usage of a certificate that signs other certificates.
+
+    CPython 3.13 refuses an authority without it, and without key identifiers, as RFC 5280 requires.
+    """
     others = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
     none = dict.fromkeys((*others, "crl_sign", "encipher_only", "decipher_only"), False)
     return x509.KeyUsage(key_cert_sign=True, **none)

@@ -1,8 +1,8 @@
 """Runs one version of this program on a Redis, as a process that answers one question a line: `python peer.py URL`.
 
 A question is `[name, {argument: value}]`. Its answer is one JSON value, or `{"error": text}`. The frozen code of the
-previous version has a copy of this file beside it. This copy uses the previous code. So the two files may differ, but
-names, arguments and answers must be the same.
+previous version has a copy of this file beside it, and that copy runs the previous code. The copy may differ from this
+file, but the names, arguments and answers of its questions must be the same.
 """
 
 from __future__ import annotations

@@ -83,8 +83,9 @@ async def test_an_entry_is_claimed_once(world: World) -> None:
 
 
 async def test_a_lane_without_a_group_strands_nothing(world: World) -> None:
-    """A claim names a used and a never used mailbox. It gets the entry of the first, and later the first entry of the
-    other.
+    """A claim names two mailboxes, one of which was never used. It gets the entry of the used mailbox.
+
+    When the other mailbox gets its first entry, the same claim gets that entry.
     """
     (known,) = await world.queued(1)
     me = await world.actor()

@@ -136,8 +136,9 @@ async def test_what_a_breaker_was_is_remembered_with_its_age(world: World) -> No
 
 
 async def test_depths_and_counts_name_every_place(world: World) -> None:
-    """`depths` returns each mailbox's entries by lane, its claimed entries and its oldest age. `counts` returns due and
-    others.
+    """`depths` returns each mailbox's entries by lane, its claimed entries and the age of its oldest entry.
+
+    `counts` returns how many notifications are due, delayed, held and dead.
     """
     me = await world.actor()
     await world.queued(2, vendor="b", priority="bulk")
@@ -215,8 +216,10 @@ async def test_an_accept_notices_that_the_store_went_back(redis_client: redis.as
 async def test_the_plan_of_an_emptied_store_replaces_the_one_before(
     redis_world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """After the store was emptied, the former supervisor is fenced. The new plan replaces the old one despite its lower
-    epoch.
+    """After the store was emptied, the supervisor can publish no plan, because its term is unknown to the store
+    (StaleTermError).
+
+    The plan of the next term replaces the old plan in every process, although its epoch is lower.
     """
     control = redis_world.control
     term, _ = await control.begin_term()

@@ -90,8 +90,9 @@ async def test_a_budget_below_one_a_second_lets_one_go(world: World) -> None:
 async def test_a_clock_set_back_does_not_close_the_budget(
     redis_world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """The clock was set back by an hour, so the budget seems used for an hour. The wait is only that of an empty
-    budget.
+    """The store's clock was set back by an hour, so the redrives seem to be used up for the next hour.
+
+    The caller is told to wait for 10 ms, as if the budget had just been used up.
     """
     await redis_client.set(Keys().redrive_budget("a"), redis_world.now_ms() + 3_600_000)
     granted, wait_ms = await redis_world.views.budget("a", 1, 100.0)

@@ -126,8 +126,10 @@ CASES = list(itertools.product(FATES, (NEVER, NOT_YET, LATE), ("accepted", "deli
 
 @pytest.mark.parametrize(("act", "when", "wait_for"), CASES, ids=[f"{a.__name__}, {w}, {f}" for a, w, f in CASES])
 async def test_the_store_decides_as_the_rules_do(world: World, act: Any, when: str, wait_for: WaitFor) -> None:
-    """For each state of the first notification, both stores decide as `decide_fallback`. A second call changes
-    nothing.
+    """The first notification is in each of its possible states. Both stores then decide about its fallback as
+    `decide_fallback` does.
+
+    A second call with the same entry changes nothing.
     """
     posted = pair(when, wait_for, on_unknown="hold" if act in (started, is_held) else "resend")
     assert await world.store.accept([posted]) == [STORED]
@@ -295,8 +297,8 @@ async def test_many_deciders_begin_it_once(world: World) -> None:
 
 
 async def test_a_first_that_waits_for_its_tenants_turn_can_be_overtaken(world: World) -> None:
-    """The first notification waits in its tenant's queue behind a backlog. When its fallback begins, it is removed from
-    there.
+    """The first notification waits in its tenant's queue, behind another tenant's backlog. When its fallback begins,
+    the first notification is removed from this queue and cannot be claimed.
     """
     await world.store.accept([trigger(tenant="crowd") for _ in range(40)])
     posted = pair(LATE)

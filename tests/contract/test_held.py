@@ -102,8 +102,8 @@ async def test_twins_know_each_other(world: World) -> None:
 
 
 async def test_a_twin_of_a_settled_one_is_one(world: World) -> None:
-    """A notification is marked as a twin of an equal one (same text and recipient), even if that one is already
-    settled.
+    """Two notifications have the same text and recipient, and the first of them is already settled. The second is still
+    marked as a twin.
     """
     me = await world.actor()
     first = await held(world, me)

@@ -141,7 +141,10 @@ async def test_a_promoted_replica_that_had_everything_is_none(pair: tuple[Server
 
 @pytest.mark.parametrize("end", ["killed", "asked to end"])
 async def test_a_server_that_read_its_file_again_is_none(pair: tuple[Server, Server], end: str) -> None:
-    """A server that was killed or stopped reads its file again and counts from zero. It is not reported as a loss."""
+    """A primary was killed or stopped, and reads its file again. It then begins a new stream of writes at zero.
+
+    This restart is not reported as a loss of writes.
+    """
     primary, replica = pair
     replica.kill()
     c = Continuity()

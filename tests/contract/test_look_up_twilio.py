@@ -87,7 +87,11 @@ async def test_only_twilio_can_be_asked() -> None:
 
 @pytest.fixture
 async def answering() -> AsyncIterator[Answering]:
-    """Yield a function that looks a message up at a server with the given answer. The server also checks the query."""
+    """Yield a function that looks up a message at a server. The server gives the answer that the test passes to the
+    function.
+
+    The server also checks the query and the credentials of the look-up.
+    """
     given: dict[str, Any] = {}
 
     async def answer(request: web.BaseRequest) -> web.Response:

@@ -75,7 +75,9 @@ def removed_first(name: str) -> Mutation:
 
 
 def swept_once() -> contextlib.AbstractContextManager[Any]:
-    """Return a mutation that looks only once at the pending list of a dead incarnation."""
+    """Return a context manager that breaks the store: it takes only one batch of a dead incarnation's claims, and
+    leaves the rest.
+    """
     swept: set[tuple[str, str]] = set()
     run = scripts.run
 

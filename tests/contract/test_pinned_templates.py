@@ -105,8 +105,8 @@ async def test_a_repeat_needs_no_template(pair: Pair) -> None:
 
 
 async def test_a_text_is_kept_as_long_as_a_trigger_waits_for_it(pair: Pair, monkeypatch: Any) -> None:
-    """A deleted text is kept until a month after the last trigger that names it expires. A text that no trigger names
-    goes.
+    """A deleted text is kept until a month after the last trigger that names it expires. A text that no waiting trigger
+    names is removed earlier.
 
     The test sets the month to a millisecond.
     """

@@ -71,8 +71,9 @@ async def test_one_that_comes_during_the_call_is_kept_until_the_call_ends(world:
 
 
 async def test_no_more_are_kept_than_there_is_room_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A receipt that comes during a call waits for its end. If too many wait, UnavailableError asks the provider to
-    repeat.
+    """A receipt that comes during a call is kept until the call has ended.
+
+    If too many receipts are kept already, UnavailableError is raised, so that the provider sends the receipt again.
     """
     monkeypatch.setattr(receipts, "KEPT_MAX", 0)
     monkeypatch.setattr(receipts, "KEPT_S", 3600.0)

@@ -56,8 +56,9 @@ async def test_a_settled_one_is_sent_again_whole(world: World) -> None:
 
 
 async def test_one_refusal_reopens_it_once(world: World) -> None:
-    """A refusal reopens a notification once, even if three receipts come at the same time, or one comes after a new
-    acceptance.
+    """A refusal by receipt reopens a notification once, even if three such receipts come at the same time.
+
+    After another vendor has accepted the reopened notification, the same refusal does not reopen it again.
     """
     nid = await settled(world)
     last = await last_call(world, nid)
@@ -111,7 +112,10 @@ async def test_a_fallback_that_was_not_needed_stands_by_again(world: World) -> N
 
 
 async def test_a_fallback_that_stands_by_again_is_skipped_again(world: World) -> None:
-    """The next vendor accepts what was reopened, so the other channel is not needed, and the content goes."""
+    """A notification was reopened, so its fallback stands by again. Then the next vendor accepts the notification.
+
+    The fallback is skipped a second time, and the content is removed.
+    """
     posted = await reopened_with_a_fallback(world)
     await asyncio.sleep(0.005)
     due = [one for one in (await world.store.due()).entries if one.id == f"{posted.id}.0"]

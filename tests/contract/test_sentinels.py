@@ -97,7 +97,7 @@ async def test_a_write_at_a_demoted_primary_is_not_stored(watched: Fleet) -> Non
     """A write at a demoted primary is refused, and the repeated write is stored at the new primary.
 
     A client with sentinels finds the new primary. A client with a fixed address works again when the server at this
-    address is a primary again. redis-py (435, 460, 688, 935) goes on asking the demoted server.
+    address is a primary again. redis-py's own client goes on asking the demoted server (issues 435, 460, 688 and 935).
     """
     old = watched.primary()
     direct, found = client(f"redis://127.0.0.1:{old.port}"), client(watched.url)

@@ -53,9 +53,10 @@ class Place:
     told: list[int] = field(default_factory=list)
 
     async def waiting(self, decision: Any) -> str:
-        """Apply `decision`, such as a retry, to a new notification, read `due` once before its time, and return its id.
+        """Apply `decision`, such as a retry, to a new notification, so that it waits. Return the notification's id.
 
-        The read teaches the store the time before the jump.
+        The list of due notifications is also read once, so that the store has noted the time before a test changes the
+        clock.
         """
         me = await self.world.actor()
         (claim,) = await self.world.claimed(me)

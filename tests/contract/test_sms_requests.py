@@ -96,7 +96,8 @@ async def test_twilio_is_asked_to_repeat_a_receipt() -> None:
     """The call-back address for Twilio ends with `#rc=5&rp=all`, which asks Twilio to repeat a receipt. Vonage's has no
     such end.
 
-    By default Twilio repeats no receipt that was answered, not even with 503. It does not send what is behind the `#`.
+    By default Twilio repeats no receipt that was answered, not even with 503. Twilio takes the text after the `#` as
+    its instruction, and does not send it to us.
     """
     link = ReceiptLinks("https://shop.example.com", "secret").link("v", SMS.notification_id)
     form = (await posted("twilio", replace(SMS, receipt=link))).form

@@ -125,8 +125,9 @@ async def test_one_token_serves_many_connections(tmp_path: Path) -> None:
 
 
 async def test_a_refresh_token_asks_for_a_user(tmp_path: Path) -> None:
-    """With `oauth_refresh_token`, the token is asked for with this refresh token. Google offers no client credentials
-    here.
+    """With `oauth_refresh_token`, the token endpoint gets a request with the grant type `refresh_token` and this token.
+
+    The refresh token stands for a user. Google offers no tokens for client credentials here.
     """
     endpoint = Endpoint()
     async with relayed(tmp_path, Relay({"t1"}), endpoint, oauth_refresh_token="r") as vendor:

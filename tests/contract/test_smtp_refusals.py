@@ -132,7 +132,9 @@ async def test_a_no_to_the_recipient_is_final(reply: str) -> None:
 
 @pytest.mark.parametrize("verb", ["DATA", "DOT"])
 async def test_a_no_to_the_message_goes_elsewhere(verb: str) -> None:
-    """A refusal of the message itself is failed, so that another relay is tried, which may have another policy."""
+    """A relay refuses the message itself. The outcome is failed and not rejected, so that the next vendor is tried: its
+    relay may accept the message.
+    """
     assert await refused({verb: "554 5.7.1 spam"}) == Outcome.failed("smtp_554", scope=Scope.UNLISTED)
 
 

@@ -166,7 +166,11 @@ async def test_an_error_repeats_and_cannot_lose(world: World, redis_client: redi
 
 
 async def test_an_accept_that_fails_is_no_accept(world: World, redis_client: redis.asyncio.Redis) -> None:
-    """An accept fails after its first entry. The entry is reported as an orphan and dropped, and a repeat is STORED."""
+    """Redis cannot write the second entry of an accept, so the accept fails. Its first entry is then reported as an
+    orphan and dropped.
+
+    When the same trigger is posted again, it is STORED.
+    """
     sent = trigger(channels=2)
     broken = trigger(channels=2, id=sent.id)
     broken_notifications = (broken.notifications[0], _in_mailbox(broken.notifications[1], "wrong"))

@@ -46,7 +46,10 @@ async def everything(world: World, me: str, at_once: int = 7) -> list[str]:
 
 
 async def backlogged(world: World) -> list[str]:
-    """Queue so many notifications of the tenant `loud` that it owns the backlog. Return their ids."""
+    """Queue notifications of the tenant `loud` until its backlog is long enough for turns. Return their ids.
+
+    Entries of other tenants then go to queues of their own.
+    """
     return await world.queued(BEFORE, tenant="loud")
 
 
@@ -307,8 +310,9 @@ async def test_a_full_redis_still_hands_out_turns(redis_world: World, redis_clie
 
 
 async def test_a_destroyed_group_strands_nothing(redis_world: World, redis_client: Any) -> None:
-    """The consumer group of the stream with entries claimed from queues is destroyed. The next audit claims the entries
-    again.
+    """The consumer group of the stream that holds entries claimed from the tenants' queues is destroyed.
+
+    An entry that an actor had claimed from there is not lost: the next audit claims it again.
     """
     gone, me = await redis_world.actor(), await redis_world.actor()
     await backlogged(redis_world)

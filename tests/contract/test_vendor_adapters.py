@@ -1,7 +1,8 @@
 """Tests each adapter against the sandbox's real wire formats, and against peers that break off at a chosen byte.
 
-The rule (core/life/outcome.py): not sent, accepted, or unknown, by bytes written, status and a valid vendor id. An
-outcome of *local origin* is a fault on our side of the network: no byte was sent.
+The rules of core/life/outcome.py say which outcome a call has. They ask whether bytes were written, which status came,
+and whether the vendor's id is valid. An outcome of *local origin* is a fault on our side of the network: no byte was
+sent.
 """
 
 from __future__ import annotations

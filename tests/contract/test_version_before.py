@@ -30,7 +30,10 @@ SETTLED = "settled"
 
 
 class Asked:
-    """One version on the Redis at `url`. `ask` sends one question and returns its answer."""
+    """A process that runs one version of the program on the Redis at `url`.
+
+    `ask` sends one question to this process and returns its answer.
+    """
 
     def __init__(self, code: Path, peer: Path, url: str) -> None:
         self._process = subprocess.Popen(
@@ -183,8 +186,10 @@ def test_a_redriven_letter_is_delivered_by_the_other(
 async def test_a_digest_that_another_version_left_behind_is_not_believed(
     two: Two, redis_client: redis.asyncio.Redis
 ) -> None:
-    """The previous version redrives with a newer template and leaves an old digest behind. This version ignores the
-    digest.
+    """The previous version redrives a notification with a newer template, and leaves the digest of the older template
+    in its record.
+
+    This version ignores that digest, because it belongs to another version number.
     """
     record = Keys().record("0-x")
     two[NOW].ask("accept", id="0-x", kind="plain")
@@ -263,10 +268,10 @@ def test_templates_are_shared(two: Two, writer: str, reader: str) -> None:
 
 @pytest.mark.parametrize("writer", [NOW, BEFORE])
 def test_a_trigger_names_the_digest_of_a_text_that_either_has_stored(two: Two, writer: str) -> None:
-    """A trigger names the digest of a text. It is accepted whichever version stored the text, and the previous one
-    sends it.
+    """One of the two versions stores a text. A trigger that names the digest of this text is accepted, and the previous
+    version can send its message.
 
-    The previous version stores no digest, so the version number counts.
+    If the previous version stored the text, it stored no digest, so only the version number is compared.
     """
     assert two[writer].ask("put_template", name="receipt", text="one") == 1
     assert two[NOW].ask("accept", id="0-p", kind="pinned") == "STORED"

@@ -74,7 +74,10 @@ def program() -> Program:
 
 
 def _unpack(folder: Path) -> None:
-    """Unpack the package and the libraries that it depends on. A bare machine does not have all of them."""
+    """Download the Debian package of postfix and the libraries that it depends on, and unpack them into `folder`.
+
+    A bare machine does not have all of these libraries.
+    """
     for word in ("apt-get", "apt-cache", "dpkg"):
         if shutil.which(word) is None:
             pytest.fail(f"the Debian package {PACKAGE} cannot be had: there is no {word}", pytrace=False)

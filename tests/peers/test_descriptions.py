@@ -87,9 +87,9 @@ async def test_twilio_reads_our_request(message: Message, options: dict[str, str
     "message", [SMS, replace(SMS, text="a`b"), with_all(SMS), with_all(SMS, 0.1), with_all(SMS, 1e7)]
 )
 async def test_vonage_reads_our_request(message: Message, options: dict[str, str]) -> None:
-    """Our request fits Vonage's description in field names, types, limits and lengths.
+    """Our request fits Vonage's published description in field names, types, limits and lengths.
 
-    Only its prose limits a callback to 100 characters.
+    The description limits a callback to 100 characters only in its prose, so the test checks that length itself.
     """
     description, host_url = described(VONAGE)
     assert PROVIDERS["vonage"].options.model_fields["base_url"].default == host_url

@@ -153,9 +153,10 @@ def test_a_number_of_the_platforms_choice() -> None:
 
 
 def test_a_changed_configuration_has_another_name() -> None:
-    """A changed configuration gets another file name, and every application names that file.
+    """If the chart renders a changed configuration, the configuration file gets another name, and every application
+    names that file.
 
-    Serve compares entries, not files.
+    Serve restarts an application only if its entry differs. Serve does not look into the file.
     """
     before, after = (
         comparable(rendered({"configuration": shown}))

@@ -352,7 +352,11 @@ def test_a_stop_is_said_before_anything_is_refused(real: Stand) -> None:
 
 
 def test_signs_for_a_haproxy_that_does_not_run_are_kept_for_it(real: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Signs are given while no haproxy runs, and `tell` returns False. The next haproxy reads them."""
+    """Signs are given while no haproxy runs, so `tell` returns False. The haproxy that starts next reads the signs from
+    the stop file and obeys them.
+
+    A sign tells haproxy that the service stops (`cluster.local.door`).
+    """
     above = real.folder.parent
     told = {"RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{above}/h.cfg", "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{above}/a.s"}
     door = Door.of(told, real.folder.name)

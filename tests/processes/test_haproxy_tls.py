@@ -203,8 +203,9 @@ def test_a_renewed_certificate_is_used_and_nobody_is_refused(door: Door) -> None
 
 
 def mounted(door: Door, *pairs: KeyPair) -> Path:
-    """Put each pair into a folder of its own, and link the door's files through `..data` to the first. Return
-    `..data`.
+    """Lay out the door's certificate and key as Kubernetes mounts a Secret. Each of `pairs` gets a folder of its own.
+
+    The door's two files are links through `..data`, which is a link to the first folder. Return the path of `..data`.
     """
     for number, pair in enumerate(pairs):
         folder = door.stand.folder / f"v{number}"

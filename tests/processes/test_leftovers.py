@@ -17,7 +17,9 @@ SLEEPER = "import sys; print(1, flush=True); sys.stdin.read()"
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make a folder for another test run, and set the environment so that new processes belong to this run."""
+    """Return the folder of another test run. New processes belong to that run, because the environment names the
+    folder.
+    """
     found = tmp_path / "run"
     found.mkdir()
     monkeypatch.setenv(RUN, str(found))

@@ -120,7 +120,10 @@ async def test_a_connection_lost_before_its_request_is_an_answer_too() -> None:
 
 
 async def test_a_late_answer_holds_up_nobody_who_is_due() -> None:
-    """One trigger gets no answer in time. The others are posted when they are due, and this one is tried again."""
+    """The server leaves one of ten triggers without an answer. The other triggers are posted when they are due.
+
+    The trigger without an answer is tried a second time.
+    """
 
     def script(key: str, times: int) -> bytes | None:
         return b"" if (key, times) == ("k0", 1) else accepted(key, times)

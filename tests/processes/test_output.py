@@ -47,8 +47,9 @@ def test_a_terminal_without_a_sign_gets_its_escape(encoding: str, tmp_path: Path
 
 
 def test_the_processes_of_ray_write_utf8_in_any_locale() -> None:
-    """With `PYTHON_SETTINGS`, Python uses UTF-8 in any locale. Serve needs it: its configuration of HAProxy holds an
-    arrow.
+    """With `PYTHON_SETTINGS`, Python uses UTF-8 in any locale.
+
+    Without it Serve could not write its HAProxy configuration, which holds an arrow, in a plain ASCII locale.
     """
     program = "import locale; print(locale.getpreferredencoding(False).lower())"
     other = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}

@@ -18,7 +18,9 @@ def interpreter(path: Path, tells: str) -> Path:
 
 
 def test_the_promise_is_what_the_classifiers_name() -> None:
-    """The classifiers of pyproject.toml promise 3.10 to 3.13, and none of the versions that are only tried."""
+    """The classifiers of pyproject.toml promise CPython 3.10 to 3.13. The versions that we only try are not
+    among them.
+    """
     told = (pythons.ROOT / "pyproject.toml").read_text()
     assert pythons.promised(told) == ["3.10", "3.11", "3.12", "3.13"]
     assert not set(pythons.promised(told)) & set(pythons.UNPROMISED)
@@ -68,7 +70,9 @@ def test_a_failure_under_a_promised_version_fails_the_run(monkeypatch: pytest.Mo
 
 
 def test_an_environment_that_cannot_be_made_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the environment cannot be made, the ending has code 1 and the message of the installer."""
+    """If the environment for the tests of a CPython cannot be made, the result has code 1 and the message of the failed
+    program.
+    """
     monkeypatch.setattr(pythons, "FOLDER", tmp_path)
     ending = pythons.run("3.99", interpreter(tmp_path / "bad", "echo no venv here >&2; exit 1"), [])
     assert ending.code == 1

@@ -34,6 +34,8 @@ def test_a_host_without_time_zones_has_those_of_the_package() -> None:
 
 
 def test_without_the_package_such_a_host_has_none() -> None:
-    """On a host without time zones and without `tzdata`, the zone is not found. So the test above can fail."""
+    """On a host without time zones and without `tzdata`, a time zone is not found. So the test above would fail without
+    the package.
+    """
     done = asked("sys.modules['tzdata'] = None")
     assert done.returncode != 0 and "Europe/Berlin" in done.stderr, done.stdout

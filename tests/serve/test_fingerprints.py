@@ -50,10 +50,11 @@ def test_a_change_restarts_who_reads_it(changes: dict[str, Any], restarts: set[s
     [({"a": "1"}, {"vendor-a"}), ({"receipts": "1"}, {"intake", "vendor-a", "vendor-b"}), ({}, set[str]())],
 )
 def test_a_changed_secret_restarts_who_reads_it(secrets: dict[str, str], restarts: set[str]) -> None:
-    """A changed secret changes the fingerprints of exactly the applications in `restarts`.
+    """A secret is changed behind its reference. The fingerprints of exactly the applications in `restarts` change, so
+    only they restart.
 
-    The configuration has the same reference as before. So digests of the secrets are passed beside the
-    configuration.
+    The configuration itself has not changed, because it holds only the reference. So the digests of the secrets go into
+    the fingerprints too.
     """
     settings = parse_settings(WHOLE)
     before, after = fingerprints(settings, {}), fingerprints(settings, {}, secrets)

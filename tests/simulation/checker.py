@@ -55,7 +55,7 @@ LOGGED_BUGS = frozenset(
 
 
 class Checker:
-    """Watches one world and collects violations."""
+    """Watches one simulated world and collects violations: each is a sentence about a broken promise of the program."""
 
     def __init__(self, world: World) -> None:
         self.world = world

@@ -42,7 +42,7 @@ _adopt_plan, _admit, _publish = Courier.adopt_plan, Courier.admit, Supervisor._p
 
 @mutation(MemoryStore, "_mine")
 def settle_fenced_by_the_entry_alone(self: MemoryStore, me: str, lane: Lane, entry_id: str) -> bool:
-    """Let any incarnation settle an entry that another one has claimed, as Redis's XACK does."""
+    """With this mutation any incarnation can settle an entry that another one has claimed, as Redis's XACK allows."""
     return entry_id in self._cell.lane(lane).pending
 
 
@@ -75,7 +75,7 @@ async def swept_once(self: MemoryStore, me: str, lanes: Sequence[Lane], at_most:
 
 @mutation(MemoryStore, "start")
 async def no_start_mark(self: MemoryStore, me: str, claim: Claim, print_: Any = None) -> bool:
-    """Under `hold`, send a message without a start mark in its record."""
+    """With this mutation a message is sent under `hold` although its record has no mark that says so."""
     return self._cell.actors.get(me) == "live" and self._mine(me, claim.lane, claim.entry_id)
 
 
@@ -108,7 +108,7 @@ def removed_before_it_is_placed(self: Any, me: str, claim: Claim, decision: Deci
 
 @mutation(Network, "call")
 async def client_that_repeats_by_itself(self: Network, *args: Any) -> Any:
-    """Repeat a request to the store when no answer came, as redis-py does by default."""
+    """With this mutation a request to the store is repeated when no answer came, as redis-py does by default."""
     for _ in range(10):
         try:
             return await _call(self, *args)
@@ -145,7 +145,7 @@ def cap_of_a_clocks_window(self: Any, caps: Any) -> bool:
 
 @mutation(MemoryStore, "claim")
 async def claim_by_the_dead(self: MemoryStore, me: str, lanes: Sequence[Lane], want: int) -> Claims:
-    """Let an incarnation claim entries after it was declared dead."""
+    """With this mutation an incarnation can claim entries after it was declared dead."""
     rows = [(lane, entry_id) for lane in lanes for entry_id in self._cell.lane(lane).read(me, want)]
     return self._claims(rows)
 
@@ -176,7 +176,7 @@ async def begun_amid_the_goodbye(self: Courier, me: str, got: Claims) -> None:
 
 @mutation(Supervisor, "_publish")
 async def plan_said_once(self: Supervisor) -> None:
-    """Publish a plan only once, even if no answer came."""
+    """With this mutation the supervisor publishes a plan only once, even if no answer came."""
     try:
         await _publish(self)
     finally:

@@ -53,7 +53,9 @@ class SimulatedLoop(VirtualLoop):
         self._kept.clear()
 
     def start_outside(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Start a task that belongs to no process, whichever process makes this call."""
+        """Start a task that belongs to no simulated process, even if a process makes this call. So the task outlives
+        every process.
+        """
         task: asyncio.Task[Any] = self.outside.copy().run(self.create_task, work)
         return task
 

@@ -1,4 +1,4 @@
-"""The world of one seed: its vendors, processes, orders, and the faults of its plot."""
+"""The world of one seed: its vendors, processes and orders, and a plot, which says which faults happen."""
 
 from __future__ import annotations
 
@@ -237,7 +237,8 @@ class World:
         return [dice.choice(acts) for _ in range(dice.choice((0, 1, 1, 2, 3)))]
 
     def _write_crash(self, kind: str, step: int) -> None:
-        """Arrange a single fault: the first actor that claims is killed or frozen, after `step` more of its steps.
+        """Prepare the single fault of this world. The first actor that claims an entry runs `step` more steps, and is
+        then killed or frozen.
 
         A frozen actor stays frozen long enough to be declared dead.
         """

@@ -1,7 +1,7 @@
-"""Fallbacks to another channel while everything fails: of each pair at most one notification succeeds.
+"""Fallbacks to another channel while everything fails: of each notification and its fallback, at most one succeeds.
 
-The world is that of the other simulation, with two vendors for SMS and one for mail. Each order is an SMS with a
-mail as its fallback, for one or several recipients.
+The world is that of tests/simulation/test_simulation.py, but with two vendors for SMS and one for mail. Each order is
+an SMS with a mail as its fallback, for one or several recipients.
 """
 
 from __future__ import annotations

@@ -64,7 +64,9 @@ class Swallowing:
 
 @virtual
 async def test_a_supervisor_that_is_out_of_office_ends_all_the_same() -> None:
-    """A supervisor whose term was replaced ends with StaleTermError, even if its beat swallows the cancellation."""
+    """Another supervisor has begun a term. The former supervisor then ends with StaleTermError, even if its beat
+    ignores the cancellation.
+    """
     stage = Stage()
     stage.cell.actors = {"a/1": "live", "b/1": "live"}
     supervisor = Supervisor(Swallowing(stage.control), stage.clock, CONFIG)  # type: ignore[arg-type]

@@ -242,9 +242,9 @@ async def test_caps_belong_to_a_tenant() -> None:
 
 @virtual
 async def test_times_are_the_stores() -> None:
-    """Accept and expiry times use the store's clock, even if this host's clock is a minute behind.
+    """This host's clock is a minute behind the store's. Accept and expiry times are still those of the store's clock.
 
-    By the host's clock, a code that lives for 60 s would be stored as expired.
+    By the host's clock, a message that lives for 60 s would be expired when it is stored.
     """
     desk = Desk()
     store_ms = desk.stage.clock.wall_ms() + 60_000

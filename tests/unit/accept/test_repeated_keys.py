@@ -126,8 +126,11 @@ async def test_the_first_answer_is_given_again_after_its_time_has_passed() -> No
 
 @virtual
 async def test_a_repeated_key_is_no_surer_than_its_first_try() -> None:
-    """A repeat waits until the stored trigger is as durable as an accept must be, because the first try may have
-    ended as "maybe stored". If too few replicas have the trigger, the repeat ends as unavailable.
+    """A trigger is posted again with its key, after the first try may have ended as "maybe stored". Too few replicas
+    have the stored trigger on disk.
+
+    The repeat ends as unavailable, because its answer must be as durable as that of a first accept. Once enough
+    replicas have the trigger, a repeat is answered.
     """
     desk = Desk()
     await desk.post(0, "k")

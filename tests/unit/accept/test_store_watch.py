@@ -151,9 +151,10 @@ async def test_the_last_five_breaks_are_shown() -> None:
 
 @virtual
 async def test_a_replica_tells_of_writes_that_a_fail_over_lost() -> None:
-    """Writes that a fail-over lost are reported once, in the log, the metric and the warnings.
+    """After a fail-over the new primary lacks writes. The loss is reported once, in the log, the metric and the
+    warnings.
 
-    The readings in between, when the store was away or had no primary, do not hide the loss.
+    Meanwhile the store did not answer for some time, and then named no primary. The loss is found nevertheless.
     """
     store = Store()
     it = Watched(store)

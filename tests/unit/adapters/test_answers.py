@@ -34,8 +34,9 @@ def answered(provider: str, status: int, body: Any = b"", **headers: str) -> Out
 def test_a_stranger_who_refuses_one_text_is_no_evidence_against_the_provider(
     provider: str, body: bytes, status: int
 ) -> None:
-    """A 4xx answer without the provider's own form, such as a firewall's, has the scope UNLISTED: the next vendor
-    gets the message, and no breaker opens.
+    """A 4xx answer without the provider's own format, such as that of a firewall, has the scope UNLISTED.
+
+    So the next vendor gets the message, and no breaker opens.
     """
     outcome = answered(provider, status, body)
     assert (outcome.kind, outcome.scope) == (OutcomeKind.FAILED, Scope.UNLISTED)
@@ -171,7 +172,12 @@ def test_parts_that_are_all_refused_end_a_message_only_together() -> None:
 
 @pytest.mark.parametrize("wrong_s", [-36_000, 0, 7_200], ids=["behind", "right", "ahead"])
 def test_a_date_to_wait_for_is_by_the_vendors_clock(wrong_s: int) -> None:
-    """With our clock ahead, the wait was over before it began; with our clock behind, it was five minutes."""
+    """A vendor answers with a date until which to wait, and with its own time. The wait is the difference between the
+    two, however wrong our clock is.
+
+    With our clock, the wait would have been over at once, or would have lasted five minutes. If the vendor's time
+    cannot be read, our clock is used.
+    """
     dates = {"Retry-After": formatdate(1_700_000_060, usegmt=True), "Date": formatdate(1_700_000_000, usegmt=True)}
     assert retry_after_s(dates, 1_700_000_000 + wrong_s) == 60.0
     assert retry_after_s({**dates, "Date": "yesterday"}, 1_700_000_000) == 60.0

@@ -71,8 +71,9 @@ def test_a_receipt_without_a_word_tells_nothing(provider: str, body: bytes) -> N
 
 @pytest.mark.parametrize("body", [b"{}", b"", b"nid=0-a.0", b'"x"', b"[" * 50])
 def test_events_that_are_none_are_refused(body: bytes) -> None:
-    """A SendGrid body that holds no events raises CallerError, so that SendGrid shows its owner that the address
-    is wrong.
+    """A SendGrid call-back whose body is no list of events raises CallerError.
+
+    SendGrid then shows the owner of its account that the address of the call-back is wrong.
     """
     with pytest.raises(CallerError):
         READ["sendgrid"]({}, body)

@@ -57,6 +57,6 @@ def test_what_the_store_says_of_itself_condemns_no_record(text: str) -> None:
 
 
 def test_a_reply_is_a_reply() -> None:
-    """A reply that is no error is returned as it is, also if it contains None."""
+    """A reply of Redis that is no error is returned unchanged. A None inside it is no error either."""
     assert answered(["x", None], "claim") == ["x", None]
     assert not of_a_key(None)

@@ -137,11 +137,10 @@ def test_a_rate_that_was_not_measured_is_missed() -> None:
 
 
 def test_the_whole_services_dispatch_is_a_notifications_at_the_highest_rate() -> None:
-    """A trigger has two notifications, so a dispatch costs half of a trigger's CPU.
+    """A notification costs half of a trigger's CPU, because a trigger has two notifications.
 
-    The highest sustained rate is judged.
-
-    At lower rates the idle time of the actors counts for more.
+    The table compares the cost at the highest sustained rate with its bar. At lower rates the idle time of the actors
+    counts for more.
     """
     found = cell_of("CPU time of the vendor actors", end_to_end(700, rate(116, 1.6), rate(700, 0.7)))
     assert found == "0.35 ms at 700/s, 0.8 ms at 116/s"

@@ -42,11 +42,11 @@ def row(rate: float, sustained: bool = True) -> dict[str, Any]:
 
 
 def test_the_model_is_compared_part_by_part() -> None:
-    """For each part, the model's cores are compared with the measured cores.
+    """The model's cores for each part are compared with the measured cores. The model's bytes are compared with those
+    of the soak.
 
-    The model's bytes are compared with those of the soak.
-
-    At 100/s: 0.04 + 0.1 intake, 0.02 HAProxy, 0.16 + 0.1 vendors; Redis 0.01 + 100 × 0.3 ms; 0.12 for the rest.
+    In the example 100 triggers/s need 0.04 + 0.1 cores for intake, 0.02 for HAProxy, and 0.16 + 0.1 for the vendor
+    actors. Redis needs 0.01 cores and 100 × 0.3 ms, and everything else needs 0.12 cores.
     """
     ours, redis, everything, memory = points(PROFILE, {"rates": [row(100.0)]}, SOAK)
     assert (ours["modelled"], ours["measured"], ours["error_percent"]) == (0.42, 0.42, pytest.approx(0.0))
@@ -93,9 +93,9 @@ def test_the_document_tells_the_worst_error_and_where_it_holds() -> None:
 
 
 def test_the_profile_gets_the_largest_error_of_the_cpu_alone(tmp_path: Path) -> None:
-    """The profile's error is the largest CPU error, here 50 %. The memory's -20 % does not count.
+    """The profile's error is the largest error of a CPU figure, which is 50 % in this example.
 
-    Without figures the error is None.
+    The error of a memory figure (here -20 %) does not count. Without figures the profile's error is None.
     """
     assert error_percent(PROFILE, tmp_path) is None
     costly = {**row(100.0), "cpu_ms_per_trigger": {**USED, "redis": 0.8}}

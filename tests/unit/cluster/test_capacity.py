@@ -59,7 +59,11 @@ def answer(load: Load, profile: Profile = PROFILE) -> dict[str, float]:
 
 
 def test_ten_million_a_day_by_hand() -> None:
-    """For a mean of 100 triggers/s, each figure is its cost times its rate, divided by the planned use of a core."""
+    """For a mean of 100 triggers/s, each figure equals the one computed by hand: a cost times a rate.
+
+    Some of these figures are then divided by the share of a core, of an actor's calls or of the memory that may be in
+    use.
+    """
     found = answer(Load(DAY_S * 100, BOTH))
     assert found["mean rate of triggers"] == 100
     assert found["peak rate of triggers"] == 1000

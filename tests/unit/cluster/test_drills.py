@@ -33,9 +33,10 @@ def plan(at_s: float, **takes_new: bool) -> dict[str, Any]:
     ],
 )
 def test_switches_are_counted_in_the_worst_minute(switches_s: list[float], most: int) -> None:
-    """The figure is the largest number of changes of one vendor's `takes_new` within a minute.
+    """The figure counts how often a plan gives new work to a vendor or withdraws it again. The result is the largest
+    count within a minute.
 
-    Plans without such a change do not count.
+    Plans that change nothing about new work do not count.
     """
     history, takes = [plan(0, a=True, b=True)], True
     for at_s in switches_s:
@@ -105,9 +106,10 @@ def test_a_fault_explains_no_more_than_was_in_flight(windows: list[Window], sent
 
 
 def test_of_those_on_waking_one_is_explained() -> None:
-    """When a frozen actor continues, one repeat is explained.
+    """Three notifications are repeated when a frozen actor continues. The freeze explains one of the repeats and not
+    the other two.
 
-    More repeats mean that the actor did not check its claims.
+    More than one repeat would mean that the actor did not check its claims when it continued.
     """
     copies = {f"N{n}/sms": [(102.5, "b"), (105.05, "a")] for n in range(3)}
     assert len(Run([], [FREEZE], Verdict(copies=copies)).unexplained()) == 2
@@ -158,9 +160,9 @@ def test_kept_up_is_the_worst_five_seconds_of_the_fault(late_s: dict[int, float]
 
 
 def test_what_was_begun_before_a_fault_is_done_when_its_last_is() -> None:
-    """The figure is the time from the fault to the last delivery of an earlier trigger.
+    """The figure is the seconds from the fault to the last delivery of a trigger that was due before the fault.
 
-    Without earlier triggers it is None.
+    If all those triggers arrived before the fault it is 0, and if there were none it is None.
     """
     run = run_of([1.0, 2.0, 11.0], [1.1, 12.5, 30.0], fault(10.0))
     assert begun_before_s(run) == 2.5

@@ -79,9 +79,10 @@ def pools(entries: dict[str, Any]) -> dict[str, Any]:
 
 
 def built(entry: Any) -> Any:
-    """Build an entry as Serve does: import the builder, validate `args` by its model, and call it.
+    """Build one application of a Serve configuration as Serve does, and return its deployment.
 
-    Return the deployment.
+    Serve imports the builder, validates `args` by the builder's model, and calls the builder. `entry` is the
+    application's entry in the configuration.
     """
     from ray._common.utils import import_attr
     from ray.serve._private.api import call_user_app_builder_with_args_if_necessary
@@ -141,7 +142,10 @@ def test_replicas_ask_for_cores_that_make_ray_add_a_machine(pools: dict[str, Any
 def test_a_builder_refuses_what_it_cannot_build(
     entries: dict[str, Any], name: str, change: dict[str, str], word: str
 ) -> None:
-    """A wrong entry fails with the reason. In particular, a missing key file does not start a service without keys."""
+    """If the arguments of an application are wrong, its builder fails and names the reason.
+
+    For example, a missing key file does not start a service without keys.
+    """
     entry = entries[name].model_copy(update={"args": {**entries[name].args, **change}})
     with pytest.raises((ConfigError, ValidationError), match=word):
         built(entry)
@@ -233,7 +237,9 @@ def test_a_pod_may_take_as_long_as_a_drain(groups: dict[str, Any], pools: dict[s
 
 
 def notice_of(words: list[str], command: click.Command) -> float:
-    """Return the seconds of the option --stop-notice. Every option in `words` must be one of `command`."""
+    """Return the value of the option --stop-notice in the command line `words`. Also check that `command` has every
+    option in `words`.
+    """
     known = {option for parameter in command.params for option in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= known
     return float(words[words.index("--stop-notice") + 1])
@@ -268,8 +274,9 @@ def test_the_image_has_the_settings() -> None:
 
 
 def test_the_image_is_pinned_and_not_root() -> None:
-    """The base image and the requirements are pinned, everything copied exists and is not ignored, and the user is
-    not root.
+    """The image's base and the Python packages are pinned, and its user is not root.
+
+    Every copied file exists and is let through by the ignore file.
     """
     found = instructions()
     stages = [rest for kind, rest in found if kind == "FROM"]

@@ -54,7 +54,7 @@ def test_a_foreground_that_nobody_reads_ends_nothing(
 
 
 def test_a_closed_stream_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`say` raises nothing if stderr is closed, as a service manager may start a program."""
+    """A service manager may start a program with a closed stderr. `say` then raises nothing."""
     closed = io.StringIO()
     closed.close()
     monkeypatch.setattr(sys, "stderr", closed)

@@ -148,7 +148,9 @@ def test_what_does_not_fit_is_told_once_and_tried_again(rig: Rig, capsys: pytest
 
 
 def test_what_haproxy_refuses_does_not_become_the_copy(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
-    """A certificate that HAProxy refuses does not replace the copy, because HAProxy could not start with it."""
+    """HAProxy refuses a new certificate. The file from which HAProxy starts again keeps the old one, because HAProxy
+    could not start with the new one.
+    """
     rig.admin.commit = b"Can't commit!\n"
     rig.renew(SECOND)
     rig.looks(5)
@@ -196,7 +198,9 @@ def test_a_copy_that_others_could_read_or_write_is_not_used(rig: Rig, mode: int)
     [("0.0.0.0", "*:8443"), ("::", ":::8443 v4v6"), ("192.0.2.7", "192.0.2.7:8443"), ("::1", "::1:8443")],
 )
 def test_https_listens_where_others_reach_it(rig: Rig, host: str, place: str) -> None:
-    """The configuration line listens for HTTPS at the given host, and names the lowest TLS version and HTTP/1.1."""
+    """The configuration line makes HAProxy listen for HTTPS at the given host. The line also names the lowest TLS
+    version and HTTP/1.1.
+    """
     line = rig.edge.listener(host)
     assert line.startswith(f"    bind {place} ssl crt {rig.edge.copy} alpn http/1.1 ssl-min-ver TLSv1.2 ciphers ")
 

@@ -23,7 +23,9 @@ Documents = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def documents() -> Documents:
-    """Return the documents of rayservice.yaml by kind. Of its two ConfigMaps, only the last is in the result."""
+    """Return the documents of rayservice.yaml, by kind. There are two ConfigMaps, and the result has only the last of
+    them.
+    """
     return {document["kind"]: document for document in yaml.safe_load_all(text("rayservice.yaml"))}
 
 

@@ -18,7 +18,9 @@ def prepared(folder: Path, tls: TlsSettings | None = None) -> dict[str, str]:
 
 
 def test_a_prepared_node_lacks_nothing(tmp_path: Path) -> None:
-    """The prepared file holds every variable, and the HAProxy wrapper that it names can be executed."""
+    """`node prepare` writes a file of environment variables. The file has every variable that a node needs, and the
+    HAProxy wrapper that it names can be executed.
+    """
     found = prepared(tmp_path / "node")
     assert setting_faults(found) == ([], [])
     assert os.access(found[HAPROXY], os.X_OK)

@@ -58,7 +58,9 @@ def test_no_cost_at_rest_is_below_nothing() -> None:
     st.floats(0, 5),
 )
 def test_no_other_line_is_nearer(points: dict[int, float], cores: float, ms: float) -> None:
-    """No line without negative costs has a smaller sum of squares."""
+    """`fit` returns the line with the smallest sum of squared errors. No other line with costs of at least zero has a
+    smaller sum.
+    """
 
     def squares(cores: float, ms: float) -> float:
         return sum((cores + ms * rate / 1000 - used) ** 2 for rate, used in points.items())
@@ -107,7 +109,9 @@ def test_each_size_is_of_the_largest_number_it_was_measured_for() -> None:
 
 
 def test_the_parts_of_redis_add_up() -> None:
-    """The costs of one accept and two deliveries add up to the cost of a trigger in the whole service's line."""
+    """Redis's costs of one accept and of two deliveries, taken together, equal Redis's cost of a trigger in the line
+    that was fitted to the whole service.
+    """
     conditions = {"a": condition(100, 0.2), "b": condition(500, 0.6)}
     kinds = ("queued", "retained", "aof_written", "aof_kept_queued", "aof_kept_retained")
     environment = {"machine": "m", "python": "p", "commit": "c"}

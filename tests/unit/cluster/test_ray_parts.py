@@ -31,7 +31,9 @@ def test_an_unused_step_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_step_that_ray_has_no_more_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If Ray has none of the unused steps any more, `leave_out_unused` raises no error."""
+    """`leave_out_unused` replaces steps of Ray's start. If a later Ray has none of these steps any more, no error is
+    raised.
+    """
     node = pytest.importorskip("ray._private.node").Node
     for name in UNUSED:
         monkeypatch.delattr(node, name)

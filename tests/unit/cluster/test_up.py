@@ -333,9 +333,10 @@ def test_a_stop_is_said_before_nothing_more_is_accepted(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """After SIGTERM, HAProxy is told that the service leaves, and after the notice time to refuse all requests.
+    """SIGTERM asks the service to stop. HAProxy is first told to answer 503 to health checks. When the notice time is
+    over, HAProxy is told to refuse triggers too.
 
-    After Ctrl-C or a second signal, it is told to refuse at once.
+    After Ctrl-C or a second signal, HAProxy is told both at once.
     """
     passed_s = 0.0
 

@@ -163,7 +163,9 @@ def test_a_chain_that_haproxy_cannot_take_while_it_runs_is_refused(
 
 
 def test_the_first_end_in_the_chain_counts(tmp_path: Path) -> None:
-    """A chain's end is the first end among its certificates. A chain whose end has passed is refused."""
+    """The validity of a chain ends when the first of its certificates ends. A chain in which one certificate has
+    expired is refused.
+    """
     short = issue("short", ROOT, authority=True, days=(-1, 30))
     ours = issue("localhost", short)
     assert (

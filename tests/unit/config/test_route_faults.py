@@ -80,6 +80,9 @@ def test_routes_that_overlap_in_part_are_right() -> None:
 
 
 def test_a_mail_has_no_country() -> None:
-    """Such a route matches nothing, so every mail was refused as not reachable."""
+    """A route of e-mails with a condition on the country is refused, because only an SMS has a country.
+
+    Such a route would match no e-mail.
+    """
     with pytest.raises(ConfigError, match=r"routes\.0\.match\.country: is not allowed: only an SMS has a country"):
         parsed({"channel": "email", "chain": ["mail"], "match": {"country": ["DE"]}}, {"chain": ["sms-a"]})

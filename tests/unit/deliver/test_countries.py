@@ -156,10 +156,10 @@ class Replica(OneOfTwo):
 
 
 async def states_while_france_fails(monkeypatch: pytest.MonkeyPatch, shielded: bool) -> set[str]:
-    """Run two actors of vendor a that each get many failures for France and one success for Germany.
+    """Run two actors of vendor a. Each sends many messages to France, which fail, and one to Germany, which succeeds.
 
-    Return the states that the plan gave vendor a. If `shielded` is False, the actors' reports do not leave out
-    the failing country.
+    Return the states that the plan gave vendor a. With `shielded`, the actors leave the failing country out of their
+    reports, as the program does.
     """
     if not shielded:
         monkeypatch.setattr(Gate, "evidence", lambda _: None)

@@ -133,8 +133,10 @@ async def test_what_expires_where_nobody_drains_is_ended(mailbox: str) -> None:
 
 @virtual
 async def test_many_mailboxes_are_swept_in_turn() -> None:
-    """Each sweep handles one undrained mailbox after the other, and never a drained mailbox, because the drainer
-    finds what expired.
+    """Three mailboxes have no drainer, and each has an expired notification. Each sweep ends the notification of one of
+    these mailboxes.
+
+    A mailbox with a drainer is not swept, because the drainer finds what expired.
     """
     stage = Stage()
     over = stage.clock.wall_ms() - 1

@@ -46,8 +46,10 @@ class Actor:
 
 @virtual
 async def test_an_account_that_receipts_refuse_waits_as_after_an_answer() -> None:
-    """If the plan begins to say that receipts refuse the account, the breaker opens for ACCOUNT_OPEN_S. While the
-    plan goes on saying so, the breaker does not open again.
+    """The plan begins to say that the vendor refuses our account by receipts. The breaker then opens for
+    ACCOUNT_OPEN_S, as after such an answer.
+
+    While the plan goes on saying so, the breaker does not open again.
     """
     actor = Actor()
     await actor.begin()

@@ -19,8 +19,10 @@ from tests.virtual import until, virtual
 
 
 class DeadlyVendor(ScriptedVendor):
-    """A vendor that records which calls were in flight together, and which notification the store had marked as
-    sent alone at each call. The call for `deadly` does not return for an hour.
+    """A vendor that notes at each call which calls were in flight together, and which notification the store had marked
+    as sent alone.
+
+    The call for the notification `deadly` does not return for an hour.
     """
 
     def __init__(self, stage: Stage, deadly: str = "") -> None:

@@ -110,8 +110,8 @@ async def test_two_sweeps_share_the_pace() -> None:
 
 @virtual
 async def test_a_vendor_that_closes_meanwhile_lifts_the_pace() -> None:
-    """When all breakers have closed, the next call of the sweep runs at full pace, because each call reads the plan
-    again.
+    """A bulk redrive is slow while a breaker is half open. When all breakers have closed, its next call redrives the
+    rest at full pace, because each call reads the plan again.
     """
     yard = Yard(a="half_open", b="closed")
     await yard.die(100)
@@ -165,7 +165,7 @@ async def test_a_dry_run_counts_and_changes_nothing() -> None:
 
 @virtual
 async def test_what_dies_again_is_not_tried_again_by_the_same_sweep() -> None:
-    """A sweep tries each letter once and ends, even if the letters die again at once."""
+    """The letters of a bulk redrive die again at once. The redrive still tries each letter only once and ends."""
     yard = Yard()
     await yard.die(10)
     courier = await yard.stage.courier(_Silent(), run=False)
@@ -223,8 +223,8 @@ class _Silent:
     st.sampled_from([{"a": "closed", "b": "closed"}, {"a": "open", "b": "closed"}, {"a": "open", "b": "open"}]),
 )
 def test_a_sweep_decides_on_every_letter_once(kinds: list[tuple[str, str]], limit: int, states: dict[str, str]) -> None:
-    """A sweep ends, and the redriven and the refused letters together are all letters, for any chains, limit and
-    breaker states.
+    """A bulk redrive ends, for any chains, limit and breaker states. Each letter was then either redriven or refused,
+    once.
     """
 
     async def scene() -> None:

@@ -29,9 +29,9 @@ THANKS = pin(2, "paid", "Thank you: {{ total }}")
 
 
 class World:
-    """An intake at which a notification with the template `paid` became a dead letter.
+    """An intake where a notification with the template `paid` was accepted and then became a dead letter.
 
-    `later` is the configuration of a later day.
+    `later` are the changes of the configuration with which the letter is redriven on a later day.
     """
 
     def __init__(self, **later: Any) -> None:

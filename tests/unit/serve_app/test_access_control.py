@@ -171,7 +171,10 @@ def test_each_route_needs_its_scope_and_no_other(path: Path, method: str, where:
 
 @virtual
 async def test_every_route_is_listed_here() -> None:
-    """Every route below /v1/ is in `NEEDS`, except receipts. A route that no rule names needs the scope `operate`."""
+    """Every route below /v1/ is in `NEEDS`, the list of the scopes that routes need, except the route for receipts.
+
+    A route that no rule names needs the scope `operate`.
+    """
     listed = {(method, where.partition("?")[0]) for method, where, _ in NEEDS}
     served = {
         (method, one.path.format(tid="0-a", name="a", vendor="a"))

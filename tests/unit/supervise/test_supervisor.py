@@ -252,9 +252,9 @@ async def test_who_renews_himself_before_the_verdict_lives_for_another_patience(
 
 @virtual
 async def test_growth_waits_for_room_as_the_most_careful_of_a_node_tells_it() -> None:
-    """A pool does not grow while any process of its node, also an intake, reports too few free cores.
+    """A vendor actor reports free cores, but an intake on the same node reports too few. The pool does not grow.
 
-    A report that is too old no longer counts.
+    When the intake's report is too old to count, the pool grows.
     """
     stage = Stage()
     supervisor = Supervisor(stage.control, stage.clock, CONFIG, silence_ms=10**9)

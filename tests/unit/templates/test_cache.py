@@ -1,4 +1,6 @@
-"""The template stores keep versions, and the cache keeps compiled templates. Some of their errors are final."""
+"""The template stores keep versions, and the cache keeps compiled templates. An error of the template is final, and an
+error of the store is not.
+"""
 
 from __future__ import annotations
 
@@ -184,7 +186,9 @@ async def test_a_redis_that_does_not_answer_is_unavailable(error: Exception) -> 
 
 
 async def test_another_redis_error_is_not_hidden() -> None:
-    """Any other Redis error is raised as it is, because a wrong type or a broken script is our bug and no outage."""
+    """Redis answers with an error about a wrong type. The error is raised unchanged, because it is our bug and no
+    outage.
+    """
     with pytest.raises(ResponseError):
         await RedisTemplateStore(FailingClient(ResponseError("WRONGTYPE"))).get("t", 1)
 

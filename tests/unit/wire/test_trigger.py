@@ -134,7 +134,9 @@ def test_a_body_that_is_no_object_is_refused(body: Any) -> None:
     ],
 )
 def test_no_error_tells_an_address(path: str, value: Any) -> None:
-    """An error repeats no value and no key that the caller made up, neither in its text nor as its cause."""
+    """A faulty trigger has text that the caller made up, as a value or as a key. The error repeats this text neither in
+    its message nor as its cause.
+    """
     with pytest.raises(CallerError) as caught:
         parse_trigger(changed(path, value))
     assert "canary" not in str(caught.value)

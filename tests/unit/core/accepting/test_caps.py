@@ -45,9 +45,10 @@ def test_a_rule_applies_by_channel_priority_and_event(changes: dict[str, Any], a
 
 
 def test_a_rule_without_priorities_holds_for_high_too() -> None:
-    """A rule without priorities also counts messages with high priority, beside a rule for high priority alone.
+    """A rule without priorities also counts messages with the priority `high`, even if another rule is for `high`
+    alone.
 
-    Fraudsters ask for codes, which have high priority.
+    Fraudsters make a shop send codes, and codes have the priority `high`.
     """
     assert (
         len(caps_of([rule(), rule(priority=["high"], max=20)], "shop", "code", "sms", priority="high", address=PHONE))

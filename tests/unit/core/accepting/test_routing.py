@@ -171,7 +171,11 @@ SOME = st.lists(st.sampled_from(["NO", "DE", "SE"]), unique=True, max_size=3)
 def test_a_route_is_hidden_if_and_only_if_no_message_takes_it(
     countries: list[str], tenants: list[str], others: list[str], more: list[str]
 ) -> None:
-    """Every message that both fit is tried, with values that neither route names too."""
+    """`is_hidden` is compared with the routes that messages really get. Each combination of country and tenant is
+    tried, also with values that neither route names.
+
+    The later route is hidden if and only if no message gets it.
+    """
     earlier, later = route("a", country=countries, tenant=tenants), route("b", country=others, tenant=more)
     messages = [traffic(country=c, tenant=t) for c, t in product(["NO", "DE", "SE", "FI"], ["NO", "DE", "SE", "t"])]
     taken = any(rank_routes([earlier, later], one)[:1] == [later] for one in messages)

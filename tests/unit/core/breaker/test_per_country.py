@@ -129,9 +129,9 @@ def test_a_country_that_hangs_is_cut_off_before_its_calls_end(ticked: bool) -> N
 
 
 def test_without_a_country_that_works_its_word_does_not_count() -> None:
-    """If no other country was heard for a while, a country is not cut off any more.
+    """FR is cut off. Then no call to another country succeeds for a while, so FR is no longer cut off.
 
-    The vendor's breaker then decides by all results, because the vendor may be at fault.
+    The vendor's breaker now decides by the results of all countries, because the vendor itself may be at fault.
     """
     calls = Calls()
     calls.call("DE", OK)
@@ -255,8 +255,8 @@ def test_one_that_was_cut_off_keeps_its_place_until_its_opening_is_forgotten() -
 
 
 def test_a_vendor_s_breaker_begun_anew_has_no_countries_of_before() -> None:
-    """If the vendor's breaker is reset, or an operator says `close` and withdraws it, no country is cut off any
-    more.
+    """FR is cut off. Then the vendor's breaker is reset, or an operator sets the override `close` and removes it again.
+    No country is cut off any more.
     """
     for begin in (
         lambda calls: calls.parent.reset(calls.now_ns),

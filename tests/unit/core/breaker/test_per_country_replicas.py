@@ -87,8 +87,10 @@ EVENT = st.tuples(
 def test_whatever_comes_no_permit_is_lost_and_good_countries_make_no_trouble(
     events: list[tuple[str, BreakerResult, int, int]],
 ) -> None:
-    """If only FR fails, no other country is refused, the vendor does not open while another country is heard, and
-    no permit stays in flight.
+    """For any sequence of calls in which only FR fails, no call to another country is refused, and no permit stays in
+    flight.
+
+    The vendor's breaker does not open while a call to another country has succeeded lately.
     """
     calls = Calls()
     flying: list[tuple[int, int, Permit, BreakerResult, int, str]] = []

@@ -110,9 +110,10 @@ def test_each_outcome_has_its_place(outcome: Outcome, expected: Any) -> None:
 def test_every_decision_is_exactly_one_place(
     n: Notification, outcome: Outcome, usable: set[str], chance: float, vendor: str
 ) -> None:
-    """Each decision is one place.
+    """For any notification and outcome, a decision sends the notification to exactly one place.
 
-    A move goes to another usable, untried vendor of the chain, and a wait ends before the expiry.
+    A move leads to another vendor of the chain, which is usable and was not tried. A wait ends before the notification
+    expires.
     """
     decision = after(n, outcome, usable - {vendor}, chance, vendor=vendor)
     match decision:
@@ -239,9 +240,7 @@ def test_a_round_ends_when_all_were_tried() -> None:
 
 
 def test_a_round_does_not_wait_for_a_vendor_that_is_down() -> None:
-    """If a healthy vendor fails once while the other is down, the message goes to the healthy vendor again and
-    does not wait for the other.
-    """
+    """Vendor a fails once while vendor b is down. The message goes to a again, and does not wait for b."""
     n = notification(chain=("a", "b"))
     decision = after(n, Outcome.failed("http_500"), set())
     assert isinstance(decision, Retry)
@@ -329,7 +328,9 @@ def test_an_adopter_sends_only_what_names_it(chain: tuple[str, ...], tried: tupl
 def test_the_mailbox_of_what_is_due(
     tried: tuple[str, ...], usable: str, recovering: str, known: str, expected: str | None
 ) -> None:
-    """A due notification goes to the mailbox that the current plan gives, even if an earlier plan put it off."""
+    """A due notification goes to the mailbox that the current plan gives, even if it waits because of an
+    earlier plan.
+    """
     found = decide_mailbox(CHAIN, tried, usable.__contains__, recovering.__contains__, known=known.__contains__)
     assert found == expected
 

@@ -30,8 +30,8 @@ def test_it_never_begins_while_something_may_come_of_the_first(first: First, wai
 
 @given(first=firsts, wait_for=waits)
 def test_every_end_of_the_first_decides_about_it(first: First, wait_for: WaitFor) -> None:
-    """Once its time has come, a fallback waits only while an actor has claimed the first notification, or while
-    the first is held or stands by.
+    """The time at which a fallback may begin has come. The fallback then waits only while an actor has claimed the
+    first notification, or while the first notification is held or itself stands by.
     """
     open_ends = (State.HELD, State.STANDBY)
     waiting = decide_fallback(first, wait_for, True) is Fate.WAIT

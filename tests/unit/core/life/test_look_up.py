@@ -94,9 +94,10 @@ def test_not_found_is_no_reason_to_do_anything() -> None:
 
 
 def test_twins_are_those_whose_windows_overlap() -> None:
-    """Two messages with the same text and recipient have the same fingerprint.
+    """Two messages have the same fingerprint if and only if they have the same text and recipient. The fingerprint does
+    not show the phone number.
 
-    A fingerprint lasts as long as a window and does not show the phone number.
+    It is kept for as long as the window of time in which the vendor may create the message.
     """
     mine = fingerprint("+491", "code", 10.0)
     assert mine.ttl_ms == WINDOW.to_ms - WINDOW.from_ms

@@ -54,7 +54,9 @@ async def test_a_code_begins_at_once_while_bulk_holds_what_it_may() -> None:
 
 @virtual
 async def test_bulk_goes_on_as_soon_as_one_of_its_calls_ends() -> None:
-    """A bulk call begins as soon as another ends: a hundred calls of 0.1 s, six at once, take under 2.2 s."""
+    """A bulk call begins as soon as another one ends. So a hundred calls of 0.1 s, of which six run at once, take less
+    than 2.2 s.
+    """
     stage, a = Stage(), ScriptedVendor("a", duration_s=0.1)
     await stage.courier(a, limits=CourierLimits(concurrency_min=8, concurrency_max=8))
     began_s = stage.clock.now_s()

@@ -146,7 +146,7 @@ def test_the_rate_is_shared_out() -> None:
 
 
 def test_a_share_survives_the_wire() -> None:
-    """A plan with shares that is written as JSON and read again is equal."""
+    """A plan with shares is written as JSON and read again. The result equals the plan."""
     plan = planned(report("a"), config=config("a", "b", rate_per_s=10.0))
     assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
 
@@ -420,8 +420,10 @@ def test_a_receipt_that_refuses_our_account_opens_the_vendor(breaker: str) -> No
 
 
 def test_ten_receipts_cut_off_a_country_and_not_the_vendor() -> None:
-    """Ten receipts that refuse a country, counted over all intake replicas, put the country on the plan's list of
-    refused countries. Nine receipts do not. The vendor stays closed.
+    """Vendor a has refused ten messages to the US by receipts, counted over all intake replicas. The plan then lists
+    the US among the countries that a refuses.
+
+    After nine such receipts the list is empty. Vendor a stays closed in both cases.
     """
     two = config("a", "b")
 

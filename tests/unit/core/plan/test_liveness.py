@@ -12,7 +12,10 @@ BEAT_MS = 250
 
 
 class Scene:
-    """A supervisor's watch over actors that beat every 250 ms. The supervisor's own echo shows that it can hear."""
+    """A supervisor that watches actors, each of which sends a beat every 250 ms.
+
+    The supervisor also sends beats to itself. If these come back (`echo`), the supervisor can hear.
+    """
 
     def __init__(self, *actors: str) -> None:
         self.watch = SilenceWatch(2000, 500)
@@ -74,9 +77,8 @@ def test_a_beat_gives_a_starved_one_its_patience_again() -> None:
 
 
 def test_a_stall_condemns_nobody() -> None:
-    """If the store or the supervisor stalls, the supervisor's own echo is late too.
-
-    That interval counts as silence for no actor.
+    """The store or the supervisor stalls for 30 s. The supervisor's own beat is then late too, so this time counts as
+    silence for no actor.
     """
     scene = Scene("a/1", "a/2", "b/3")
     scene.pass_ms(1000, {"a/1", "a/2", "b/3"})
@@ -117,7 +119,9 @@ def test_more_than_half_silent_means_patience() -> None:
 
 @pytest.mark.parametrize("actors", [("a/1",), ("a/1", "b/2")])
 def test_a_pair_is_too_few_for_patience(actors: tuple[str, ...]) -> None:
-    """With one or two actors, silent actors are dead after the usual time."""
+    """One or two actors are silent. They are declared dead after the usual time of silence, because patience is only
+    for larger groups that fall silent together.
+    """
     scene = Scene(*actors)
     scene.pass_ms(2250, set())
     assert scene.watch.dead() == list(actors)

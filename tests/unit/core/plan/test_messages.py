@@ -94,7 +94,9 @@ def test_what_an_older_version_did_not_send_has_its_default(kind: str, data: dic
 
 
 def test_values_are_read_as_values() -> None:
-    """Cut-off countries and marks are read as their classes and not as plain JSON."""
+    """The values inside a message are read as their classes, not as plain JSON: a country that is cut off, and the mark
+    of the store's count of accepted triggers.
+    """
     report, statement = read("report", REPORT), read("report", STATEMENT)
     assert isinstance(report, Report) and report.cut_off == {"49": CountryCutOff("open", 1.5)}
     assert isinstance(statement, Statement) and statement.mark == Mark("life", 9)

@@ -33,8 +33,8 @@ def test_a_new_actor_waits_until_the_others_have_shrunk() -> None:
 
 
 def test_the_share_of_the_dead_is_free_at_once() -> None:
-    """The share of a dead actor is given to the others at once, because a dead actor is fenced before it leaves
-    the list.
+    """The share of a dead actor is given to the others in the next plan. This is safe, because an actor counts as dead
+    only when the store refuses its claims.
     """
     assert divide(RATE, ["b"], shares(a=30.0, b=30.0), []) == shares(b=60.0)
 
@@ -70,9 +70,10 @@ def test_the_sum_in_use_is_never_above_the_rate(block: int) -> None:
 
 
 def play(steps: list[tuple[str, int]], rate: float) -> None:
-    """Run the steps and check the sum in use after each step.
+    """Let actors start, die, hear plans and report, as `steps` say. After each step, check that the shares in use add
+    up to at most the rate.
 
-    Then let all actors adopt the plan and report, and check that each has an equal share.
+    Then let all actors use the last plan and report, and check that each has an equal share.
     """
     plans: list[dict[str, Share]] = [{}]
     works_by: dict[str, int] = {}

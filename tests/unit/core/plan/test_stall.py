@@ -37,9 +37,10 @@ class Watched:
         self.watch, self.now_s = StallWatch(CHANNELS, rates), 100.0
 
     def wait(self, seconds: int, of: Plan = WELL, ready_s: float | None = None, box: str = "a") -> list[Stall]:
-        """Ask the watch once a second for `seconds`, and return the last answer.
+        """Ask the watch once a second for `seconds`, and return its last answer.
 
-        The age of the work grows with time, or is always `ready_s`.
+        The oldest ready notification in the mailbox `box` becomes older with each second. With `ready_s` its age stays
+        the same.
         """
         found: list[Stall] = []
         for second in range(seconds + 1):
@@ -74,8 +75,9 @@ def test_one_delivery_is_enough() -> None:
 
 
 def test_a_process_that_ended_is_no_delivery() -> None:
-    """New actors that begin their count at 0 do not count as deliveries, so actors that die again and again are a
-    stall.
+    """Actors die again and again, and each new one has delivered nothing. The vendor counts as stalled.
+
+    A new actor's count of deliveries begins at 0, and this change of the count is no delivery.
     """
     watched = Watched()
     watched.watch.delivered("a", "a-1", 5)

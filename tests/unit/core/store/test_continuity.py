@@ -47,7 +47,11 @@ def test_who_knew_nothing_believes() -> None:
 
 
 def test_a_late_answer_is_no_break() -> None:
-    """If a question was asked before a higher count was known, its answer is no break, even with a lower count."""
+    """A process asked the store for its count of accepted triggers, and then learned a higher count from elsewhere. The
+    answer has a count in between.
+
+    This is no break, because an answer is compared only with what was known before the question.
+    """
     c = knowing(Mark("l", 10))
     asked = c.mark
     c.hear(Mark("l", 12))
@@ -101,7 +105,8 @@ KNOWN = Lineage("a", 1000, replicas=1)
     ],
 )
 def test_only_a_replica_that_left_its_primary_too_early_is_a_break(found: Lineage, told: Undone | None) -> None:
-    """A new primary is a break only if it has fewer bytes of the old primary's stream than were known.
+    """A replica became the primary. This is a break only if it has fewer bytes of the old primary's stream than that
+    stream was known to have.
 
     The break is reported once.
     """

@@ -54,9 +54,10 @@ def test_a_step_forward_is_the_new_expectation() -> None:
 
 
 def test_who_has_known_nothing_has_the_last_wait_that_was_dated() -> None:
-    """A process without a reading expects at least the time that the store kept when it last stored a wait.
+    """A process has no reading of its own yet. It expects at least the time that the store noted when it last stored a
+    wait.
 
-    If the store kept none, the process believes the clock.
+    If the store has noted no time, the process believes the store's clock.
     """
     assert DelayTime().correction(HOUR_MS, 2 * HOUR_MS, 50.0, 50.0) == 2 * HOUR_MS
     assert DelayTime().correction(HOUR_MS, 0, 50.0, 50.0) is None

@@ -46,7 +46,7 @@ def test_those_in_step_are_waited_for_and_never_fewer_than_allowed(
     ],
 )
 def test_a_set_up_without_a_promise_is_refused(rule: ReplicaRule, seen: Seen | None, words: str | None) -> None:
-    """A setting that would promise nothing is refused in a sentence that names the setting."""
+    """A rule for replicas that would keep nothing safe is refused, in a sentence that names the setting."""
     found = rule.refusal(seen)
     assert found is None if words is None else found is not None and found.startswith("store.") and words in found
 
