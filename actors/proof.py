@@ -1,7 +1,7 @@
-"""Checks a configuration by making every part of every actor from it, without a connection.
+"""Checks a configuration: makes every part of every actor from the settings, without a connection.
 
-`config check`, `up`, SIGHUP and `deploy` call `prove` before they change anything. If an actor with a checked
-configuration fails later, something has changed since, or its machine is different.
+`config check`, `up`, SIGHUP and `deploy` call `prove` before they change anything. So if an actor with a checked
+configuration fails later, something has changed since the check, or the actor runs on another machine.
 """
 
 from __future__ import annotations

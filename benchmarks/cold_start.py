@@ -2,9 +2,9 @@
 
     python -m benchmarks.cold_start [--rounds 2]
 
-Starts an installation on an empty directory and posts one trigger as soon as the service is ready. The vendors' own
-clocks tell when the trigger's first and second message arrived. Memory is PSS, in which a page that several processes
-share counts once. Under load, memory is read in the middle of the load. Figures are medians over the rounds.
+Starts an installation on an empty directory and posts one trigger as soon as the service is ready. The sandbox vendors
+note when the trigger's first and second message arrived. Memory is PSS, in which a page that several processes share
+counts once. Under load, memory is read in the middle of the load. Figures are medians over the rounds.
 """
 
 from __future__ import annotations

@@ -48,9 +48,10 @@ def redis_url() -> str:
 
 
 def settings() -> JsonObject:
-    """Return the sandbox's settings with a contract rate for our vendor. The rate is never reached.
+    """Return the sandbox's settings, but with a contract rate for our vendor, so that the limiter is asked for each
+    claim as in production.
 
-    So the limiter is asked for each claim, as in production.
+    The rate is so high that the vendor is never limited by it.
     """
     found = load_settings(Path(str(resources.files("cluster") / "sandbox.yaml"))).model_dump(mode="json")
     found["vendors"][VENDOR]["rate_per_s"] = CONTRACT_PER_S

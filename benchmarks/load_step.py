@@ -3,9 +3,9 @@
     python -m benchmarks.load_step
 
 Posts 116 triggers a second for 15 s, then 700 for 60 s, open-loop. Latency counts from the due time. No trigger is
-tried twice, and a refused trigger counts as 15 s. The load is posted twice, each time to a fresh installation. The
-first installation has the configuration as shipped. In the second, every pool is fixed at its smallest size. Prints
-accept percentiles over the whole step and over its second half, and the number of actors at the end.
+tried twice, and a refused trigger counts as 15 s. The load is posted to two fresh installations, one after the other.
+The first has the configuration as shipped, so its pools may grow. In the second, every pool is fixed at its smallest
+size. Prints accept percentiles over the whole step and over its second half, and the number of actors at the end.
 """
 
 from __future__ import annotations

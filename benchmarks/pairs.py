@@ -35,7 +35,9 @@ RUN_S_MAX = 300.0
 
 
 def read(condition: Mapping[str, Any]) -> dict[str, float]:
-    """Return the compared figures of one condition in a result file of accept_latency."""
+    """Return the figures of one condition that two versions are compared by. `condition` comes from a result file of
+    accept_latency.
+    """
     cpu = sum(condition[f"cpu_ms_per_trigger_{part}"]["median"] for part in SERVICE)
     return {
         "accept_ms_p50": condition["accept_ms_p50"]["median"],

@@ -131,7 +131,7 @@ def vendor_cpu(figures: Figures) -> Found:
 def checkout(vendors: str) -> Callable[[Figures], Found]:
     """Return a function that reads how the dispatcher changes the latency of a checkout, in percent.
 
-    The value to compare is the change of p50 or of p99, whichever improved less.
+    The value to compare is the change of p50 or the change of p99, whichever is the smaller improvement.
     """
 
     def read(figures: Figures) -> Found:

@@ -59,7 +59,10 @@ def config(folder: Path, replicas: int, durability: str) -> Path:
 
 
 def loss(replicas: int, rate_per_s: float) -> JsonObject:
-    """Kill the primary and delete its disk once, under load. Return the figures of this run."""
+    """Kill the primary and delete its disk, while triggers are posted at `rate_per_s`. Return the figures of this run.
+
+    The primary has this many `replicas`, one of which is promoted.
+    """
     with workspace() as folder, fleet(replicas, 3, hz="10") as servers:
         service = Service(folder / "state", config(folder, replicas, "replica"), ("--redis-url", servers.url))
         try:

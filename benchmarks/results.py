@@ -54,9 +54,10 @@ def spread(values: Sequence[float], digits: int = 3) -> Spread:
 def report(
     name: str, figures: Mapping[str, Any], folder: Path | None, quick: bool, *, packages: Sequence[str] = PACKAGES
 ) -> Path | None:
-    """Write `{name}.json`, and its chart if matplotlib is installed. Return the path of the file.
+    """Write the figures to `{name}.json`, and a chart if matplotlib is installed. Return the path of the JSON file.
 
-    The figures of a quick run mean nothing. They are written only if a `folder` is given, otherwise None is returned.
+    The figures of a `quick` run mean nothing. So they are written only if a `folder` is given. Without a folder,
+    nothing is written and None is returned.
     """
     if folder is None and quick:
         return None

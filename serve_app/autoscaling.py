@@ -22,9 +22,10 @@ OWN_CORE = 0.6
 
 
 def forward(ctx: Any) -> tuple[int, JsonObject]:
-    """Return the largest pool size that a running actor of the pool reports, and an empty dict.
+    """Return the largest pool size for which a running actor of the pool asks, and an empty dict.
 
-    Without a report the size does not change, because a crash must not shrink a pool.
+    Vendor actors get the wanted size from the plan. If no actor reports, the size does not change, because a crash must
+    not shrink a pool.
     """
     wishes = _told(ctx, "replicas")
     return max(map(int, wishes), default=ctx.target_num_replicas), {}

@@ -220,7 +220,7 @@ def dead_show(api: Api, notification_id: str) -> None:
 
 
 def bulk_options(function: Function) -> Function:
-    """Add the options for a change to all dead letters that match."""
+    """Add the options of a command that can change all dead letters which match a filter."""
     for option in (
         click.option("--cursor", help="Go on where an interrupted --all stopped."),
         click.option("--dry-run", is_flag=True, help="Only count. Change nothing."),

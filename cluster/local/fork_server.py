@@ -69,9 +69,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Birth:
-    """A worker that was forked and has not registered yet.
+    """A worker that was forked and has not registered with Ray yet.
 
-    `born` is the reading end of a pipe. It reaches its end of file when the worker has registered or has ended.
+    `born` is the reading end of a pipe. Reading it gives end of file when the worker has registered or has ended.
     """
 
     pid: int

@@ -58,7 +58,7 @@ def core_runs(marker: str) -> bool:
 
 
 def finished(work: Callable[[], None], worth_waiting: Callable[[], bool], look_s: float = 0.5) -> bool:
-    """Run `work` in a thread and wait for its end. Return False if `work` can no longer end.
+    """Run `work` in a thread. Return True when `work` has ended, and False if `work` can no longer end.
 
     `worth_waiting` is called every `look_s` seconds and says whether `work` can still end. An error of `work` is
     raised, unless `worth_waiting` is False by then.

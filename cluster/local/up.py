@@ -359,7 +359,9 @@ class Up:
             self._put_back(settings)
 
     def _put_back(self, refused: Settings) -> None:
-        """Apply the former configuration to each application that the configuration `refused` may have changed."""
+        """Apply the former configuration again to each application that the configuration `refused` may have
+        changed.
+        """
         from serve_app.applications import fingerprints, restore
 
         assert self._settings is not None, "a reload comes after a start"

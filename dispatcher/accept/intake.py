@@ -219,9 +219,10 @@ class Intake:
         """Return the newest requests whose clients still wait, as many as fit into one round trip.
 
         These requests are returned in the order in which they came. If more requests wait than fit, the newest requests
-        go first: they are answered in time, and the older requests get a 503. If the oldest went first, each request
-        would be stored too late for its deadline. A trigger for many recipients shares a round trip with only few other
-        requests, because they wait for it.
+        are chosen. They are answered in time, and the older requests get a 503. If the oldest requests were chosen,
+        they would be stored after their deadline, and the newer ones would be too late as well. A trigger for many
+        recipients shares a round trip with only few other requests, because all of these wait until the whole trigger
+        is stored.
         """
         while self._waiting and self._waiting[0][1].done():  # the oldest give up first, so this keeps the queue short
             self._waiting.popleft()

@@ -242,7 +242,10 @@ class Preparation:
     def _check_segments(
         self, event: str, draft: Draft, text: str, chain: tuple[str, ...]
     ) -> tuple[tuple[str, ...], SmsSize]:
-        """Return the vendors that may send this text, and its size. Raises CallerError, which names the field."""
+        """Return the vendors of `chain` that may send this text as an SMS, and the size of the text in segments.
+
+        Raises CallerError, which names the field, if the text has a forbidden character or needs too many segments.
+        """
         field = f"{draft.at}.content.text" if draft.template is None else "data"
         broken = forbidden(text)
         if broken is not None:

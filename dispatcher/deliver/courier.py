@@ -144,7 +144,7 @@ class Courier:
         return me == self.me and not self.stopping
 
     def renewed(self, asked_s: float) -> None:
-        """Note that the store has called this incarnation live.
+        """Note that the store has answered that this incarnation is still live.
 
         `asked_s` is the monotonic time at which the store was asked.
         """

@@ -33,10 +33,11 @@ REFUSED_MAX = 100
 
 
 class Outbox:
-    """Keeps decisions until the store has carried them out.
+    """Keeps the decisions about claimed notifications until the store has carried them out.
 
-    The outbox calls `on_done(item, reply)` once for each item, with DONE or LOST. If the store refuses an item because
-    of its record, the outbox first calls `on_refused(item)` once.
+    The outbox calls `on_done(item, reply)` once for each item: DONE if the store has carried out the decision, LOST if
+    the claim is no longer ours. If the store refuses an item because of its record, the outbox first calls
+    `on_refused(item)` once.
     """
 
     def __init__(

@@ -1,4 +1,6 @@
-"""Measures for how long the store has not answered, because this incarnation may be declared dead meanwhile."""
+"""Measures for how long the store has not answered. After a long silence the supervisor may have declared this
+incarnation dead.
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,9 @@ TOGETHER = 16
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """The result of cancelling one notification: `cancelled`, `too late`, or the state that it had already."""
+    """The result of cancelling one notification: `cancelled`, `too late` if an actor has claimed it, or the state in
+    which it had already ended.
+    """
 
     id: str
     result: str

@@ -23,7 +23,10 @@ Refused: TypeAlias = Mapping[str, Mapping[str, int]]
 
 
 class Cast:
-    """The replicas that the supervisor has heard, from all pools. `replica` and `node` are the supervisor's own."""
+    """The replicas of all pools from which the supervisor has heard.
+
+    `replica` and `node` are the supervisor's own names.
+    """
 
     def __init__(self, node: str, replica: str) -> None:
         self.node, self.replica = node, replica

@@ -152,7 +152,7 @@ class Engine:
 
 
 class _Kit:
-    """The functions that the engine calls: our filters, and the printing of values.
+    """The functions that the compiled template may call: our filters, and the printing of values.
 
     These functions must not refer to the engine. Python cannot free a reference cycle that passes through native code.
     """

@@ -88,7 +88,7 @@ _CONDITION = re.compile(r"\[if[^\]>]*\]>", re.I)
 
 
 class HtmlReader:
-    """Reads static HTML text and checks the expressions between its parts.
+    """Reads the static HTML of a template, and checks the expressions that stand between its pieces.
 
     `states` are all states that are possible after the text that was read. At most `steps_max` steps are read.
     """

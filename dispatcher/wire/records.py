@@ -136,10 +136,11 @@ def encode_pin(pin: TemplatePin) -> tuple[str, str]:
 
 
 def template_of(part: Part, own: str | None, digested: str | None = None) -> TemplatePin | None:
-    """Return the template of a notification: `own`, which it got at a redrive, or else the accepted one.
-
-    `own` is the field `tv`, and `digested` is the field `td`. None means that the notification has content instead of a
+    """Return the version of a template from which a notification is rendered, or None if it has content instead of a
     template.
+
+    `own` is the field `tv`, the template that the notification got at a redrive. Without it the accepted template
+    counts. `digested` is the field `td`.
     """
     if not own:
         return None if part["t"] is None or part["v"] is None else TemplatePin(part["t"], part["v"], part.get("h"))

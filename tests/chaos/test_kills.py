@@ -162,10 +162,11 @@ def test_redis_killed_is_started_again_with_its_data(service: Service, policy: s
 
 
 def test_redis_stopped_answers_503_and_never_202(service: Service) -> None:
-    """While Redis is frozen, each of four posts gets a 503 with Retry-After, and the quickest within 1 s.
+    """Redis is frozen. Each of four posts then gets a 503 with Retry-After, and the quickest of these answers comes
+    within 1 s.
 
-    Afterwards posts are accepted within 5 s. Only the quickest answer is timed, because another process may delay
-    some.
+    After Redis has continued, posts are accepted within 5 s. Only the quickest answer is timed, because another process
+    may delay some answers.
     """
     pids = service.redis_pids()
     kill(pids, signal.SIGSTOP)

@@ -24,7 +24,9 @@ GIVE_UP_S = 60.0
 
 @dataclass
 class Row:
-    """One trigger as its caller saw it. Times are epoch seconds."""
+    """One trigger as its caller saw it: when it was due, which hosts were tried, and how each answered. Times are epoch
+    seconds.
+    """
 
     key: str
     due_s: float

@@ -38,8 +38,9 @@ async def test_more_than_the_burst_is_refused_and_stores_nothing(world: World) -
 
 
 async def test_a_repeat_is_answered_first_and_uses_nothing(world: World) -> None:
-    """A trigger that repeats a known one is answered REPLAYED or CONFLICT and uses no rate, even if the bucket is
-    empty.
+    """A trigger that repeats an accepted one is answered REPLAYED or CONFLICT, even if the tenant's bucket is empty.
+
+    The answer takes nothing from the bucket.
     """
     first, *others = (trigger(tenant="shop", rate=SLOW) for _ in range(3))
     assert results(await world.store.accept([first])) == [STORED]

@@ -232,7 +232,9 @@ async def test_counts_expire_with_their_window(redis_world: World, redis_client:
 
 
 async def test_a_refused_trigger_counts_nothing(redis_world: World, redis_client: redis.asyncio.Redis) -> None:
-    """If Redis is full, or an entry cannot be written, the trigger is refused and does not count under its cap."""
+    """Redis is full, or an entry of a trigger cannot be written. The trigger is refused, and does not count for its cap
+    on messages to a recipient.
+    """
     once = Cap("once", 1, HOUR_MS)
     async with full(redis_client):
         assert await redis_world.store.accept([capped(once)]) == [FULL]

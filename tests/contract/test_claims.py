@@ -35,8 +35,8 @@ async def test_a_notification_comes_out_as_it_went_in(world: World) -> None:
 
 
 async def test_the_same_trigger_is_stored_once(world: World) -> None:
-    """A repeated id is answered REPLAYED for the same body and CONFLICT for another body. Only one trigger is
-    stored.
+    """A second trigger with the id of a stored trigger is answered REPLAYED if its body is the same, and CONFLICT if
+    not. Only one trigger is stored.
     """
     first = trigger()
     other_body = trigger(id=first.id, body_hash="h2")

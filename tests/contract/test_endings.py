@@ -46,7 +46,9 @@ async def test_a_stale_owner_decides_nothing(world: World, decision: Decision) -
 
 
 async def test_words_of_one_round_trip_do_not_depend_on_each_other(world: World) -> None:
-    """Each decision of a batch has its own reply, in order. A LOST reply does not affect the others."""
+    """A batch has four decisions, two of them about entries that are no longer ours. The replies come in order: LOST
+    for these two, DONE for the others.
+    """
     me, other = await world.actor(), await world.actor()
     one, two, three = await world.claimed(me, 3)
     await world.store.apply(me, [(two, settle())], world.now_ms())

@@ -153,7 +153,9 @@ async def test_a_start_works_on_a_full_redis(
 async def test_a_mark_of_an_earlier_version_is_left_alone(
     redis_world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """If the start mark has no time, as in an earlier version, `held` leaves the notification out."""
+    """A start mark of an earlier version has no time. `held` leaves such a notification out, so that no look-up asks
+    about it.
+    """
     nid = await held(redis_world, await redis_world.actor())
     await redis_client.hdel(Keys().record(nid.rpartition(".")[0]), "0.s")
     assert await redis_world.store.held([nid]) == []

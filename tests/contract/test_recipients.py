@@ -80,7 +80,9 @@ async def test_the_most_that_a_trigger_may_hold_is_stored(world: World) -> None:
 
 
 async def test_each_may_have_its_own_time(world: World) -> None:
-    """Each notification may have its own `send_at` and expiry time: one is queued at once, and the other is delayed."""
+    """Each notification of a trigger may have a `send_at` and an expiry time of its own. One of two is queued at once,
+    and the other is delayed.
+    """
     now_ms = world.now_ms()
     one, two = several(2, 1).notifications
     posted = several(2, 1)

@@ -182,8 +182,10 @@ async def test_one_of_two_may_be_away_where_a_setting_allows_it() -> None:
 
 
 async def test_the_old_primary_coming_back_is_waited_for_again() -> None:
-    """After a fail-over accepts are refused until the old primary is back. It then counts as a replica of the
-    new one.
+    """The primary fails, and its only replica becomes the primary. Accepts are refused, because the new primary has no
+    replica.
+
+    When the old primary is back, it becomes the replica, and accepts succeed again.
     """
     with fleet(replicas=1) as watched:
         async with desk(watched.url, answer_s=1.0) as found:

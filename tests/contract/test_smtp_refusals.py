@@ -70,7 +70,8 @@ async def refused(no: dict[str, str], username: str | None = None) -> Outcome:
     ],
 )
 async def test_a_no_to_the_account_is_no_word_about_the_recipient(no: dict[str, str]) -> None:
-    """A refusal of the greeting, the login or the sender is failed with account scope, not rejected for the recipient.
+    """A relay refuses the greeting, the login or the sender. The outcome is failed with account scope, and not
+    rejected, because nothing is said about the recipient.
 
     So the message goes to the next vendor, and the breaker opens.
     """

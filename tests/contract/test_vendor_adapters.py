@@ -191,7 +191,10 @@ def gzipped(content: bytes, times: int = 1) -> bytes:
     ],
 )
 async def test_a_packed_answer_is_not_unpacked(body: Callable[[], bytes]) -> None:
-    """A compressed answer, for which we did not ask, is unknown and is not unpacked, so that memory stays small."""
+    """The vendor sends a compressed answer, for which we did not ask. The outcome is unknown.
+
+    The answer is not unpacked, because a small packed answer could fill the memory.
+    """
     packed = body()
     assert len(packed) < ANSWER_BYTES_MAX, "within the cap, as it travels"
     tracemalloc.start()

@@ -103,7 +103,7 @@ async def test_a_claimed_one_cannot_be_withdrawn(world: World) -> None:
 
 
 async def test_a_moved_one_is_withdrawn_from_where_it_is(world: World) -> None:
-    """A moved notification is withdrawn from its present mailbox."""
+    """A notification that has moved to the mailbox of another vendor is withdrawn from that mailbox."""
     me = await world.actor()
     (claim,) = await world.claimed(me)
     await world.store.apply(me, [(claim, move("b"))], world.now_ms())

@@ -218,7 +218,9 @@ async def test_what_postfix_has_against_us_is_the_accounts(world: World) -> None
 
 
 async def test_too_much_mail_slows_us(world: World) -> None:
-    """Postfix's limit of messages per client (anvil) is read as throttled, and not as a failure."""
+    """Postfix refuses mail because one client sends too many messages (anvil). The outcome is throttled, and not a
+    failure.
+    """
     vendor = build("smtp", "relay", "email", world.relay(world.talkative))
     outcomes = [await vendor.send(replace(EMAIL, to="fast@example.com"), 20.0) for _ in range(3)]
     await vendor.close()

@@ -90,9 +90,10 @@ def test_a_channel_without_a_vendor_wakes_somebody(promtool: str, tmp_path: Path
 
 
 def test_a_stall_wakes_somebody_at_once(promtool: str, tmp_path: Path) -> None:
-    """An alert fires as soon as a vendor's stall is longer than 30 s, because the gauge already counts the seconds.
+    """An alert fires as soon as a vendor's stall is longer than 30 s. The rule waits no longer, because the gauge
+    itself counts the seconds of the stall.
 
-    It ends when the stall ends.
+    The alert ends when the stall ends.
     """
     fires(
         promtool,

@@ -40,9 +40,11 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def render(folder: Path) -> Callable[[str], str]:
-    """Return a function that renders Ray's configuration and returns its text.
+    """Return a function that renders Ray's HAProxy configuration. The function writes it to a file, and returns its
+    text.
 
-    The name `empty` means before any application has a route, and `routed` means after that.
+    The function's argument is `empty` for the time before any application has a route, and `routed` for the time after
+    that.
     """
     from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig, ServerConfig
     from ray.serve.config import HTTPOptions
@@ -275,8 +277,9 @@ def test_haproxy_starts_with_few_files_for_a_user_who_may_not_raise_the_limit(
 
 
 def test_the_limit_counts_on_the_machine_where_haproxy_runs(render: Callable[[str], str], folder: Path) -> None:
-    """The wrapper reads the limit of open files when it starts, because the node may have been prepared on another
-    machine.
+    """The wrapper reads the limit of open files when it starts, and lowers HAProxy's number of connections to fit.
+
+    It cannot be read earlier, because the node may have been prepared on another machine.
     """
     render("routed")
     shows = folder / "shows"

@@ -190,8 +190,8 @@ def test_a_directory_that_somebody_mute_holds_is_refused(place: Path, monkeypatc
 
 
 def test_a_holder_that_is_about_to_end_is_waited_for(place: Path) -> None:
-    """An ending server still holds the lock of the directory and releases it a moment later. The new server waits and
-    starts.
+    """A server that is ending still holds the lock of the directory, and releases it a moment later. A new server waits
+    for the lock and then starts.
     """
     lock = held(place / "data")
     release = threading.Timer(0.1, os.close, (lock,))

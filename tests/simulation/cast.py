@@ -136,7 +136,7 @@ class Peer:
 
 
 class VendorEnd:
-    """One process's client of a simulated vendor, as couriers use it."""
+    """The client of a simulated vendor in one process. A courier uses it like a real vendor's adapter."""
 
     channel = "sms"
 

@@ -137,8 +137,10 @@ def test_one_success_or_none_whatever_fails() -> None:
 
 @pytest.mark.parametrize("kind", ["kill", "freeze"])
 def test_every_await_may_be_the_last(kind: str) -> None:
-    """The actor that claims first is killed, or frozen until it is declared dead, at each of its next 40 steps in
-    turn. No run has a violation.
+    """The first actor that claims is killed, or is frozen until it is declared dead. Each of forty runs does so one
+    step later in that actor's work.
+
+    No run has a violation.
     """
     for step in range(40):
         result = play(3, crash=(kind, step))

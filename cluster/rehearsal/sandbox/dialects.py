@@ -22,8 +22,9 @@ class Reply(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A parsed request: the recipient, the text and so on. For a wrong request, `error` is the provider's own
-    error answer.
+    """The parts of a request to a sandbox vendor: the recipient, the text and so on.
+
+    For a wrong request, `error` is the error with which the real provider would answer.
     """
 
     to: str = ""

@@ -29,7 +29,7 @@ from dispatcher.ports import Clock, Incarnation
 
 @dataclass(slots=True)
 class Note:
-    """The part of a notification's record that changes."""
+    """The part of a notification's record that changes while the notification is sent."""
 
     state: str
     vendor: str
@@ -259,9 +259,10 @@ class Cell:
         return found
 
     def finish(self, record: Record, retention_ms: int) -> None:
-        """Record that a notification of the trigger `record` has ended.
+        """Record that one more notification of the trigger `record` has ended.
 
-        When the trigger's last notification has ended, its data is removed. The record is kept for `retention_ms`.
+        After the trigger's last notification, the trigger's personal data is removed. The record itself is kept for
+        `retention_ms`.
         """
         record.open -= 1
         if record.open <= 0:

@@ -77,7 +77,7 @@ Flag = Annotated[bool, BeforeValidator(_text_as_flag)]
 
 
 def host_fault(host: str) -> str | None:
-    """Return what is wrong with `host`, or None if it is a host name or an IP address."""
+    """Return the rule that `host` breaks, or None if `host` is a host name or an IP address."""
     try:
         ipaddress.ip_address(host)
         return None

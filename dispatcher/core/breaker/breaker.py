@@ -213,7 +213,7 @@ class Breaker(BreakerStates):
     def _evaluate_stalled(self, now_ns: int) -> bool:
         """Open a closed breaker if its calls hang. Return True if the breaker was opened.
 
-        The open wait is counted from the first moment of the outage, so it does not matter how often this check runs.
+        The open wait begins at the first moment of the outage. So its end does not depend on when this check runs.
         """
         if self.state is not S.CLOSED:
             return False

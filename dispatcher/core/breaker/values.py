@@ -58,7 +58,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class BreakerMetrics:
-    """The values of a breaker at one moment.
+    """The state, the rates and the counts of a breaker at one moment.
 
     Rates are percent, or -1.0 while the window has fewer results than the minimum.
     """

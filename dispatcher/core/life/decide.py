@@ -242,7 +242,10 @@ def _after_failure(n: Notification, outcome: Outcome, attempt: Attempt, at: Situ
 
 
 def decide_broken(n: Notification, at: Situation) -> Decision:
-    """Return where a notification goes if our own code failed right after its call. The notification was maybe sent."""
+    """Return where a notification goes if our own code failed right after the call to the vendor.
+
+    Such a notification counts as maybe sent. So it is held under `hold`, and tried again under `resend`.
+    """
     attempts = n.attempts + 1
     if n.on_unknown == "hold":
         return _held(n, None, attempts, at.policy, now_ms=at.now_ms)

@@ -87,7 +87,9 @@ def decide_receipt(carried: bool | None, state: State) -> tuple[str, str] | None
 
 
 def word_for_fallback(told: Told) -> str | None:
-    """Return what a fallback that waits for delivery learns from a receipt: `delivered`, `undelivered`, or None."""
+    """Return what a receipt tells a fallback that waits for the delivery of the first notification: `delivered`,
+    `undelivered`, or None for neither.
+    """
     if told.delivered:
         return "delivered"
     return "undelivered" if told.carried is False else None

@@ -56,9 +56,8 @@ def forbidden(text: str) -> str | None:
 
 
 def needs(size: SmsSize, segments_max: int) -> str:
-    """Return the text of the rule that an SMS breaks if it is too long.
-
-    The text names the allowed number of segments and the number that a text of this size needs.
+    """Return the text of the rule that a too long SMS breaks: how many segments are allowed, and how many a text of
+    this size needs.
     """
     return f"must fit in {segments_max} segments of an SMS; it needs {size.segments} ({size.encoding})"
 

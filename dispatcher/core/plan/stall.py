@@ -24,10 +24,10 @@ PATIENCE_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """A healthy vendor that delivers nothing although work is ready for it.
+    """A vendor that is healthy and has work ready, but delivers nothing.
 
-    `waiting` is how many notifications wait for it, and `seconds` is how long the oldest of the ready ones has been
-    ready.
+    `waiting` is how many notifications wait for this vendor. `seconds` is for how long the oldest of the ready ones has
+    been ready.
     """
 
     vendor: str

@@ -184,9 +184,10 @@ HOUR_MS = 3_600_000
 )
 @virtual
 async def test_nobody_is_woken(changes: dict[str, Any], later_ms: int) -> None:
-    """A trigger inside the event's quiet hours is stored for their end, and its time to live counts from there.
+    """It is night for the event's quiet hours. A trigger is then stored for their end, and its time to live counts from
+    there.
 
-    With high priority, for another event, or where it is day for the recipient, a trigger does not wait.
+    A trigger does not wait if it has high priority, is for another event, or goes to a recipient for whom it is day.
     """
     wall = datetime.fromtimestamp(Desk().stage.clock.wall_ms() / 1000, timezone.utc)
     quiet = {name: f"{wall + timedelta(hours=h):%H:%M}" for name, h in (("begin", -1), ("end", 1))}

@@ -64,7 +64,9 @@ async def waits_of(by_channel: dict[str, Hours], event_quiet: Hours, **changes: 
 async def test_a_channel_has_its_own_night(
     by_channel: dict[str, Hours], event_quiet: Hours, sms_h: int, email_h: int
 ) -> None:
-    """Each notification waits for the end of its own channel's quiet hours, and its time to live counts from there."""
+    """Two channels have quiet hours of their own. Each notification waits for the end of the quiet hours of its
+    channel, and its time to live counts from there.
+    """
     found = await waits_of(by_channel, event_quiet)
     for channel, hours in (("sms", sms_h), ("email", email_h)):
         wait_ms, life_ms = found[channel]
