@@ -331,8 +331,10 @@ class Run:
 
     @property
     def sustained(self) -> bool:
-        """True if the load could have continued: all accepted at the first try, none lost or repeated, no growing
-        backlog.
+        """True if the service could have continued under this load.
+
+        All triggers were accepted at the first try, the accept p99 is not above `P99_SANE_MS`, and nothing was lost or
+        repeated. The last delivery came soon after the last post, and deliveries did not become later and later.
         """
         return (
             self.first_try == 1.0

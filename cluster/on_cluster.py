@@ -106,10 +106,11 @@ def _wait(
     *,
     wait_s: float,
 ) -> str:
-    """Start the changed applications, and wait until all wanted ones run.
+    """Start the changed applications, and wait until all wanted applications run.
 
-    Return a sentence if they do not run within `wait_s` seconds or one of them cannot start, else an empty text.
-    `start` is called again for an application that has to be started once more. `look` returns what Serve reports.
+    Return an empty text when they run. Return a sentence if they do not run within `wait_s` seconds, or if one of them
+    cannot start. `start` is called again for an application that must be started once more. `look` returns what Serve
+    reports about each application.
     """
     watch, missing, until_s = StartWatch(sorted(wanted)), set(changed), time.monotonic() + wait_s
     while True:

@@ -1,9 +1,8 @@
 """Decides which pytest workers of `make test` run which tests, and in which order.
 
-Tests that check durations come first. Tests that only compute use the cores that are left: the last worker runs them
-from the beginning, and the other workers run them when nothing else is left. A worker that has begun with them runs
-no
-other tests any more, because it stays at a low priority.
+Tests that check durations come first. Tests that only compute use the cores that are left. The last worker runs the
+computing tests from the beginning. The other workers run them when no other test is left. A worker that has begun with
+computing tests runs no other tests any more, because it stays at a low priority.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def unpack(folder: Path) -> Path:
 
 
 def freeze(commit: str) -> None:
-    """Write the archive again, with the code of `commit`."""
+    """Write the archive of the earlier version's code again, from the commit `commit`."""
     command = ["git", "archive", "--prefix=version_before/", commit, *CODE]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
     with tarfile.open(fileobj=io.BytesIO(found)) as source, tarfile.open(ARCHIVE, "w:xz", preset=9) as target:

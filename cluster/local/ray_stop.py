@@ -21,9 +21,9 @@ def stop_ray(
     """Drain and delete the applications, call `drained_all`, then stop Ray. Return False if the drain was not
     completed.
 
-    The drain is not completed if Ray's core processes have ended, for example after a signal to the whole process
-    group, or if `at_once` returns True, because nobody wants to wait any more. Notifications in flight then stay in the
-    store. `marker` is in the environment of this installation's processes.
+    The drain is not completed in two cases. Ray's core processes have ended, for example after a signal to the whole
+    process group. Or `at_once` returns True, because nobody wants to wait any more. In both cases notifications in
+    flight stay in the store. `marker` is in the environment of this installation's processes.
     """
     import ray
 

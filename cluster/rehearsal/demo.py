@@ -50,9 +50,9 @@ RAMP_MAX = PROBES_MAX + BREAKER.ramp_calls * len(BREAKER.ramp)
 class Outage:
     """The outage as the sick vendor's call log shows it.
 
-    Times are epoch seconds. None means that the event did not happen. `first_failure_s` is the first failed call,
-    `last_burst_s` the last failed call that was not a probe, and `recovered_s` the first accepted call after
-    `healed_s`.
+    Times are epoch seconds. None means that the event did not happen. `first_failure_s` is the first failed call. The
+    failed calls before the vendor was cut off are the burst, and `last_burst_s` is the last of them. Failed calls after
+    it are probes. `recovered_s` is the first accepted call after `healed_s`.
     """
 
     failing_s: float = 0.0

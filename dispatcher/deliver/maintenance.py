@@ -147,11 +147,12 @@ class Caretaker:
             await self.audit()
 
     async def promote(self) -> None:
-        """Put due notifications into the mailbox that the current plan chooses, and decide about waiting fallbacks.
+        """Put due notifications into the mailbox that the current plan chooses, and let the store decide about due
+        fallbacks.
 
-        If at least half a page is fallbacks, the next page is read at once. In some traffic every message has a
-        fallback, and most of these end here without being sent. Such fallbacks must not delay the notifications behind
-        them.
+        If at least half of a page of due entries is fallbacks, the next page is read at once. In some traffic every
+        message has a fallback, and most fallbacks end here without being sent. They must not delay the notifications
+        behind them.
         """
         for _ in range(DUE_PAGES_MAX):
             if await self._promote_page() < DUE_PAGE // 2:

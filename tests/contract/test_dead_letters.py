@@ -1,4 +1,6 @@
-"""Tests dead letters in bulk: paging while letters leave, one change for each death, and the budget of redrives."""
+"""Tests operations on many dead letters: pages stay right while letters leave, each death allows one change, and a
+budget limits the redrives.
+"""
 
 from __future__ import annotations
 

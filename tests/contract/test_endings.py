@@ -178,7 +178,9 @@ async def test_siblings_of_a_trigger_end_on_their_own(world: World) -> None:
 
 
 async def test_a_long_history_keeps_its_newest_lines_and_the_number_of_the_others(world: World) -> None:
-    """After 1,000 throttled attempts only the newest are kept. The first line says how many attempts were left out."""
+    """A notification has 1,000 throttled attempts. Its history keeps only the newest attempts, and its first line says
+    how many attempts were left out.
+    """
     me = await world.actor()
     (claim,) = await world.claimed(me)
     nid, times = claim.notification.id, 1000

@@ -1,8 +1,8 @@
-"""Tests that tenants take turns within a lane, and that every reader and writer of a mailbox sees what waits for a
-turn.
+"""Tests that tenants take turns within a lane, and that everything which reads or writes a mailbox sees what waits for
+a turn.
 
-A tenant with many unclaimed notifications owns the lane's backlog. Notifications of other tenants then wait in a queue
-for each tenant.
+A lane has a backlog when one tenant has many unclaimed notifications in it. Then the notifications of each other tenant
+wait in a queue of that tenant.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ async def test_without_a_backlog_entries_go_straight_to_the_lane(redis_world: Wo
     """Without a backlog, entries go into the lane's own stream and no queue is made, so a blocking read sees them at
     once.
 
-    The entries that are claimed already do not count towards a backlog.
+    Entries that are claimed already are no backlog.
     """
     me = await redis_world.actor()
     for n in range(5):

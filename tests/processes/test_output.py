@@ -81,10 +81,10 @@ def test_the_terminal_shows_only_our_sentences(tmp_path: Path) -> None:
 
 
 def test_a_process_without_streams_writes_into_no_other_file(tmp_path: Path) -> None:
-    """A process starts without stdout and stderr. Nothing is written to the files that then get the descriptors 1 and
-    2.
+    """A process starts without stdout and stderr, so the next files that it opens get the descriptors 1 and 2. Nothing
+    is printed into these files.
 
-    This is a known fault of other programs (rust 57728, libmdbx 144).
+    Other programs had this fault (rust 57728, libmdbx 144).
     """
     program = f"""if True:
         import os

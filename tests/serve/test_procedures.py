@@ -27,7 +27,9 @@ READY_S_MAX = 120.0
 
 
 def blocks() -> dict[str, str]:
-    """Return the commands of each tagged block, without their prompts."""
+    """Return the commands of each block of the documented procedures that is tagged `console test=NAME`, by that name.
+    The prompts are removed.
+    """
     found = re.findall(r"^```console test=(\w+)\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     return {name: "".join(f"{line.removeprefix('$ ')}\n" for line in text.splitlines()) for name, text in found}
 

@@ -169,7 +169,9 @@ class Noted(Metrics):
 
 
 class NamedControl(MemoryControl):
-    """The control channel of one process, with notes of each incarnation that it got or stopped."""
+    """The control channel of one process of the simulation. It records the name of each incarnation that the process
+    gets, and tells the judge of each incarnation that the process has stopped.
+    """
 
     def __init__(self, world: World, names: set[str]) -> None:
         super().__init__(world.cell, world.tail)

@@ -166,7 +166,8 @@ class Checker:
         )
 
     async def watch(self) -> None:
-        """Check again and again that every owner knows its claims, and that the plan in force is the supervisor's.
+        """Check again and again that each actor knows every claim of its incarnations, and that the plan in the store
+        is the one that the supervisor has decided.
 
         Processes that are dead, frozen or cut off are not checked.
         """

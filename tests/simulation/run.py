@@ -90,7 +90,8 @@ def run(
 ) -> Result:
     """Play one seed and return its result. The caller must be inside `stage`.
 
-    With `crash` (kind, step), only this one fault happens. With `plot`, this kind of plot is played.
+    With `crash` (kind, step) only one fault happens: the first actor that claims is killed or frozen, by `kind`, after
+    `step` more of its steps. With `plot`, the faults of the seed follow this plot instead of a random one.
     """
     loop = SimulatedLoop()
     _secrets.dice.seed(seed)

@@ -299,7 +299,9 @@ class World:
         process.freeze(seconds)
 
     def _override(self) -> None:
-        """Let an operator open a vendor for a while, sometimes at the moment when one of its actors claims."""
+        """Let an operator's override open a vendor for at most six seconds. In about half of the cases the override
+        comes at the moment when the vendor's actor gets its next claim.
+        """
         slot = self.dice.choice(self.slots)
 
         def act() -> None:

@@ -128,12 +128,13 @@ class Steady(World):
         self.judged_s = self.loop.time()
 
     async def _kill_one(self) -> None:
-        """Kill one actor, and count the calls until it is declared dead.
+        """Kill one actor, and count the calls of the others until the supervisor declares it dead.
 
-        Until then, the other actors may use only their own shares.
+        Until then the other actors may use only their own shares of the contract rate. A verdict after more than
+        `VERDICT_S` is a violation too.
 
-        The count may be a tenth lower, because the successor may begin in this time. Then shares shrink before they
-        grow.
+        The count may be up to a tenth below these shares. The successor of the killed actor may begin in this time, and
+        a plan with a new actor first makes shares smaller before they grow.
         """
         slot, killed_s = self.dice.choice(self.slots), self.loop.time()
         names, others = set(slot.actor.names), len(self.slots) - 1

@@ -39,8 +39,7 @@ class SlowStore(MemoryStore):
     """A memory store that takes `duration_s` for each accept.
 
     `trips` and `sizes` list how many triggers and notifications each round trip had. `stored` lists the triggers' ids
-    in
-    their order.
+    in their order.
     """
 
     duration_s = 0.01

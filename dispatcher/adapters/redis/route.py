@@ -55,7 +55,9 @@ class Route:
         return not self.address.sentinels
 
     def moved(self) -> None:
-        """Record that a server is no longer the primary. Every connection is then opened again before its next use."""
+        """Record that a server of this Redis is no longer the primary. Every connection to it is closed and opened
+        again before its next use.
+        """
         self.epoch += 1
 
     async def primary(self) -> tuple[str, int]:
@@ -107,9 +109,10 @@ class Route:
         return [known[self.address.service] for known in found if self.address.service in known]
 
     async def _majority(self, ask: Callable[[Any], Awaitable[Any]]) -> list[Any]:
-        """Ask all sentinels. Return the first answers that make a majority, or fewer answers if no more arrive.
+        """Ask all sentinels the same question. Return the first answers as soon as they are a majority. Return fewer
+        answers if no more arrive.
 
-        `ask` sends the question to a sentinel and returns the answer.
+        `ask` sends the question to one sentinel and returns its answer.
         """
         clients = self._sentinels.sentinels
         asked = [asyncio.ensure_future(ask(one)) for one in clients]

@@ -264,12 +264,13 @@ def decide_refused(n: Notification, at: Situation) -> Decision:
 
 
 def decide_cut_off(n: Notification, cut_off_s: float, at: Situation) -> Decision:
-    """Return where a notification goes if this vendor does not reach the recipient's country but reaches others.
+    """Return where a notification goes if its vendor is cut off from the recipient's country but reaches other
+    countries.
 
-    The vendor counts as tried, but no attempt is spent. Otherwise the plan, which does not know of the cut-off, would
-    lead the notification back here. If there is no other vendor, the notification waits for about `cut_off_s`, the time
-    until the country is probed again. Without this wait, many such notifications would be claimed and refused in an
-    endless loop.
+    The vendor counts as tried, but no attempt is spent. The plan does not know that the country is cut off, so without
+    this it would send the notification back to this vendor. If there is no other vendor, the notification waits for
+    about `cut_off_s`, the time until the country is probed again. Without this wait, many such notifications would be
+    claimed and refused in an endless loop.
     """
     trail = n.trail.after(at.vendor)
     name = at.next_of(n, trail.tried)

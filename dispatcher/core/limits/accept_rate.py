@@ -52,11 +52,11 @@ class Quota(NamedTuple):
 
 
 def grant(rate: AcceptRate, paid_ms: float, now_ms: int) -> tuple[bool, float, Quota]:
-    """Return whether a trigger is granted now, the new `paid_ms`, and the quota.
+    """Return three things: whether a trigger is granted now, the new `paid_ms`, and the quota.
 
     `paid_ms` is the one number that is stored for a tenant: the wall time in milliseconds at which the imagined queue
-    of its granted triggers is empty. The caller stores the new value even after a refusal, because this corrects an old
-    value that is too far in the future. Such a value comes from a slower rate, or from a clock that was ahead.
+    of its granted triggers is empty. The caller stores the new value even after a refusal. The old value may be too far
+    in the future, because it comes from a slower rate or from a clock that was ahead. The new value corrects it.
     """
     span_ms = rate.burst * rate.each_ms
     debt_ms = min(max(paid_ms - now_ms, 0.0), span_ms)  # small numbers: sums with a time of day would be inexact

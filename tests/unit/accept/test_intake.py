@@ -138,8 +138,8 @@ async def test_countries_can_be_bounded() -> None:
 
 @virtual
 async def test_stopping_answers_whoever_waits() -> None:
-    """If intake's loop is cancelled during a round trip, the waiting requests end as unavailable, because they may
-    be stored. The loop ends.
+    """If intake's loop is cancelled during a round trip, every waiting request ends as unavailable, because its trigger
+    may be stored. The loop ends.
     """
     desk = Desk()
     posts = [desk.post(n) for n in range(3)]

@@ -26,9 +26,9 @@ async def test_a_route_of_the_event_is_used() -> None:
 
 @virtual
 async def test_a_split_shares_new_work_and_leaves_out_who_is_open() -> None:
-    """Both vendors of a split get their part of new work.
+    """New work goes to both vendors of a split, to each in its part.
 
-    While one vendor is open in the plan, the other vendor gets all new work.
+    When the plan says that one vendor's breaker is open, all new work goes to the other vendor.
     """
     desk = Desk(routes=[SPLIT])
     both = Counter([(await desk.post(n % 1000, f"k{n}")).notifications[0][2] for n in range(300)])

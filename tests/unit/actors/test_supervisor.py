@@ -12,5 +12,7 @@ from actors.supervisor import PATIENCE_S, patience_s
     [({}, 0.0), ({"shared_store": ""}, 0.0), ({"shared_store": "yes"}, PATIENCE_S), ({"cluster": "yes"}, PATIENCE_S)],
 )
 def test_it_stands_by_where_there_may_be_another(runtime: dict[str, str], expected_s: float) -> None:
-    """The wait is `PATIENCE_S` seconds on a shared store or a cluster, and 0 on a private Redis."""
+    """A supervisor that starts on a shared store or on a cluster waits `PATIENCE_S` seconds for another supervisor. On
+    a private Redis it does not wait.
+    """
     assert patience_s(runtime) == expected_s

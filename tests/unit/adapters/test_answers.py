@@ -140,7 +140,9 @@ def test_nothing_that_a_server_answers_raises(body: bytes) -> None:
     ],
 )
 def test_a_code_counts_however_it_is_written(body: bytes) -> None:
-    """A Twilio error code counts behind a byte order mark, as text, and beside bytes that are not UTF-8."""
+    """An answer of Twilio has an error code. The code is read if the body begins with a byte order mark, if the code is
+    written as a text, and if the body has bytes or characters that are not valid Unicode.
+    """
     assert answered("twilio", 400, body) == Outcome.rejected("twilio_21211", Scope.RECIPIENT)
 
 

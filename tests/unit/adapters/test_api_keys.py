@@ -260,7 +260,7 @@ def test_an_open_address_without_a_key_is_refused(
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
 def test_loopback_needs_no_key(path: Path, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`up` on a loopback address starts its parts without any key."""
+    """`up` that listens on a loopback address starts, although no API key exists."""
     code, _, began = invoke_up(path, host, monkeypatch)
     assert code == 0
     assert began[:2] == ["reap", "start"]
@@ -378,7 +378,9 @@ def test_the_program_lists_revokes_and_rotates(path: Path) -> None:
 
 
 def test_the_list_names_keys_from_before_scopes(path: Path) -> None:
-    """Keys that were made before scopes existed may send and read, and `key list` names them."""
+    """A key that was made before scopes existed may send and read. `key list` prints a line about such keys with their
+    prefixes.
+    """
     key = new_key(path, "shop")
     (row,) = json.loads(path.read_text())["keys"]
     path.write_text(json.dumps({"keys": [{name: row[name] for name in row if name != "scopes"}]}))

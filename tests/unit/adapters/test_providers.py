@@ -211,7 +211,9 @@ def test_what_a_provider_can_call(url: str) -> None:
     "url", ["http://2130706433", "http://127.1", "http://a..b", "http://-a", "ftp://a.b", "http://"]
 )
 def test_what_is_no_address(url: str) -> None:
-    """A URL with an unusual spelling of an IP address, a broken host name, another scheme or no host has a fault."""
+    """`url_fault` finds a fault in a URL with an unusual spelling of an IP address, a broken host name, another scheme
+    than HTTP, or no host.
+    """
     assert url_fault(url) is not None
 
 

@@ -1,4 +1,6 @@
-"""A URL of Redis is read whole before anything is opened. A fault in it is one sentence without a secret."""
+"""Checks that a Redis URL is parsed completely before anything connects. If the URL is wrong, the error is one sentence
+without a secret.
+"""
 
 from __future__ import annotations
 

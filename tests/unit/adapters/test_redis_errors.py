@@ -24,7 +24,9 @@ def error(text: str) -> Any:
 
 @pytest.mark.parametrize("text", [WRONGTYPE, f"ERR Error running script (call to f_1): @user_script:3: {WRONGTYPE}"])
 def test_a_key_of_another_type_concerns_no_other(text: str) -> None:
-    """WRONGTYPE concerns one key only and becomes RefusedError, also inside a script's error as Redis 6 reports it."""
+    """Redis answers WRONGTYPE, also inside a script's error as Redis 6 reports it. The error becomes RefusedError,
+    because it concerns one key only and the store is available for all other keys.
+    """
     assert of_a_key(error(text))
     with pytest.raises(RefusedError, match="redis: claim: "):
         answered(error(text), "claim")

@@ -1,4 +1,5 @@
-"""Accept latencies give three results: the next rate to try, the highest rate within the bound, and the decoupling.
+"""Checks what is computed from accept latencies: the next rate of a bisection, the highest rate whose p99 is within the
+bound, and the decoupling.
 
 The decoupling is the p99 with hanging vendors divided by the p99 with healthy ones.
 """

@@ -83,8 +83,8 @@ def test_a_rate_is_sustained_when_it_could_have_gone_on() -> None:
 
 
 def test_one_stall_is_no_overload() -> None:
-    """A run is sustained although a tenth of its deliveries came a second late, because later deliveries were in
-    time.
+    """A tenth of the deliveries of a run come a second late, as after one stall. The run counts as sustained, because
+    the deliveries after that were in time.
     """
     stalled = {f"N{n:06d}/sms": n + (1.0 if 40 <= n < 50 else 0.05) for n in range(100)}
     assert run(verdict=Verdict(delivered_at=stalled)).sustained

@@ -1,4 +1,6 @@
-"""The flood of one tenant is judged by the median round, and only if the flood lasted until the round's end."""
+"""Checks how the flood of one tenant is judged: by the median of the rounds, and only by rounds in which the flood
+lasted until the end.
+"""
 
 from __future__ import annotations
 

@@ -26,7 +26,9 @@ def test_an_upgrade_shows_the_median_and_the_worst_run() -> None:
 
 
 def test_a_stretch_has_what_was_due_in_it() -> None:
-    """A trigger belongs to the stretch in which it was due, even if its answer came later."""
+    """A run is divided into stretches of time. A trigger belongs to the stretch in which it was due, even if its answer
+    came later.
+    """
     posted = [Posted(f"N{n}", float(n), first_status=202 if n != 5 else 503) for n in range(8)]
     found = stretches(posted, [Stretch("one", 0.0), Stretch("two", 4.0, changing=1)], [0] * 5 + [1] * 3)
     assert [(one["name"], one["triggers"], one["failed_first"]) for one in found] == [("one", 4, 0), ("two", 4, 1)]

@@ -71,9 +71,9 @@ def test_command_and_commit_are_those_of_the_file() -> None:
 
 
 def test_decoupling_is_held_to_its_bar_at_every_rate_up_to_500() -> None:
-    """The largest ratio at rates up to 500/s is judged. Higher rates are only shown.
+    """The cell about decoupling shows the ratio at every rate, and is judged by the largest ratio at rates up to 500/s.
 
-    Without a rate to judge, the row is missed.
+    Without a ratio at such a rate, the cell says MISSED.
     """
 
     def of(**ratios: float) -> str:

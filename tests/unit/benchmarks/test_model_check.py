@@ -62,9 +62,8 @@ def test_a_rate_that_the_lines_were_fitted_to_is_no_check() -> None:
 
 
 def test_the_rate_is_of_the_time_for_which_cpu_was_counted() -> None:
-    """If CPU was counted for 20 s, 1,000 triggers are a rate of 50/s.
-
-    The modelled and the measured cores are for this rate.
+    """CPU time was measured for 20 s, in which 1,000 triggers came. Modelled and measured cores are both computed for
+    50/s.
     """
     slow = {**row(100.0), "metered_s": 20.0}
     ours, *_ = points(PROFILE, {"rates": [slow]}, SOAK)

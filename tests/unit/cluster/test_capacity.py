@@ -141,7 +141,7 @@ def test_more_than_one_redis_is_said(load: Load, profile: Profile) -> None:
 def test_each_cell_has_its_own_floors() -> None:
     """Ten years of records need the memory of five cells.
 
-    Each cell has at least two intake replicas and one actor per channel.
+    Each of the five cells has at least two intake replicas, and at least one actor for each channel.
     """
     found = answer(Load(DAY_S, BOTH, retention_s=3600 * DAY_S))
     assert found[CELLS] == 5  # 3,600 days × 86,400 × 2 × 400 B, of which 80 % may be used, 64 GiB each

@@ -50,7 +50,9 @@ def test_nothing_is_read_twice_or_by_half(actors: Path, tmp_path: Path) -> None:
 
 
 def test_a_storm_is_one_line(actors: Path, tmp_path: Path) -> None:
-    """At most `SHOWN_MAX` lines are shown at once. One more line counts the rest and names the file."""
+    """A hundred warnings come at once. At most `SHOWN_MAX` lines are shown, and one more line says how many others the
+    log file has.
+    """
     log = EventLog(actors, tmp_path / "logs")
     (actors / "worker-a.err").write_text(line("warning", "notification_dead") * 100)
     shown = log.read()

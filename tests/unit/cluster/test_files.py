@@ -113,9 +113,10 @@ def test_serve_yaml_makes_the_applications_that_the_code_makes(
 
 
 def test_an_entry_overrides_nothing(entries: dict[str, Any]) -> None:
-    """No entry overrides a deployment's options.
+    """No entry of the Serve files sets options of a deployment.
 
-    The options stand in the code only, so that `deploy` and the files agree.
+    These options stand in the code only. So an application has the same options whether `deploy` or a Serve file starts
+    it.
     """
     for entry in entries.values():
         assert "deployments" not in entry.model_dump(exclude_unset=True)
@@ -158,9 +159,8 @@ def test_kuberay_serves_the_same_file(kubernetes: dict[str, Any]) -> None:
 
 
 def test_no_environment_of_serve_in_the_serve_file() -> None:
-    """serve.yaml has no `runtime_env`, which would reach only the replicas.
-
-    The rest of the service would run in another mode.
+    """serve.yaml has no `runtime_env`. Its variables would reach only the replicas, and the controller and the proxies
+    would run with other settings.
     """
     assert "runtime_env" not in json.dumps(loaded("serve.yaml"))
 
@@ -209,9 +209,9 @@ def test_the_gcs_has_a_redis_of_its_own(spec: Any) -> None:
 
 
 def test_the_pods_hold_what_the_pools_may_grow_to(spec: Any, entries: dict[str, Any], pools: dict[str, Any]) -> None:
-    """The smallest cluster has cores for every pool at its least.
+    """The smallest cluster of the Kubernetes file has enough cores for the smallest size of every pool.
 
-    The largest has twice the cores of every pool at its most.
+    The largest cluster has twice the cores that the largest sizes of all pools need.
     """
     assert spec["enableInTreeAutoscaling"] is True
     assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"

@@ -73,7 +73,9 @@ def test_the_end_of_a_program_whose_reader_left_is_quiet(monkeypatch: pytest.Mon
 
 
 def test_an_error_is_shown_after_the_streams_are_back(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """After a failed start the streams are restored, so that the error appears on the terminal and not in the file."""
+    """During a start the output of the libraries goes into a file. If the start fails, the streams are restored first,
+    so the error appears on the terminal and not in the file.
+    """
     with pytest.raises(OSError, match="no Ray"), libraries_to(tmp_path / LIBRARY_LOG):
         raise OSError("no Ray")
     print("dispatcher: no Ray", file=sys.stderr, flush=True)

@@ -36,7 +36,9 @@ def test_each_variable_that_is_missing_is_named(tmp_path: Path, name: str) -> No
 
 
 def test_another_mode_is_a_fault_and_another_time_is_told(tmp_path: Path) -> None:
-    """Another ingress mode is a fault. Another time-out is only reported, because operators may choose it."""
+    """A node has another ingress mode than the service needs: this is a fault. A node has another time-out: this is
+    only reported, because operators may choose the time-out.
+    """
     found = prepared(tmp_path)
     faults, others = setting_faults({**found, "RAY_SERVE_ENABLE_HA_PROXY": "0"})
     assert faults == ["RAY_SERVE_ENABLE_HA_PROXY is '0', needed is 1"] and others == []

@@ -18,9 +18,9 @@ def order(host: str = "0.0.0.0", port: int = 8000, api_keys: str = "/keys.json")
 def refusal(
     monkeypatch: pytest.MonkeyPatch, asked: Order, runs: tuple[str, int] | None, protected: Collection[str]
 ) -> str:
-    """Return why the order is refused, or "".
+    """Return the sentence with which the cluster refuses the deployment `asked`, or "" if it does not refuse.
 
-    `runs` is where Serve listens, `protected` are the addresses that ask for keys.
+    `runs` is the host and port where Serve already listens. `protected` are the addresses at which a key is needed.
     """
     monkeypatch.setattr(on_cluster, "_http_of_serve", lambda: runs)
     monkeypatch.setattr(on_cluster, "_asks_for_keys", lambda address, port: address in protected)

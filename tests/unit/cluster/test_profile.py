@@ -37,8 +37,8 @@ def test_two_points_are_met_exactly() -> None:
 
 
 def test_three_points_are_met_as_well_as_a_line_can() -> None:
-    """The line has the least squares, and its error is the worst miss: 0.45 cores where 0.4 were measured are 12.5
-    %.
+    """The fitted line has the least squares. The error of the line is its worst miss, in percent of the measured value:
+    here 0.45 cores instead of 0.4, which is 12.5 %.
     """
     line = fit([(100, 0.3), (200, 0.4), (300, 0.65)])
     assert (line.cores, line.ms) == pytest.approx((0.1, 1.75))
@@ -78,9 +78,9 @@ def test_a_point_is_over_the_time_for_which_cpu_was_counted() -> None:
 
 
 def test_only_what_could_have_gone_on_is_fitted() -> None:
-    """Only sustained rates with healthy vendors are fitted.
+    """The cost of a trigger is fitted only to rates that were sustained with healthy vendors.
 
-    Overload, and vendors that hang or hold, do not show the cost of a trigger.
+    Runs with an overload, with hanging vendors or with vendors that an operator had opened do not show this cost.
     """
     found = [
         condition(100, 0.2),

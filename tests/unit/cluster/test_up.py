@@ -129,7 +129,9 @@ def test_a_wrong_file_is_found_before_anything_is_touched(tmp_path: Path) -> Non
 
 
 class Starting:
-    """Stands in for `serve_app.applications` during a start. Each look returns or raises the next of `turns`."""
+    """Stands in for `serve_app.applications` during a start. Each call of `statuses` returns the next of `turns`, or
+    raises it if it is an exception. The last of `turns` is used again and again.
+    """
 
     def __init__(self, *turns: dict[str, Found] | Exception) -> None:
         self.turns, self.begun = list(turns), list[set[str]]()

@@ -80,7 +80,9 @@ def test_a_wrong_text_delivers_nothing(text: str) -> None:
 
 
 def test_the_text_of_another_order_is_both_a_loss_and_a_repeat() -> None:
-    """If a message has the text of another order, the message's own order is lost and the other order is repeated."""
+    """Two customers have one order each. The vendor receives two messages, and both have the text of the second order.
+    The first order is lost, and the second order is repeated.
+    """
     verdict = verdict_of(sms_a=[said(SECOND), said(SECOND)])
     assert (verdict.lost, verdict.duplicated) == ([f"{FIRST}/sms"], {f"{SECOND}/sms": 1})
 
@@ -146,9 +148,10 @@ def test_a_vendor_that_saw_no_failure_had_no_outage() -> None:
 
 @pytest.mark.parametrize(("gap_s", "probes"), [(QUIET_S - 0.01, 0), (QUIET_S, 1)])
 def test_a_quiet_time_ends_the_burst(gap_s: float, probes: int) -> None:
-    """A failed call after `QUIET_S` without calls is a probe.
+    """An outage has two failed calls. If at least `QUIET_S` lie between them, the second call is a probe.
 
-    An earlier one still belongs to the burst, and prolongs the cut-off.
+    If less time lies between them, the second call still belongs to the burst of failures, and the vendor counts as cut
+    off only after it.
     """
     outage = outage_of([(100.0, "http_500"), (100.0 + gap_s, "http_500")], 100.0, 110.0)
     assert outage.probes == probes

@@ -79,9 +79,9 @@ def test_an_address_that_is_none_is_refused_by_the_file_alone(url: str) -> None:
 
 
 def test_a_provider_of_our_own_may_call_an_address_of_our_own() -> None:
-    """`public_url` may be on loopback if all vendors are on loopback or send no call-backs.
+    """`public_url` may be a loopback address if every vendor that sends receipts is on loopback too, as the sandbox is.
 
-    With a real provider's address it is refused.
+    If one vendor has the address of a real provider, the loopback address is refused.
     """
     receipts = {**RECEIPTS, "public_url": "http://localhost:8000"}
     sandbox = changed("a", options={"base_url": "http://127.0.0.1:9000/a"})

@@ -67,7 +67,9 @@ NEVER_USED = [
 
 @pytest.mark.parametrize(("matches", "fault"), NEVER_USED)
 def test_a_route_that_is_never_used_is_found(matches: tuple[dict[str, Any], ...], fault: str) -> None:
-    """A second route for the same messages is no second chance: the first that fits is taken, and no other."""
+    """Two routes fit the same messages. The second would never be used, because the first route that fits is always
+    chosen. The configuration is refused.
+    """
     with pytest.raises(ConfigError) as error:
         parsed(*({"chain": ["sms-a"], "match": match} for match in matches))
     assert fault in str(error.value)

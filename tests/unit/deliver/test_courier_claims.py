@@ -237,9 +237,10 @@ async def test_a_claim_that_comes_too_late_is_left_to_the_next(ended: str) -> No
 
 @virtual
 async def test_what_was_taken_from_my_last_name_is_not_forgotten() -> None:
-    """An actor takes a claim of its own earlier incarnation, whose outcome is not settled yet.
+    """An actor begins a new incarnation and takes the claim of its own earlier incarnation. The earlier incarnation has
+    sent the message, and its outcome is not stored yet.
 
-    The outcome is settled soon, and the message is not sent again.
+    The outcome is stored within a second, and the message is not sent again.
     """
     stage, a = Stage(), ScriptedVendor("a")
     courier = await stage.courier(a, run=False)

@@ -142,9 +142,11 @@ async def test_a_throttle_lowers_the_limit_and_spends_no_attempt() -> None:
 
 @virtual
 async def test_a_prober_does_not_turn_its_fallbacks_backlog_over() -> None:
-    """A vendor that probes looks for its own messages in another vendor's mailbox.
+    """Vendor a is half open and probes. It looks for its own messages in the mailbox of vendor b, its fallback, where
+    2,000 messages wait that are only for b.
 
-    In five seconds it moves at most 125 messages that are not for it, and it finds its own.
+    In five seconds a puts back at most 125 of these messages. Then messages for a arrive in the same mailbox, and a
+    finds them.
     """
     stage, a, b = Stage(), ScriptedVendor("a"), ScriptedVendor("b", duration_s=1.0)
     first = await stage.courier(a, breaker=FRAGILE)

@@ -83,7 +83,9 @@ class Scene:
 
 @virtual
 async def test_successes_wait_for_company() -> None:
-    """Successes within one interval share one round trip, and none waits longer than the interval."""
+    """The outbox collects accepted outcomes for one interval and stores them in one round trip. None waits longer than
+    the interval.
+    """
     scene = Scene()
     for name in "abcd":
         scene.put(name)

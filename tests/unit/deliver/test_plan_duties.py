@@ -1,4 +1,6 @@
-"""Checks how the actors of a vendor act on a plan that passes on what receipts say about an account or a country."""
+"""Checks how a vendor actor obeys a plan which says that the vendor's receipts refuse our account, or refuse messages
+to a country.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +88,9 @@ async def test_a_country_that_receipts_refuse_is_cut_off(others: bool) -> None:
 
 @virtual
 async def test_without_breakers_by_country_a_country_opens_nothing() -> None:
-    """Without breakers by country, a plan that says that receipts refuse a country opens no breaker."""
+    """The plan says that a vendor's receipts refuse messages to a country. An actor without breakers by country does
+    not open its breaker.
+    """
     actor = Actor()
     await actor.begin()
     actor.courier.gate.keys = None

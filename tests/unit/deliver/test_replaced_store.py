@@ -132,9 +132,10 @@ def shares(*reports: Report, live: set[str], previous: Plan) -> dict[str, float]
 
 
 def test_nobody_gets_more_while_an_actor_works_by_a_lost_plan() -> None:
-    """While one actor works by a plan that the store lost, its share is unknown, and no other actor gets a share.
+    """The store has lost its plans, and a new supervisor has made a new plan. While one actor still works by a lost
+    plan, nobody knows its share, so no other actor gets a share.
 
-    When the actor confirms the new plan, both actors get half of the rate.
+    When this actor confirms the new plan, both actors get half of the rate.
     """
     one = decide(Survey([Report("a/1", "a", "closed")], live={"a/1"}, office="old"), CONFIG, Plan(40), 1)
     lost = Report("a/1", "a", "closed", epoch=50, office="old")

@@ -173,7 +173,9 @@ async def test_an_identical_text_of_later_is_another_message() -> None:
 
 @virtual
 async def test_many_are_asked_about_at_a_bounded_rate() -> None:
-    """The vendor is asked about 50 notifications at most five times a second, once about each."""
+    """There are 50 held notifications. The vendor gets one look-up about each of them, and at most five look-ups a
+    second.
+    """
     vendor = AskableVendor("a")
     stage, _, ids = await scene(vendor, *(f"Hi {n}" for n in range(50)))
     await until(lambda: stage.states() == ["settled"] * 50, 30.0)

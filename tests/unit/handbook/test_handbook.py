@@ -237,6 +237,8 @@ def test_what_a_page_fetches_is_seen(tmp_path: Path, page: str, fetched: int) ->
 
 
 def test_what_a_style_sheet_fetches_is_seen(tmp_path: Path) -> None:
-    """A font that a style sheet would load from another host is found."""
+    """A style sheet would load a font from another host. The check of the documentation's pages reports this
+    address.
+    """
     (tmp_path / "a.css").write_text("@font-face { src: url(https://fonts.example.com/a.woff2), url(b.woff2) }")
     assert list(fetches.faults(tmp_path)) == ["a.css fetches https://fonts.example.com/a.woff2"]

@@ -42,11 +42,10 @@ AB = ("a", "b")
     ],
 )
 def test_the_rule(states: dict[str, str], chain: tuple[str, ...], verdict: Go | Refused) -> None:
-    """The pace is full if all vendors of the chain work, and slow if only some do.
+    """A redrive goes at full pace if all vendors of the letter's chain accept new work, and at slow pace if only some
+    of them do.
 
-    If none works, the redrive is refused.
-
-    Vendors that are not in the chain do not count.
+    If none does, the redrive is refused. Vendors that are not in the chain do not count.
     """
     plan = plan_of(**states) if states else Plan()
     assert decide_redrive(chain, plan, AB.__contains__) == verdict
@@ -86,7 +85,9 @@ class Yard:
 
 @virtual
 async def test_a_sweep_is_paced() -> None:
-    """With one vendor half open the pace is 5 a second, so 32 letters take at least five seconds."""
+    """One vendor of the chain is half open, so letters are redriven at the slow pace of 5 a second. 32 letters take at
+    least five seconds.
+    """
     yard = Yard(a="half_open", b="closed")
     await yard.die(32)
     began_s = yard.stage.clock.now_s()

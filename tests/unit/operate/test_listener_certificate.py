@@ -1,4 +1,6 @@
-"""The header in which HAProxy describes the TLS certificate of the machine that received the request."""
+"""Checks the reading of a request header. In it HAProxy describes the TLS certificate of the machine that received the
+request.
+"""
 
 from __future__ import annotations
 

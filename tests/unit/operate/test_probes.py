@@ -112,7 +112,9 @@ async def test_readiness_says_nothing_of_a_stall() -> None:
 
 @virtual
 async def test_a_replica_that_would_not_make_a_trigger_durable_is_not_ready() -> None:
-    """A replica that could not store a trigger durably is not ready, and each reason has its own text."""
+    """An intake replica could not store a trigger durably. `not_ready` returns a text for each reason: the store is
+    nearly full, the store does not answer, or the templates are not loaded.
+    """
     it = Replicas()
     it.intake.nearly_full = True
     assert it.probes.not_ready() == "the store is nearly full"

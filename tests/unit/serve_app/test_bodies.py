@@ -328,7 +328,11 @@ def test_a_filter_that_is_none_lists_nothing(path: str, field: str) -> None:
 @pytest.mark.parametrize("path", ["/v1/triggers", "/v1/triggers/batch"])
 @pytest.mark.parametrize(("query", "field"), [("dry_run=true", "dry_run"), ("a%20b", "query"), ("key=1&key=2", "key")])
 def test_a_parameter_that_is_none_sends_nothing(path: str, query: str, field: str) -> None:
-    """`?dry_run=true` was dropped, and the message went out; the field is one of the body."""
+    """A request has a query parameter that the route does not know, such as `?dry_run=true`. It gets a 422 that names
+    the parameter, and nothing is sent.
+
+    `dry_run` is a field of the body. If the parameter were ignored, the message would be sent.
+    """
 
     @virtual
     async def ask() -> None:

@@ -26,9 +26,8 @@ async def test_a_late_loop_is_no_slow_client() -> None:
 
 
 async def test_stalls_while_a_body_drips_do_not_count() -> None:
-    """Only a short slice of each stall of the loop counts towards the deadline.
-
-    So a body that comes between stalls is read.
+    """A body comes in pieces, and the event loop stalls between them. Only a short part of each stall counts towards
+    the body's deadline, so the body is read.
     """
 
     async def drip() -> str:

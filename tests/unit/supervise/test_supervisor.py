@@ -135,9 +135,9 @@ class HalfDeaf:
 
 @virtual
 async def test_a_deaf_supervisor_listens_anew() -> None:
-    """A supervisor that does not hear its own beats subscribes again.
+    """A supervisor stops hearing its own beats, so it subscribes again.
 
-    Within three seconds the supervisor knows what the others said, and it declares nobody dead.
+    Within three seconds it knows a report that was sent meanwhile, and it has declared no actor dead.
     """
     stage = Stage()
     control = HalfDeaf(stage.control)

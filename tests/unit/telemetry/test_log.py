@@ -1,4 +1,4 @@
-"""Every field that a log call gives is in the list of fields that are written."""
+"""Checks that each field of every log call is in the list of fields that the log writes."""
 
 from __future__ import annotations
 

@@ -72,10 +72,11 @@ def _cpu_s(work: Callable[[], object]) -> float:
 
 
 def cost(work: Callable[[], object]) -> float:
-    """Return the CPU time of `work` as a multiple of the reference's, measured right before and after it.
+    """Return the CPU time of `work` as a multiple of the CPU time of a fixed reference.
 
-    An older CPython, or a core shared with neighbours, makes both slower. As neighbours come and go, the least of
-    several rounds is returned. The rounds end as soon as one is below the limit.
+    An older CPython, or other programs on the same core, make both slower. So the reference is measured directly before
+    and after `work`. Several rounds are measured and the smallest result is returned, because other programs come and
+    go. The rounds end as soon as one result is below `LIMIT`.
     """
     least = float("inf")
     for _ in range(ROUNDS):

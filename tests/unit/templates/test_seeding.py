@@ -74,9 +74,9 @@ async def test_what_the_file_gives_is_never_said_not_to_exist() -> None:
 
 @virtual
 async def test_a_changed_file_makes_a_new_version() -> None:
-    """A changed file makes a new version.
+    """A configuration file with a changed template makes a new version of this template.
 
-    An unchanged file makes none, even if a newer text was stored over the API.
+    A file that is not changed makes no new version, even if somebody has stored a newer text over the API.
     """
     store = MemoryTemplateStore()
     await replica(store, paid="one").seed()

@@ -129,7 +129,7 @@ def test_what_cannot_be_printed_is_named(template: str, data: Any, says: str) ->
 def test_the_digits_that_were_written_count(template: str, value: Any, text: str) -> None:
     """Numbers keep the digits that were written: a 64-bit id is whole, and a fraction has no binary noise.
 
-    A half is rounded up.
+    A half is rounded away from 0.
     """
     assert text_of(template, {"v": value}) == text
 
@@ -277,7 +277,9 @@ JAVASCRIPT = "javascript:alert(1)"
     ],
 )
 def test_no_branch_lets_a_script_through(template: str) -> None:
-    """An expression is refused if any branch before it could have left the HTML in a place that is not safe."""
+    """An expression stands behind a branch or a loop. If any way through the branch or loop could leave the HTML in a
+    place where the expression is not safe, the template is refused.
+    """
     with pytest.raises(TemplateError):
         data: Any = {"url": JAVASCRIPT, "scheme": "javascript", "order": None, "rows": []}
         compile_template(TemplateSource("t", "x", html=template)).render(data)

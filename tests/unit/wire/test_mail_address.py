@@ -131,8 +131,9 @@ def test_an_international_domain_is_sent_in_a_labels(address: str, sent: str) ->
     ],
 )
 def test_what_is_no_international_domain_is_refused(address: str) -> None:
-    """An invalid domain is refused, and so is a spelling that would turn into another plain ASCII domain.
+    """An invalid domain is refused. A domain is also refused if its conversion to A-labels gives another domain in
+    plain ASCII letters.
 
-    A shop that compares addresses itself would treat these two spellings as different.
+    A shop that compares addresses itself would take these two spellings for two addresses.
     """
     assert with_ascii_domain(address) is None

@@ -69,8 +69,8 @@ def test_what_an_sms_costs_is_kept_in_its_record() -> None:
 
 
 def test_a_record_names_the_text_that_was_accepted() -> None:
-    """The record keeps the digest of the accepted template text, because a store that lost data may give the number
-    to another text.
+    """The record keeps the digest of the accepted template text. A store that lost data may give the version number of
+    this text to another text, and the digest shows the difference.
 
     A record of an earlier release has no digest.
     """

@@ -19,9 +19,10 @@ CHAIN = ("a", "b", "c")
     event=st.none() | st.integers(1, 12),
 )
 def test_exactly_those_that_may(segments: int, most: tuple[int, int, int], event: int | None) -> None:
-    """The vendors whose limit allows the segments are returned in the order of the chain.
+    """A text needs a number of segments. The vendors whose limit is not below this number are returned, in the order of
+    the chain.
 
-    CallerError is raised exactly if the event's limit or every vendor's limit is too low.
+    CallerError is raised exactly if the event's limit is too low or the limits of all vendors are too low.
     """
     limits, size = dict(zip(CHAIN, most, strict=True)), SmsSize("gsm", segments)
     limit = None if event is None else EventLimit("e", event)

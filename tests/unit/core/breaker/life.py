@@ -1,8 +1,10 @@
 """Checks the invariants of a breaker as it runs in production, under any order of calls, losses, overrides and
 restarts.
 
+P is the number of probes that one half-open stage allows (`half_open_calls`).
+
 - I1: a new state, or a new stage of recovery, is a new generation, and a generation never changes otherwise.
-- I2: in one half-open stay, at most P permits are out or have counted, and at most 4 P are handed out.
+- I2: in each half-open stage, at most P permits are out or have counted, and at most 4 P are granted.
 - I3: a permit ends once: it is recorded, given back, expired or late.
 - I4: a late or repeated result changes nothing.
 - I5: an open breaker grants nothing before its wait is over, and no wait is longer than the maximum.
@@ -129,7 +131,9 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def a_short_hint_leads_to_probes(self) -> None:
-        """Open the breaker for a moment only, so that many histories reach the state in which probes are sent."""
+        """Let the vendor ask for a very short wait, and let this wait pass. So many random histories reach the
+        half-open state, in which probes are sent.
+        """
         self.the_vendor_asks_for_patience(1)
         self.time_passes(2, 0.0)
 
@@ -216,7 +220,9 @@ class Life(RuleBasedStateMachine):
         return b.snapshot(self.now_ns), b.metrics(self.now_ns), b.next_deadline_ns(), b.share, grants
 
     def follow(self, slow: bool) -> None:
-        """Read the events after a single step, and check them against the counts of this test."""
+        """Read the events of the step that the breaker has just made. Check them, and count results and states in
+        parallel to the breaker. `slow` is True if the step recorded a slow call.
+        """
         outcomes = 0
         for event in self.breaker.drain_events():
             if event.kind in (EventKind.SUCCESS, EventKind.ERROR):

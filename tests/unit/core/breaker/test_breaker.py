@@ -172,7 +172,9 @@ def test_a_probe_that_reports_after_its_lease_is_late() -> None:
 
 
 def test_a_probe_in_time_has_no_lease_left() -> None:
-    """After a probe has answered, the end of its lease changes nothing."""
+    """A probe's permit has a lease, after which a probe without an answer counts as failed. A probe has answered in
+    time. The end of its lease then changes nothing.
+    """
     scene = Scene(probe_lease_ms=300)
     scene.half_open()
     scene.call(OK)
@@ -225,7 +227,8 @@ ROW = {"consecutive_failures": 3, "window_size": 100, "min_calls": 100}
 
 
 def test_failures_in_a_row_open_before_the_window_has_its_minimum() -> None:
-    """Three failures in a row open the breaker, although the window has too few calls, and two do not.
+    """`consecutive_failures` is three. After two failures in a row the breaker is closed, and after the third it opens,
+    although its window has too few calls for a rate.
 
     The event names this rule as its reason.
     """

@@ -167,10 +167,10 @@ def test_a_vendor_opened_from_outside_has_no_countries() -> None:
 
 
 def test_keys_are_bounded_and_only_idle_closed_ones_make_room() -> None:
-    """At most KEYS_MAX countries have a breaker.
+    """At most KEYS_MAX countries have a breaker of their own.
 
-    A country that is cut off or has a call in flight keeps its breaker, and a country without one uses the
-    vendor's breaker.
+    A country keeps its breaker while it is cut off or has a call in flight. If all KEYS_MAX countries do, a further
+    country has no breaker of its own, and its calls count in the vendor's breaker only.
     """
     calls = Calls()
     calls.call("DE", OK)
@@ -229,8 +229,9 @@ def full_of(calls: Calls, result: BreakerResult, duration_ms: int = 10) -> set[s
 
 @pytest.mark.parametrize(("result", "duration_ms"), [(FAIL, 10), (OK, 6_000)], ids=["failed", "slow"])
 def test_where_nobody_is_as_new_a_further_country_shares_the_vendors(result: BreakerResult, duration_ms: int) -> None:
-    """If each of the KEYS_MAX countries with a breaker has a failed or slow call in its window, a further country
-    uses the vendor's breaker. When the windows are over, the further country gets its own breaker.
+    """KEYS_MAX countries have a breaker, and each has a failed or slow call in its window. A further country gets no
+    breaker of its own and uses the vendor's breaker. When the windows are over, the further country gets its own
+    breaker.
     """
     calls = Calls(BreakerConfig(min_calls=1000, consecutive_failures=0))
     known = full_of(calls, result, duration_ms)

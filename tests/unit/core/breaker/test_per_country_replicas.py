@@ -37,8 +37,10 @@ def replicas(count: int, evidence: bool = True) -> tuple[list[Calls], Callable[[
 
 @pytest.mark.parametrize("evidence", [True, False])
 def test_a_single_bad_country_does_not_open_the_vendor_by_all_replicas_together(evidence: bool) -> None:
-    """If the reports leave out a single failing country, its failures at two replicas leave the vendor closed in
-    the plan. If the reports do not, the vendor opens, which shows that the test can fail.
+    """Two replicas of one vendor fail for a single country. If their reports leave this country out, the plan keeps the
+    vendor closed.
+
+    With reports that do not leave it out, the plan opens the vendor. This case shows that the test can fail.
     """
     pool, state = replicas(2, evidence)
     for calls in pool:

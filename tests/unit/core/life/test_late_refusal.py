@@ -90,9 +90,10 @@ def test_without_another_vendor_it_waits_longer_each_time() -> None:
     ids=["another", "unnamed", "both unnamed", "of a", "fallback sent", "fallback begun", "over", "hold"],
 )
 def test_what_must_not_be_sent_again_stays(last: LastCall, told: LateRefusal) -> None:
-    """A receipt about another call or vendor causes no new try, and neither does an uncertain receipt under `hold`.
+    """A receipt refuses a message. The message is not tried again if the receipt is about another call or another
+    vendor, or, under `hold`, if the receipt is not certain.
 
-    Nothing is sent again after a fallback has begun or the time to live is over.
+    It is also not tried again if its fallback has begun or its time to live is over.
     """
     assert decide_late_refusal(last, told, at("a", "b")) is None
 

@@ -112,7 +112,7 @@ def test_a_full_lane_refuses_whoever_fills_it(
 def test_whoever_is_refused_has_more_than_whoever_is_not(waiting: dict[str, int], most: int) -> None:
     """In a full lane at least one tenant is refused.
 
-    Each refused tenant has as much waiting as any tenant that is not refused, or more, and at least an equal
+    A refused tenant never has fewer waiting notifications than a tenant that is not refused. It has at least its equal
     share of the lane.
     """
     refused = crowding(waiting, 0, most)

@@ -86,9 +86,9 @@ def test_a_vendor_is_judged_by_all_its_replicas(states: list[str], expected: str
     [("open", "open"), ("half_open", "half_open"), ("closed", "closed"), ("forced_open", "closed"), (None, "closed")],
 )
 def test_nobody_is_judged_by_silence(before: str | None, expected: str) -> None:
-    """A vendor without any report keeps its state of the previous plan.
+    """A vendor without any report keeps the state that it has in the previous plan.
 
-    An operator's override that was withdrawn leaves no state behind.
+    If the previous plan says `forced_open`, and the operator's override is gone, the vendor is closed.
     """
     previous = Plan() if before is None else Plan(3, 0, {"a": VendorPlan("a", before, before == "closed", ("a",))}, {})
     assert planned(config=config("a"), previous=previous).vendors["a"].state == expected
@@ -127,9 +127,10 @@ def test_the_mailbox_of_a_removed_vendor_is_drained() -> None:
 
 
 def test_one_replica_probes() -> None:
-    """For a half-open vendor one incarnation is named as the prober.
+    """Vendor a is half open with two incarnations, and vendor b has adopted its mailbox. The plan names one incarnation
+    of a as the prober.
 
-    The half-open vendor also drains the mailbox of the vendor that adopted its own mailbox.
+    Vendor a drains both mailboxes, because the prober claims from its own mailbox and from that of the adopter.
     """
     plan = planned(report("a", "half_open", 1), report("a", "half_open", 2), config=config("a", "b"))
     assert plan.vendors["a"].prober == "a/1"
@@ -165,7 +166,9 @@ def test_pools_follow_their_work() -> None:
 
 @pytest.mark.parametrize(("state", "live", "expected"), [("half_open", 1, 1), ("half_open", 3, 3), ("open", 3, 1)])
 def test_a_vendor_that_hangs_gets_no_more_actors(state: str, live: int, expected: int) -> None:
-    """A vendor whose calls last their whole timeout gets no more actors, although its measured capacity is low."""
+    """A vendor hangs: each of its calls lasts the whole time-out. It gets no more actors, although its backlog is long
+    and its actors send little.
+    """
     reports = [report("a", state, number=n, calls_per_s=20.0, latency_s=10.0) for n in range(live)]
     plan = planned(*reports, config=config("a"), mailboxes={"a": 5000})
     assert plan.vendors["a"].replicas == expected
@@ -390,9 +393,10 @@ def test_open_vendors_probe_soon_while_work_waits_for_them(
 
 
 def test_a_plan_says_why_it_hurries() -> None:
-    """A plan that only tells a vendor to probe sooner has a reason.
+    """Work begins to wait for an open vendor, so the plan makes this vendor probe sooner. Nothing else changes, and the
+    plan still has a reason.
 
-    The plan after it, which no longer says so, has a reason too.
+    When the work is gone, the next plan lets the vendor wait as before, and this plan has a reason too.
     """
     before = planned(report("a", "open"), config=config("a"))
     plan = planned(report("a", "open"), config=config("a"), mailboxes={"a": 1}, previous=before)

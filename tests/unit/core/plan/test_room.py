@@ -130,9 +130,9 @@ class Machine:
         self.live = dict.fromkeys(self.arrivals, 1)
 
     def asked(self, name: str) -> float:
-        """Return the calls a second that the pool would make if cores were free.
+        """Return the calls a second that the pool makes if every actor has the CPU that it needs.
 
-        If fewer calls are possible, there is a backlog.
+        If its actors cannot make all calls that arrive, the rest becomes a backlog.
         """
         each = min(self.concurrency / self.latency_s[name], 1.0 / self.per_call_s)
         return min(self.arrivals[name], self.live[name] * each)

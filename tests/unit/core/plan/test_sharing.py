@@ -45,9 +45,9 @@ def test_who_was_to_shrink_and_may_not_have_grows_back_for_nothing() -> None:
 
 
 def test_a_lower_contract_takes_effect_before_anybody_confirms() -> None:
-    """A lower contract rate lowers all shares at once.
+    """The contract rate is lowered. All shares become smaller at once.
 
-    No share grows before the sum of the rates that may be in use is below the new rate.
+    An actor may use its old share until it has confirmed the new plan. Until then no share grows.
     """
     lower = divide(20.0, ["a", "b"], shares(a=30.0, b=30.0), [])
     assert lower == {"a": Share(10.0, 30.0), "b": Share(10.0, 30.0)}

@@ -40,8 +40,8 @@ def test_a_pool_fits_its_work(
 ) -> None:
     """The size of a pool follows its calls and its backlog.
 
-    One actor with eight calls of 0.1 s at once can make 80 calls a second, so it is busy above 64 and idle
-    below 40.
+    In these cases an actor makes eight calls of 0.1 s at the same time, so 80 calls a second at most. Above 64 a second
+    for each actor the pool grows.
     """
     assert pool_size(calls_per_s, latency_s, backlog, **{**DEFAULTS, **changes}) == expected
 
