@@ -56,8 +56,7 @@ async def backlogged(world: World) -> list[str]:
 async def test_a_flood_of_one_tenant_lets_the_others_pass(world: World) -> None:
     """One tenant floods a lane (docs/faults.md, row 38), and then other tenants send.
 
-    The first entries of the flood, which the lane took before it counted a backlog, are claimed first. Then each tenant
-    has its turn.
+    The lane's first entries, which came before it had a backlog, are claimed first. Then each tenant has its turn.
     """
     me = await world.actor()
     loud = await world.queued(DIRECT + 60, tenant="loud")

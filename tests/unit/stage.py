@@ -94,7 +94,7 @@ class FaultyStore:
 
 
 class Stage:
-    """A memory cell with couriers on it. A Stage must be created inside a virtual event loop."""
+    """An in-memory store, on which tests start couriers. A Stage must be created inside a virtual event loop."""
 
     def __init__(self) -> None:
         self.clock = VirtualClock()

@@ -74,9 +74,10 @@ def test_a_group_stays_in_one_worker() -> None:
 
 
 def test_without_what_computes_the_last_worker_is_one_like_the_others() -> None:
-    """If no test only computes, all workers share the tests evenly.
+    """The last pytest worker has a low priority and runs the tests that only compute. If there are no such tests, all
+    workers share the tests evenly.
 
-    A worker that has run all computing tests ends, because it has a low priority.
+    If there are such tests, the last worker ends when it has run them.
     """
     assert all(len(one) == 5 for one in play(4, WAITS))
     ran = play(4, WAITS + SIMULATES)

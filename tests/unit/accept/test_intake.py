@@ -77,7 +77,9 @@ async def test_a_slow_store_is_unavailable() -> None:
 
 @virtual
 async def test_a_store_that_is_away_is_unavailable_for_each() -> None:
-    """If the store is away, each request of the round trip ends as unavailable, and nothing is stored."""
+    """Three requests share one round trip to a store that does not answer. Each of them raises UnavailableError, and
+    nothing is stored.
+    """
     desk = Desk()
     desk.store.away = True
     answers = await asyncio.gather(*(desk.post(n) for n in range(3)), return_exceptions=True)

@@ -61,7 +61,10 @@ async def test_an_overload_leaves_the_store_its_capacity(times: float) -> None:
 
 @virtual
 async def test_those_who_gave_up_make_no_queue() -> None:
-    """In a long overload, the queue holds no more requests than arrive within one deadline and one round trip."""
+    """In a long overload, requests give up at their deadline and leave the queue.
+
+    So the queue holds no more requests than arrive within one deadline and one round trip.
+    """
     desk = Desk(intake={"group_commit_max": GROUP})
     desk.store.duration_s = TRIP_S
     most = 0

@@ -95,9 +95,10 @@ async def test_a_template_without_a_subject_is_good_for_an_sms() -> None:
 @pytest.mark.parametrize("since", [None, "Bye"], ids=["not put back yet", "numbered again"])
 @virtual
 async def test_a_store_that_was_emptied_accepts_no_text_of_before(since: str | None) -> None:
-    """After the store was emptied, a replica that has not noticed this names an old template version.
+    """The store was emptied, and a replica that has not noticed this posts a trigger with an old template version.
 
-    The answer is 503 and nothing is stored, whether that version is missing or has another text by now.
+    The store may have no such version, or another text under the same number. In both cases the answer is 503, and
+    nothing is stored.
     """
     desk = Desk()
     cache, wanted = desk.intake._templates, [{"channel": "sms", "template": "paid"}]

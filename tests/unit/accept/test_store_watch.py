@@ -178,8 +178,10 @@ async def test_a_replica_tells_of_writes_that_a_fail_over_lost() -> None:
 
 @virtual
 async def test_a_store_with_replicas_is_asked_often() -> None:
-    """The lineage of a store with replicas is read every `LINEAGE_S`, because a fail-over hides the loss of what
-    was written after the last reading. A store without replicas is read about once a second.
+    """The lineage of a store says which primary it followed and how far. With replicas it is read every `LINEAGE_S`.
+
+    A fail-over hides the loss of what was written after the last reading. A store without replicas is read about once a
+    second.
     """
     store = Store()
     watching = asyncio.ensure_future(Watched(store).watch.follow_lineage())

@@ -1,4 +1,6 @@
-"""A supervisor waits for another one's silence before it takes office, if there may be another one."""
+"""A supervisor that may not be the only one begins its work only after the other supervisor has been silent for a
+while.
+"""
 
 from __future__ import annotations
 

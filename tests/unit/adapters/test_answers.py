@@ -59,9 +59,9 @@ STRANGERS: list[Any] = [
 
 @pytest.mark.parametrize("provider", CLASSIFY)
 def test_403_is_the_accounts_only_in_the_providers_own_form(provider: str) -> None:
-    """A 403 concerns the whole account only if its body has the provider's own form.
+    """A 403 is a refusal of our account only if its body has the provider's own form.
 
-    A gateway's 403 concerns one message only.
+    In any other form, such as a gateway's, it is an unlisted refusal. A 401 is a refusal of our account in any form.
     """
     assert answered(provider, 403, OWN[provider]).scope is Scope.ACCOUNT
     assert answered(provider, 401, b"<html>log in</html>").scope is Scope.ACCOUNT
@@ -187,7 +187,7 @@ def test_a_date_to_wait_for_is_by_the_vendors_clock(wrong_s: int) -> None:
 
 @pytest.mark.parametrize("provider", CLASSIFY)
 def test_a_payment_that_is_required_is_the_accounts(provider: str) -> None:
-    """402 never depends on one message, whoever says it."""
+    """A 402 is a refusal of our account in any form, because payment never depends on a single message."""
     assert answered(provider, 402, b"<html>Payment Required</html>").scope is Scope.ACCOUNT
 
 

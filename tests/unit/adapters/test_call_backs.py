@@ -48,7 +48,7 @@ def delivered(provider: str, body: bytes, query: dict[str, str] | None = None) -
     ],
 )
 def test_a_receipt_is_read_however_it_is_written(provider: str, body: bytes) -> None:
-    """A receipt counts as delivered in another case, with a line end or a byte order mark, and as a form or as
+    """A receipt counts as delivered in upper and lower case, with a line end or a byte order mark, and as a form or as
     JSON.
     """
     assert delivered(provider, body)

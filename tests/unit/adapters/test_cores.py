@@ -58,8 +58,9 @@ def test_free_is_what_was_idle_in_the_busier_of_two_windows(machine: Machine) ->
 
 @pytest.mark.parametrize("group", ["above", "above/mine"])
 def test_a_quota_counts_also_of_a_group_above(machine: Machine, group: str) -> None:
-    """A quota of half a core with 0.4 in use leaves 0.1 free on an idle machine, whether the process's own group
-    or its parent has the quota.
+    """On an idle machine, a control group has a quota of half a core and uses 0.4 cores. Then 0.1 cores are free.
+
+    This holds if the quota belongs to the process's own group, and also if it belongs to the parent group.
     """
     (machine.groups / group / "cpu.max").write_text("50000 100000\n")
     (machine.groups / "above" / ("mine" if group == "above" else "") / "cpu.max").touch()

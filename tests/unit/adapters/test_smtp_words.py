@@ -119,7 +119,7 @@ def test_a_relays_reply_means_what_its_writer_meant(means: Meaning, code: int, t
 
 @pytest.mark.parametrize(("code", "text"), DAILY)
 def test_a_quota_that_is_used_up_is_not_asked_about_each_minute(code: int, text: str) -> None:
-    """After a reply that a daily or hourly quota is used up, the wait is DAILY_S."""
+    """A server replies that a daily or hourly quota is used up. The next try then waits for `DAILY_S`."""
     assert meaning_of(code, text, mailed=True, named=True).wait_s == DAILY_S
 
 

@@ -226,7 +226,10 @@ def test_growth_says_what_is_missed() -> None:
     ],
 )
 def test_a_brief_run_writes_elsewhere(monkeypatch: pytest.MonkeyPatch, words: list[str], folder: Path | None) -> None:
-    """A brief run writes to its own folder or to the one given. None stands for the committed folder."""
+    """A brief run writes its figures to the folder for brief runs, or to the folder that is given.
+
+    The parameter `folder` is None if a run writes to the committed folder.
+    """
     asked: list[Path | None] = []
 
     def noted(question: Question, brief: bool, to: Path | None) -> bool:
@@ -274,7 +277,8 @@ def test_one_smoke_alone_has_an_installation_of_its_own() -> None:
 def test_benchmarks_that_share_an_installation_post_no_order_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two benchmarks on one installation use different order numbers.
 
-    The installation would answer a known key without sending.
+    An order number is also the idempotency key. For a known key the installation would repeat its answer and send
+    nothing.
     """
     monkeypatch.setattr(whole_service, "forget", lambda _: None)
     monkeypatch.setattr(whole_service, "release_all", lambda _: None)

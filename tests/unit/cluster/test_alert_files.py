@@ -43,7 +43,9 @@ WORDS = {
 
 
 class _Control(MemoryControl):
-    """A control channel with one mailbox, its backlog and a memory reading, which only Redis has otherwise."""
+    """A control channel in memory with one mailbox and its backlog. It also has a memory reading, which otherwise only
+    Redis gives.
+    """
 
     async def depths(self) -> dict[str, MailboxDepth]:
         return {"sms-a": MailboxDepth("sms-a", {"normal": 1}, 0, 1000)}
@@ -141,9 +143,9 @@ def test_every_alert_says_what_and_what_to_do(series: Series) -> None:
 
 
 def test_prometheus_reads_the_rules_and_scrapes_the_service() -> None:
-    """The rule files exist, and exactly one target is scraped.
+    """The rule files that the Prometheus configuration names exist, and exactly one target is scraped.
 
-    Each replica answers with the sum of all, so two targets would count twice.
+    Each intake replica answers with the figures of the whole service, so with two targets everything would count twice.
     """
     found = loaded("prometheus.yml")
     assert all((FILES / name).is_file() for name in found["rule_files"])

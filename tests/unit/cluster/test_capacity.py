@@ -83,8 +83,10 @@ def test_ten_million_a_day_by_hand() -> None:
 
 
 def test_an_idle_process_costs_too() -> None:
-    """The cores include the idle cost of each process: two intake replicas, and eight vendor actors with those of
-    the fallbacks.
+    """The estimate of cores includes what each process uses when it is idle: two intake replicas and eight vendor
+    actors.
+
+    The eight include the actors of the fallback vendors.
     """
     found = answer(Load(DAY_S * 100, BOTH), replace(PROFILE, intake_cores_idle=0.05, vendor_cores_idle=0.02))
     assert found["intake replicas"] == 2  # 1 core of work, 0.55 of each replica's
@@ -174,7 +176,10 @@ def test_an_outage_is_queued_at_the_mean_rate() -> None:
 
 
 def test_what_the_configuration_must_say_is_named() -> None:
-    """The estimate names the settings of one cell. Multiplied by the number of cells, they are the counted replicas."""
+    """The estimate names the settings of one cell, such as `intake.replicas_min`.
+
+    A setting's value times the number of cells is the number of replicas or actors that the estimate counted.
+    """
     load = Load(DAY_S * 1000, {"sms": 2.0, "email": 1.0})
     counted = answer(load)
     told = {need.what: need.value * counted[CELLS] for need in settings_of(load, PROFILE)}
@@ -285,8 +290,8 @@ def test_a_bad_profile_names_the_figure(value: object) -> None:
 
 
 def test_an_idle_cost_of_a_whole_core_is_refused() -> None:
-    """A profile in which an idle process uses all that is planned of a core is refused, because no time would be
-    left for work.
+    """The estimate plans to keep each core busy only up to a share of its time. If a profile's idle process already
+    uses this share, the profile is refused, because no time would be left for work.
     """
     with pytest.raises(ConfigError, match="vendor_cores_idle"):
         Profile.parse({**asdict(PROFILE), "vendor_cores_idle": 0.6})

@@ -48,7 +48,7 @@ def test_switches_are_counted_in_the_worst_minute(switches_s: list[float], most:
 def fault(began_s: float, *repeats: str, wakes: bool = False) -> Window:
     """Return a fault that took 0.1 s to start and lasted for 5 s.
 
-    `repeats` are the vendors whose received messages it may repeat.
+    `repeats` are vendors. The fault may explain the repeat of a message that one of them had received.
     """
     return Window(
         Drill("x", "", 5, lambda service: None, repeats=repeats, wakes=wakes), began_s, began_s + 0.1, began_s + 5
@@ -116,9 +116,10 @@ def test_of_those_on_waking_one_is_explained() -> None:
 
 
 def test_every_fault_that_kills_says_whose_calls() -> None:
-    """The drills that kill or freeze vendor actors, or restart Redis, name the vendors whose repeats they explain.
+    """A drill that kills or freezes vendor actors, or restarts Redis, may explain repeated messages. It names the
+    vendors of those messages.
 
-    No other drill names any.
+    No other drill names any vendor.
     """
     said = {name: drill.repeats for name, drill in DRILLS.items() if drill.repeats}
     assert said == {

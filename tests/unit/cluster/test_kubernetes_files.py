@@ -35,7 +35,9 @@ def rayservice(documents: Documents) -> Any:
 
 
 def containers(rayservice: Any) -> Iterator[Any]:
-    """Yield every container in the file, and what the file sets for the autoscaler, which KubeRay completes."""
+    """Yield every container in the file. Also yield the file's settings for the autoscaler, whose container KubeRay
+    makes.
+    """
     for pod in pods(rayservice):
         yield from (*pod.get("initContainers", ()), *pod["containers"])
     yield {"name": "autoscaler", **rayservice["spec"]["rayClusterConfig"]["autoscalerOptions"]}

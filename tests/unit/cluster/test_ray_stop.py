@@ -11,7 +11,10 @@ from cluster.local.ray_stop import finished, stop_ray
 
 
 def test_work_that_waits_for_what_is_gone_is_left() -> None:
-    """`finished` waits for slow work while Ray's core processes run. If they are gone, `finished` gives up."""
+    """While Ray's core processes run, `finished` waits for slow work and returns True.
+
+    If these processes are gone, the work can never end, and `finished` soon returns False.
+    """
     forever, began_s = threading.Event(), time.monotonic()
     assert finished(forever.wait, lambda: False, 0.02) is False
     assert time.monotonic() - began_s < 30

@@ -28,7 +28,10 @@ def test_a_fault_befalls_only_recipients_that_begin_so(mode: str) -> None:
 
 
 def test_one_such_recipient_among_several_is_enough() -> None:
-    """If an SMTP message has several recipients, one that begins with `to` is enough for the fault."""
+    """A fault applies to recipients whose address begins with the fault's `to`.
+
+    If an SMTP message has several recipients, one such recipient is enough for the fault.
+    """
     assert fault(mode="hang", to="bad").now("ada@example.com", "bad@example.com") == "hang"
     assert fault(mode="hang", to="bad").now("ada@example.com", "not.bad@example.com") == "none"
 

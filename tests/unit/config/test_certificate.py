@@ -176,8 +176,8 @@ def test_the_first_end_in_the_chain_counts(tmp_path: Path) -> None:
 
 
 def test_what_will_fail_soon_is_a_warning(tmp_path: Path) -> None:
-    """There is a warning for an end within three weeks, a certificate that names no host, and a key that everybody
-    can read.
+    """Three things cause a warning: a certificate that expires within three weeks, a certificate that names no host,
+    and a key file that every user can read.
     """
     ends_s = OURS.certificate.not_valid_after_utc.timestamp()
     assert read(tmp_path, OURS.both, now_s=ends_s - 21 * 86_400).warnings == ()

@@ -243,9 +243,9 @@ async def test_a_template_error_is_dead_with_the_variables_name() -> None:
 
 @virtual
 async def test_after_the_store_lost_data_no_other_text_is_sent() -> None:
-    """After the store lost data, one template version may get a new text.
+    """After the store lost data, a template version number may get another text.
 
-    New triggers get the new text, and an older trigger with that version becomes a dead letter.
+    A new trigger that names the new text is sent. An older trigger that names the lost text becomes a dead letter.
     """
     stage, a = Stage(), ScriptedVendor("a")
     texts = [TemplateSource("receipt", text) for text in ("old {{ name }}", "new {{ name }}")]

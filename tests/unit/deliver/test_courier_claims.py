@@ -212,7 +212,7 @@ async def test_a_start_mark_that_is_refused_means_no_send(policy: str, calls: in
 @pytest.mark.parametrize("ended", ["stopping", "renamed"])
 @virtual
 async def test_a_claim_that_comes_too_late_is_left_to_the_next(ended: str) -> None:
-    """If a claim's reply arrives when its incarnation is ending or has ended, nothing is sent.
+    """The reply to a claim arrives when the incarnation is ending or has ended. This actor then sends nothing.
 
     Another actor takes the claim and sends the message, and no crash is counted.
     """

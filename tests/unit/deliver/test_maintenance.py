@@ -32,8 +32,9 @@ async def due(stage: Stage, chain: str) -> str:
 
 @virtual
 async def test_an_actor_of_before_a_change_condemns_nothing_that_the_plan_knows() -> None:
-    """If the plan knows a new vendor and the actor's own file does not, a due notification for that vendor is
-    queued and does not become a dead letter.
+    """A new vendor is in the plan, but not yet in the configuration with which an older actor was started.
+
+    The older actor promotes a due notification for the new vendor, and does not make it a dead letter.
     """
     stage = Stage()
     nid = await due(stage, "n")
@@ -95,8 +96,9 @@ async def test_a_plan_that_comes_within_half_a_minute_saves_it() -> None:
 
 @virtual
 async def test_a_vendor_s_absence_of_long_ago_condemns_nothing() -> None:
-    """A notification whose vendor is unknown waits half a minute, even if an earlier notification met the same
-    unknown vendor long ago.
+    """A notification whose vendor is unknown waits for half a minute before it becomes a dead letter.
+
+    The half minute begins again for each notification, also if another one met the same unknown vendor long ago.
     """
     stage = Stage()
     tender = await caretaker(stage, plan_of(a="closed"))
@@ -152,8 +154,10 @@ async def test_many_mailboxes_are_swept_in_turn() -> None:
 
 @virtual
 async def test_a_taken_claim_wakes_the_courier() -> None:
-    """When an actor takes a dead actor's claim, its courier stops blocking at rest, so that it watches the new
-    call.
+    """A courier without work blocks in a long read of the store. Then its actor takes the claim of a dead actor and
+    sends it.
+
+    The courier stops blocking, so that it notices the end of this call.
     """
     stage, vendor = Stage(), ScriptedVendor("a", duration_s=30.0)
     store = FaultyStore(MemoryStore(stage.cell))

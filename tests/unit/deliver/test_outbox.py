@@ -76,7 +76,9 @@ class Scene:
             self.outbox.put(item)
 
     async def pass_s(self, seconds: float) -> list[int]:
-        """Let this time pass. Return the number of outcomes in each round trip so far."""
+        """Let this time pass. Return a list with the number of outcomes in each round trip to the store since the
+        beginning.
+        """
         await asyncio.sleep(seconds)
         return [len(trip) for trip in self.ledger.trips]
 
@@ -114,8 +116,8 @@ async def test_a_lone_message_is_not_delayed() -> None:
 
 @virtual
 async def test_the_last_call_in_flight_ends_the_wait() -> None:
-    """If all other calls end while an outcome waits, `nudge` sends the outcome to the store before the interval is
-    over.
+    """An outcome waits for the outcomes of other calls, so that all go to the store together. When no call is in flight
+    any more, `nudge` sends the outcome at once.
     """
     scene = Scene()
     scene.put("a")
@@ -168,7 +170,7 @@ async def test_a_cancelled_flush_loses_nothing() -> None:
 
 @virtual
 async def test_two_flushes_at_once_tell_each_item_once() -> None:
-    """Two flushes at the same time report each outcome once, as DONE."""
+    """Two outcomes wait, and `flush` is called twice at the same time. Each outcome is reported once, as DONE."""
     scene = Scene(busy=False, duration_s=0.05)
     scene.put("a", "b")
     await scene.pass_s(0.01)
@@ -226,8 +228,9 @@ async def test_what_the_store_will_not_take_stands_aside() -> None:
 
 @virtual
 async def test_an_error_of_the_store_holds_everything_up() -> None:
-    """An outcome that ends with an error of the store counts for `oldest_age_s`, so that no new work begins, and
-    is not reported as refused.
+    """The store answers one outcome with an error. `oldest_age_s` then grows, so that the courier begins no new work.
+
+    The outcome is not reported as refused, because it may be stored later.
     """
     scene = Scene()
     scene.ledger.refuse = {"bad"}

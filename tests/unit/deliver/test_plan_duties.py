@@ -73,9 +73,9 @@ async def test_an_account_that_receipts_refuse_waits_as_after_an_answer() -> Non
 @pytest.mark.parametrize("others", [True, False])
 @virtual
 async def test_a_country_that_receipts_refuse_is_cut_off(others: bool) -> None:
-    """If the plan says that receipts refuse a country, that country is cut off.
+    """If the plan says that the vendor's receipts refuse messages to a country, the actor cuts off that country.
 
-    If no other country was called, the vendor's own breaker opens too.
+    If the actor has called no other country, it also opens the vendor's own breaker.
     """
     actor = Actor()
     await actor.begin()

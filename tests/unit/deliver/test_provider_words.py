@@ -1,8 +1,8 @@
-"""Checks each word of each provider through the life of a notification: only a word that the provider's list calls
-final
-ends it.
+"""Checks what each word of each provider does to a notification: only a word that the provider's list calls final ends
+it.
 
-Vendor `a` answers each message with one word of a provider, read by that provider's own code. Vendor `b` accepts.
+Vendor `a` answers each message with one word of a provider, and the code for that provider reads the answer. Vendor `b`
+accepts every message.
 """
 
 from __future__ import annotations

@@ -159,8 +159,8 @@ async def test_a_twin_that_comes_amid_the_question_is_one() -> None:
 
 @virtual
 async def test_an_identical_text_of_later_is_another_message() -> None:
-    """A notification with the same text, sent 20 s later, is looked up on its own and settled with its own vendor
-    id.
+    """Two notifications with the same text are sent 20 s apart. The second is looked up for itself, and is settled with
+    its own message id of the vendor.
     """
     vendor = AskableVendor("a")
     stage, _, (first,) = await scene(vendor)

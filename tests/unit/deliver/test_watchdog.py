@@ -46,7 +46,7 @@ class StuckStore(MemoryStore):
 
 
 class Watched(OneActor):
-    """An actor on a StuckStore."""
+    """A vendor actor whose store is a `StuckStore`."""
 
     def _open(self) -> None:
         super()._open()

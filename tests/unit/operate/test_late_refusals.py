@@ -118,9 +118,10 @@ CASES = [
 async def test_what_a_receipt_refuses_goes_on_unless_the_word_is_final(
     provider: str, fields: dict[str, str], becomes: str
 ) -> None:
-    """A refusing receipt sends the message to the second vendor at once, unless its word is final or proves nothing.
+    """A vendor accepts a message and then refuses it by a receipt. The message is sent to the second vendor at once.
 
-    A word about our account or a country is also kept as evidence and logged for operators.
+    It is not sent again if the receipt's word is final or proves nothing. A word about our account or a country is also
+    kept as evidence and logged for operators.
     """
     shop = Shop(provider)
     with capture_logs() as logs:

@@ -148,7 +148,7 @@ async def test_a_full_machine_is_a_warning() -> None:
 
 @virtual
 async def test_what_is_due_is_seen_by_everybody() -> None:
-    """Sixty messages that wait for their next try are shown in the vendor view and in the metrics, and not as 0."""
+    """Sixty messages wait for their next try. The vendor view and the metrics count all of them."""
     it, clock = Replicas(), VirtualClock()
     store, me = MemoryStore(it.cell), await it.control.register("a")
     await store.accept([trigger() for _ in range(60)])

@@ -44,9 +44,10 @@ def call_back(provider: str, nid: str, word: str) -> tuple[dict[str, str], bytes
     ],
 )
 async def test_a_providers_word_decides_about_the_fallback(provider: str, word: str, becomes: str) -> None:
-    """A word that means delivered skips the fallback.
+    """An accepted SMS has a fallback that waits for its delivery. A receipt comes with a word of the provider.
 
-    A word that means undelivered sends it at once, and any other word leaves it waiting.
+    If the word means delivered, the fallback is skipped. If it means undelivered, the fallback is sent at once. After
+    any other word the fallback goes on waiting.
     """
     play = Play()
     tid = await play.begin(600, "delivered")

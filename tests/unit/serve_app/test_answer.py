@@ -1,4 +1,4 @@
-"""The body of a 202."""
+"""Tests the body of the 202 with which an accepted trigger is answered."""
 
 from __future__ import annotations
 

@@ -42,9 +42,9 @@ def test_the_wish_is_forwarded_and_silence_holds(metrics: Any, expected: int) ->
 
 
 def intake(requests: float, now: int = 2, live: int = 2, **told: float) -> Any:
-    """Return what Serve tells the policy about intake.
+    """Return the facts that Serve gives to the autoscaling policy for the intake application.
 
-    Each replica aims at ten open requests, and both report the same values.
+    The target is ten open requests for each replica. `told` are values that both replicas report.
     """
     metrics = {name: {"r1": value, "r2": value} for name, value in (BUSY | told).items()}
     config = SimpleNamespace(get_target_ongoing_requests=lambda: 10.0)

@@ -13,7 +13,7 @@ from serve_app.builders import VOLUME_S_MAX, await_file
 
 
 def volume(folder: Path) -> Path:
-    """Return the path of a missing file in a folder that looks like a volume of kubelet's."""
+    """Return the path of a file that does not exist, in a folder that looks like a volume that Kubernetes mounts."""
     (folder / "..2026").mkdir()
     (folder / "..data").symlink_to("..2026")
     return folder / "config-2.yaml"

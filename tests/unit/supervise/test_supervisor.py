@@ -116,7 +116,7 @@ async def test_a_pool_that_dies_again_and_again_is_quarantined() -> None:
 
 
 class HalfDeaf:
-    """A control channel whose subscriptions listed in `deaf` hear nothing any more."""
+    """A control channel of which some subscriptions, those listed in `deaf`, receive no more messages."""
 
     def __init__(self, control: Any) -> None:
         self._control = control
@@ -281,9 +281,10 @@ async def test_growth_waits_for_room_as_the_most_careful_of_a_node_tells_it() ->
 
 @virtual
 async def test_a_receipt_heard_by_intake_opens_the_vendor_while_it_is_new() -> None:
-    """A vendor is open in the plan for as long as an intake replica reports that receipts refuse its account.
+    """An intake replica reports that a vendor refuses our account by receipts. While it reports this, the vendor is
+    open in the plan.
 
-    After the replica ended, the report expires.
+    When the replica has ended, its report expires, and the vendor is closed again.
     """
     stage = Stage()
     supervisor = Supervisor(stage.control, stage.clock, CONFIG, silence_ms=10**9)

@@ -93,7 +93,9 @@ async def test_a_text_of_an_earlier_release_goes_on_rendering(part: str, source:
 
 
 async def test_a_text_of_an_earlier_release_is_as_safe_as_a_new_one() -> None:
-    """A rule that protects recipients is applied to stored texts too."""
+    """An earlier release has stored a template that is unsafe for recipients, such as an expression inside `<script>`.
+    This release refuses to compile it, as it refuses a new text.
+    """
     store = MemoryTemplateStore()
     await store.put(TemplateSource("t", "x", html="<script>{{ v }}</script>"))
     with pytest.raises(TemplateError, match="inside of <script>"):

@@ -45,8 +45,8 @@ async def test_a_template_that_does_not_compile_stops_no_other() -> None:
 
 @virtual
 async def test_what_the_file_gives_is_never_said_not_to_exist() -> None:
-    """While a template of the file is not stored yet, `find` raises `UnavailableError`, and does not report it as
-    unknown.
+    """The configuration file has a template that is not stored yet. `find` then raises `UnavailableError`, so that the
+    caller tries again. It does not say that the template is unknown.
     """
     store = MemoryTemplateStore()
     seeding = replica(store, bad="Hi {{ name", paid="one", shipped="two")

@@ -345,5 +345,8 @@ def test_a_subject_that_no_mail_can_have_is_refused_when_it_is_stored(subject: s
     "subject", ["Paid\n", "Paid\r\n", "Paid {#\n#}", "{{\n n }}", "Paid\n{%- if n %} {{ n }}{% endif %}"]
 )
 def test_a_line_end_that_is_no_part_of_the_subject_is_none(subject: str) -> None:
-    """Line ends at the end of the file, inside comments and tags, or removed by a dash are allowed and not rendered."""
+    """A subject may have a line end at the end of its file, inside a comment or a tag, or where a dash removes it.
+
+    Such a line end is allowed and is not in the rendered subject.
+    """
     assert "\n" not in str(compile_template(TemplateSource("t", "Hi", subject)).render({"n": "1"}).subject)

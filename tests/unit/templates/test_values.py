@@ -241,7 +241,7 @@ def test_what_an_editor_adds_is_not_sent(source: str) -> None:
 
 @pytest.mark.parametrize("source", ["a\n\x07b", "{% if v %}\x00{% endif %}", "{{ 'a\\x1b' }}", "{{ 'a\x7f' }}"])
 def test_a_control_character_does_not_compile(source: str) -> None:
-    """A template with a control character is refused, because no phone or mail program shows it."""
+    """A template with a control character is refused, because no phone or mail program shows such a character."""
     with pytest.raises(TemplateError, match=r"line \d: .*control character"):
         text_of(source, {"v": 1})
 

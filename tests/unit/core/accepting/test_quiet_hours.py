@@ -69,7 +69,7 @@ def test_of_an_end_that_comes_twice_the_next_is_taken() -> None:
 def test_nobody_is_woken_and_nothing_is_early(at: datetime, begin: time, end: time, zone: str) -> None:
     """The time that `after_quiet` returns is never before the given time and at most 25 hours after it.
 
-    In zones whose clocks never change, it is outside quiet hours.
+    In zones whose clocks never change, the returned time is outside the quiet hours.
     """
     begin, end = begin.replace(microsecond=0, tzinfo=None), end.replace(microsecond=0, tzinfo=None)
     at_ms = int(at.timestamp() * 1000)

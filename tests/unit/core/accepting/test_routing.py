@@ -63,8 +63,8 @@ def traffic(channel: str = "sms", event: str = "e", tenant: str = "t", **more: A
 def test_event_counts_before_tenant_before_country(found: Traffic, chain: tuple[str, ...]) -> None:
     """A route is used only if every list of its match fits.
 
-    A match of the event counts more than one of the tenant, and that more than one of the country, wherever the
-    routes stand in the file.
+    If several routes fit, a route for the event wins over a route for the tenant, and a route for the tenant wins over
+    a route for the country. The order of the routes in the file does not matter.
     """
     assert choose_chain(ROUTES, found, "0-t.0") == chain
 

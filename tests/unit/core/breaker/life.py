@@ -118,7 +118,9 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.ended)
     @rule(which=st.integers(0, 50), result=st.one_of(RESULTS, st.none()))
     def one_ends_twice(self, which: int, result: BreakerResult | None) -> None:
-        """Report a permit that has ended already, and check that nothing changes (invariants I3 and I4)."""
+        """Report a result for a permit that has ended already. Check that the breaker ignores it (invariants I3 and
+        I4).
+        """
         before = self.visible()
         self.tell(self.ended[which % len(self.ended)], result, slow=True)
         assert self.visible() == before
@@ -340,7 +342,7 @@ class Life(RuleBasedStateMachine):
 
 
 def future(breaker: Breaker, now_ns: int) -> list[Any]:
-    """Return a breaker's readings after each step of a fixed sequence of calls and waits."""
+    """Run a fixed sequence of calls and waits on the breaker. Return the breaker's readings after each step."""
     seen: list[Any] = []
     for result in (
         FAIL,

@@ -113,7 +113,8 @@ def test_the_end_of_a_wait_needs_no_call() -> None:
 def test_timers_that_fall_due_during_a_stall_fire_as_of_their_time() -> None:
     """If the breaker is told the time late, its timers count from when they were due.
 
-    A breaker that was due to open at 1,500 ms for 2,000 ms has 1,900 ms left at 1,600 ms.
+    For example, a breaker is told nothing until 1,600 ms. At 1,500 ms it had to open for 2,000 ms, so 1,900 ms are
+    left.
     """
     scene = Scene(half_open_max_wait_ms=500, idle_half_open_stays=False)
     scene.open()

@@ -82,7 +82,8 @@ class Absent:
 async def test_after_an_outage_of_the_store_an_actor_goes_on_unless_it_was_declared_dead(verdict: bool) -> None:
     """During an outage of the store an actor sends nothing.
 
-    Afterwards it goes on under its name, or under a new name if it was declared dead meanwhile.
+    Afterwards it continues as the same incarnation. If it was declared dead meanwhile, it continues as a new
+    incarnation.
     """
     stage, vendor = Stage(), ScriptedVendor("a")
     control = stage.control

@@ -68,7 +68,9 @@ def test_a_vendor_that_fails_everywhere_opens_as_without_keys() -> None:
 
 
 def cut_off_and_waited() -> Calls:
-    """Return a Calls in which France was cut off and its wait is over, while Germany works."""
+    """Return `Calls` in which France is cut off and its wait is over, so that its next call is a probe. Germany
+    works.
+    """
     calls = Calls()
     calls.call("DE", OK)
     while calls.call("FR", FAIL):
@@ -216,7 +218,8 @@ def test_a_country_with_little_traffic_is_judged_by_failures_in_a_row() -> None:
 
 
 def full_of(calls: Calls, result: BreakerResult, duration_ms: int = 10) -> set[str]:
-    """Call KEYS_MAX countries, each with this result and duration, so that every place is taken.
+    """Make one call for each of `KEYS_MAX` countries, with this result and duration. No further country gets a breaker
+    then.
 
     Return the countries that have a breaker.
     """
@@ -273,8 +276,10 @@ def test_a_vendor_s_breaker_begun_anew_has_no_countries_of_before() -> None:
 
 
 def test_what_the_parent_was_not_told_is_not_left_out_of_its_evidence() -> None:
-    """If a cut-off country's hanging calls end when no other country is heard any more, the vendor's evidence does
-    not contain them.
+    """Calls to a country hang, so the country is cut off, and the vendor's breaker does not count these calls.
+
+    The calls fail at last, after a time without an answer for any other country. The evidence against the vendor is
+    what its breaker has counted. Nothing is subtracted for calls that the breaker never counted.
     """
     calls = Calls()
     calls.call("DE", OK)

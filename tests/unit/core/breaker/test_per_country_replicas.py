@@ -16,9 +16,10 @@ from tests.unit.core.breaker.country_calls import CONFIG, FAIL, LOCAL, MS, OK, C
 
 
 def replicas(count: int, evidence: bool = True) -> tuple[list[Calls], Callable[[], str]]:
-    """Return `count` replicas of a vendor, and a function that returns the vendor's state in a plan that is
-    decided from their reports. With `evidence` a report leaves out a single failing country while the others
-    work.
+    """Return `count` replicas of a vendor, and a function that decides a plan from their reports and returns the
+    vendor's state in it.
+
+    With `evidence`, a report leaves out the failures of a single country while other countries work.
     """
     pool = [Calls() for _ in range(count)]
     config = PlanConfig({"a": VendorConfig("a", "sms")}, (("a",),))

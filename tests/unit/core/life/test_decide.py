@@ -211,8 +211,9 @@ def test_refused_by_all_waits_minutes_then_hours(outcome: Outcome) -> None:
 
 
 def test_refused_by_some_and_failed_at_others_is_no_refusal_by_all() -> None:
-    """If some vendors refused a message and another failed, the wait is seconds, because the failed vendor may
-    still carry it.
+    """Some vendors refused a message, and at another vendor it failed. The message then waits only about a second.
+
+    The wait after a refusal by all vendors is longer. Here the vendor at which the message failed may still accept it.
     """
     n = notification(trail=Trail(("b", "c"), ("b",)))
     decision = after(n, Outcome.deferred("smtp_451"), set(CHAIN), 0.9)
@@ -271,8 +272,9 @@ def test_a_round_does_not_wait_for_a_vendor_that_is_down() -> None:
     ],
 )
 def test_what_ends_it_before_a_call(changes: dict[str, Any], expected: Any) -> None:
-    """`decide_before` makes a dead letter of a claimed notification that expired or kills its actors, and holds a
-    notification that was maybe sent. Otherwise it returns None.
+    """`decide_before` makes a claimed notification a dead letter if it has expired or has crashed too many actors.
+
+    It holds a notification that was maybe sent. Otherwise it returns None.
     """
     assert decide_before(notification(**changes), NOW_MS, POLICY) == expected
 

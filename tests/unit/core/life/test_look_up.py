@@ -73,7 +73,9 @@ def test_only_one_of_its_text_and_time_is_it(seen: Listing, answer: str) -> None
 
 @given(st.integers(-86_400_000, 86_400_000), st.integers(-30_000, 30_000))
 def test_a_vendors_clock_may_be_wrong(ahead_ms: int, made_ms: int) -> None:
-    """A vendor's clock may be wrong by any time, because the listing tells the vendor's own time."""
+    """A vendor's clock may be wrong by any amount. The look-up gives the same result, because a listing also says what
+    time it is on the vendor's clock.
+    """
     right, wrong = listing(at(made_ms)), listing(at(made_ms), ahead_ms=ahead_ms)
     assert identify(wrong, OURS.text, WINDOW, NOW_MS) == identify(right, OURS.text, WINDOW, NOW_MS)
 

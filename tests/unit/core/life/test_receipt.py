@@ -66,7 +66,9 @@ def test_each_providers_word_is_read(adapter: str, query: Mapping[str, str], bod
 
 
 def test_events_of_other_messages_of_the_account_are_passed_over() -> None:
-    """SendGrid calls one address for the whole account. Events without our mark are left out."""
+    """SendGrid posts the events of a whole account to one address. Events without a notification id of ours (`nid`) are
+    left out.
+    """
     events = [{"event": "delivered", "email": "x@example.com"}, "noise", {"event": "open", "nid": "0-a.1"}]
     assert read_receipts("sendgrid", {}, json.dumps(events).encode()) == [Told("0-a.1", "", True)]
 

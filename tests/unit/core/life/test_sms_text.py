@@ -60,9 +60,9 @@ def test_more_text_never_costs_less(text: str, more: str) -> None:
     [("caf\x85", True), ("a\u202eb", True), ("a\u202db", True), ("\u2068a\u2069 \u200f", False)],
 )
 def test_what_shows_another_text_is_refused(text: str, refused: bool) -> None:
-    """Characters that override the direction of writing are refused.
+    """Characters that override the direction of writing are refused, because they can make a phone show another text.
 
-    Isolates and marks, which Arabic and Hebrew texts need, are allowed.
+    Directional isolates and marks, which Arabic and Hebrew texts need, are allowed.
     """
     assert (refuse_sms(text, measure(text), 1) is not None) is refused
 

@@ -236,9 +236,10 @@ def test_what_no_healthy_vendor_can_drain_one_that_recovers_does() -> None:
 
 
 def test_the_evidence_of_many_replicas_is_summed() -> None:
-    """The windows of all actors are added.
+    """The windows of all actors of a vendor are added.
 
-    Four actors with nine calls each, five of them failed, open the vendor, and two such actors do not.
+    At each of four actors, five of nine calls failed. This opens the vendor. Two such actors do not open it, and
+    neither do four actors with four failures each.
     """
     window = {"n": 9, "failed": 5, "slow": 0}
     many = [report("a", number=n, window=window) for n in range(4)]

@@ -32,8 +32,9 @@ class Scene:
 
 
 def test_the_silent_one_is_found_within_its_time() -> None:
-    """An actor is dead after two seconds without a beat, counted only between the supervisor's own echoes, and not
-    sooner.
+    """An actor is dead after two seconds without a beat, and not sooner.
+
+    Only time in which the supervisor hears its own messages counts. Otherwise the link may be silent and not the actor.
     """
     scene = Scene("a/1", "a/2", "b/3")
     scene.pass_ms(1000, {"a/1", "a/2", "b/3"})
@@ -88,7 +89,10 @@ def test_a_stall_condemns_nobody() -> None:
 
 
 def test_a_stall_of_three_seconds_finds_only_the_dead() -> None:
-    """After a stall of three seconds only the dead actor is found, because the stall counts as silence for nobody."""
+    """The supervisor hears nothing for three seconds. After that, only the actor that really is dead is found.
+
+    The three seconds count as silence for no actor, because the supervisor did not hear its own messages either.
+    """
     scene = Scene("a/1", "a/2", "a/3", "b/4")
     scene.pass_ms(1000, {"a/1", "a/2", "b/4"})
     scene.now_ms += 3000

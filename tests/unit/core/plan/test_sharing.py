@@ -40,7 +40,9 @@ def test_the_share_of_the_dead_is_free_at_once() -> None:
 
 
 def test_who_was_to_shrink_and_may_not_have_grows_back_for_nothing() -> None:
-    """An actor that has not confirmed its smaller share may grow back to its old share without waiting."""
+    """An actor was told to use a smaller share, and has not confirmed it. It may get its old share back without
+    a wait.
+    """
     assert divide(RATE, ["a"], {"a": Share(30.0, 60.0)}, []) == shares(a=60.0)
 
 

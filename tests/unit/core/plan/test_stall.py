@@ -98,9 +98,9 @@ def test_a_process_that_ended_is_no_delivery() -> None:
     ],
 )
 def test_what_is_no_stall(of: Plan, box: str, ready_s: float) -> None:
-    """There is no stall without work or without a vendor that could do the work.
+    """There is no stall without work, or without a vendor that could do the work.
 
-    There is also none if the work is always young, because it ends in another way.
+    Work that has been ready only for a short time is no stall either.
     """
     assert Watched().wait(300, of, ready_s, box) == []
 

@@ -60,7 +60,9 @@ def test_a_late_answer_is_no_break() -> None:
 
 
 def test_one_break_is_told_once_however_many_ask() -> None:
-    """Two questions under way at the same time report a break once."""
+    """Two questions to the store are sent before the first answer comes. Both answers show the same break, and it is
+    reported once.
+    """
     c = knowing(Mark("l", 10))
     asked = c.mark
     assert c.compare(asked, Mark("l", 3)) is not None

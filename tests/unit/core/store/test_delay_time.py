@@ -24,10 +24,10 @@ def test_a_step_back_is_told_with_what_the_time_must_be() -> None:
 
 
 def test_it_is_told_until_it_is_mended() -> None:
-    """A wrong reading does not become the expectation.
+    """The store's clock was set back, and nobody corrects it. `correction` returns the right time for each further
+    reading.
 
-    `correction` returns the right time for each wrong reading, and None as soon as the store's clock is right
-    again.
+    So a wrong reading is not used as the base for the next. When the store's clock is right again, the result is None.
     """
     d = known()
     assert d.correction(20_000 - HOUR_MS, 0, 60.0, 60.0) == 20_000
