@@ -185,9 +185,9 @@ def main(*, name: str | None, list_only: bool, brief: bool, quick: bool, results
 def _smoke(questions: Sequence[Question], results: Path | None) -> dict[Question, bool]:
     """Run the benchmarks in their quick form, two at a time. Return which of them succeeded.
 
-    Their figures mean nothing, so they may disturb each other. Benchmarks that only read results run after all others.
-    The benchmarks that share an installation run one after another and count as one benchmark. The output of a
-    benchmark is shown when it has ended.
+    The figures of these runs mean nothing, so the benchmarks may disturb each other. A benchmark that only reads
+    results runs after all others. Benchmarks that share an installation run one after another, as if they were one
+    benchmark. When a benchmark has ended, its output is shown.
     """
 
     def one(question: Question) -> bool:

@@ -154,7 +154,7 @@ def _stat(pid: int) -> list[str] | None:
 
 
 def until(reached: Any, seconds: float, every_s: float = 0.05) -> bool:
-    """Wait until `reached()` is true. Return False if that takes longer than `seconds`."""
+    """Wait until `reached()` is true, and return True. If it is not true after `seconds`, return False."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if reached():

@@ -233,8 +233,8 @@ def percent(posted: Sequence[Posted]) -> float:
 def stretches(posted: Sequence[Posted], marks: Sequence[Stretch], aimed: Sequence[int]) -> list[JsonObject]:
     """Return for each part of the run its name, the number of its triggers, and how many failed at the first try.
 
-    `aimed` has for each trigger the host that got it first. `failed_at_changing` counts the failures at the host that
-    was being started or stopped.
+    `marks` are the parts. `aimed` is, for each trigger, the index of the host to which it was posted first.
+    `failed_at_changing` counts the failures at the host that was being started or stopped.
     """
     found = []
     for mark, end in pairwise([*marks, Stretch("", float("inf"))]):

@@ -36,10 +36,10 @@ class Question:
 
 @dataclass(slots=True)
 class NodeReport:
-    """A node's answer.
+    """The report of one node.
 
-    `faults` are sentences, and each sentence names a variable or a file. Any fault makes `deploy` refuse. The other
-    fields hold values that may be right, so `deploy` decides about them.
+    `faults` are sentences that name a variable or a file. `deploy` refuses if there is any fault. The values in the
+    other fields may be right on this installation, so `deploy` decides about them.
     """
 
     faults: list[str] = field(default_factory=list)

@@ -208,7 +208,10 @@ def _asks_for_keys(address: str, port: int) -> bool:
 
 
 def _known(client: redis.Redis, applications: set[str]) -> dict[str, str]:
-    """Return the applications that an earlier `deploy` started and that still run, as name → fingerprint."""
+    """Return the fingerprints of applications by name, as an earlier `deploy` stored them.
+
+    Only applications in `applications` are included, which still run.
+    """
     text = client.get(_key())
     known: dict[str, str] = json.loads(str(text)) if text else {}
     return {name: fingerprint for name, fingerprint in known.items() if name in applications}

@@ -244,10 +244,12 @@ def _await_gone(names: list[str]) -> None:
 def fingerprints(
     settings: Settings, runtime: dict[str, str], secrets: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Return the fingerprint of each application by name: a digest of its settings, of shared settings and of the code.
+    """Return the fingerprint of each application, by its name. An application is restarted if its fingerprint has
+    changed.
 
-    `secrets` are digests of the secrets behind references (`actors.proof.secrets_digest`). With `secrets`, a changed
-    secret changes the fingerprint. Without `secrets`, only a change of the reference itself does.
+    A fingerprint is a digest of the application's settings, of shared settings and of the code. `secrets` are digests
+    of the secrets behind references (`actors.proof.secrets_digest`). With `secrets`, a changed secret changes the
+    fingerprint. Without `secrets`, only a change of the reference itself does.
     """
     secrets = secrets or {}
     receipts = secrets.get("receipts", "")

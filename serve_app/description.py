@@ -42,7 +42,7 @@ IDEMPOTENCY_KEY = {
 
 
 class Operation(TypedDict, total=False):
-    """The parts of an operation in an OpenAPI description that are completed here."""
+    """Those parts of an operation in an OpenAPI description that this module adds or changes."""
 
     description: str
     parameters: list[JsonObject]

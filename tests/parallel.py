@@ -122,7 +122,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def give_way() -> None:
     """Lower the priority of this process for good.
 
-    The process gets a session of its own, because Linux may weigh sessions before processes.
+    Linux may divide the cores among sessions first, and then among the processes of a session. So the process gets a
+    session of its own.
     """
     with contextlib.suppress(OSError):
         os.setsid()

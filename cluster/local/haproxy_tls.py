@@ -104,8 +104,8 @@ class Edge:
         return f"    bind {place} ssl crt {self.copy} {how}\n"
 
     def telling(self) -> str:
-        """Return the line of the configuration that adds `HEADER` to a request, so that intake knows about the
-        certificate.
+        """Return the line of HAProxy's configuration that adds `HEADER` to a request. By this header intake knows the
+        state of the certificate.
         """
         return f"    http-request set-header {HEADER} %[str(now),map_str({self.map})] if {{ path /healthz /metrics }}\n"
 

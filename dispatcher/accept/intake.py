@@ -337,7 +337,7 @@ def _accepted(trigger: NewTrigger, reply: AcceptReply) -> Accepted:
 
 
 def _replayed(view: TriggerView) -> Accepted:
-    """Return the first answer again, for a trigger that was stored before."""
+    """Return the answer to a trigger that was stored before. It is the first answer again, marked as replayed."""
     suppressed = frozenset(n.id for n in view.notifications if n.state == State.SUPPRESSED)
     recipients = tuple(n.recipient for n in view.notifications if n.recipient is not None)
     notifications = tuple((n.id, n.channel, n.vendor) for n in view.notifications)

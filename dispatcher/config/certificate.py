@@ -111,7 +111,9 @@ def _chain(path: Path, content: bytes) -> list[x509.Certificate]:
 
 
 def _key(where: str, content: bytes, chain: list[x509.Certificate], certificate: Path) -> bytes:
-    """Return the private key in PEM. `where` names the key's field and file for an error."""
+    """Return the private key of `certificate` in PEM. `where` is the place that an error names: a field and its
+    file.
+    """
     found = _KEY.search(content)
     if found is None:
         raise ConfigError(f"{where}: holds no private key in PEM form")

@@ -188,10 +188,11 @@ class Gate:
         return {} if self.keys is None else self.keys.cut_off(self._now_ns())
 
     def evidence(self) -> dict[str, int] | None:
-        """Return the results that the supervisor may add to those of other replicas, as counts `n` and `failed`.
+        """Return the results that the supervisor may add to those of other replicas: `n` calls, of which `failed`
+        failed.
 
-        None means that the supervisor may add the breaker's whole window. `KeyedBreakers.evidence` says which results
-        are left out.
+        The results that `KeyedBreakers.evidence` names are left out. The answer None means that the supervisor may add
+        the breaker's whole window.
         """
         if self.keys is None:
             return None
@@ -307,9 +308,10 @@ class Gate:
             self._throttles = 0
 
     def _asked_wait_s(self, outcome: Outcome) -> float | None:
-        """Return the wait in seconds that the vendor asked for, or None if the vendor asked for none.
+        """Return the wait in seconds before the next call, or None if the vendor asked for none.
 
-        After a throttled call there always is a wait, and it grows if the vendor throttles again and again.
+        After a throttled call there always is a wait, even if the vendor named none. The wait grows if calls are
+        throttled again and again.
         """
         if outcome.kind is not OutcomeKind.THROTTLED:
             return outcome.retry_after_s

@@ -22,7 +22,10 @@ def next_suspect(waiting: list[tuple[str, Claim]]) -> tuple[str, Claim] | None:
 
 
 class Suspects:
-    """Tells the store which notification is sent alone. Then only that notification is suspected of the next crash."""
+    """Sends suspected notifications alone, and tells the store which one is sent now.
+
+    If the actor dies meanwhile, only that notification is suspected of the crash.
+    """
 
     def __init__(
         self,

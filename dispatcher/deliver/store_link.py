@@ -33,7 +33,7 @@ class StoreLink:
         self.last_reply_s = now_s
 
     def renewed(self, asked_s: float) -> None:
-        """Note that the store has called this incarnation live.
+        """Note that the store said, in an answer, that this incarnation is live.
 
         `asked_s` is the monotonic time at which the store was asked.
         """

@@ -67,7 +67,7 @@ class Fleet:
         return sorted(live, key=lambda report: report.incarnation)
 
     def manned(self) -> set[str]:
-        """Return the vendors from whose actors a report came in the last five seconds."""
+        """Return the vendors that have a working actor. An actor counts if its report came in the last five seconds."""
         return {one.report.vendor for one in self.heard()}
 
     def attempts(self, vendor: str) -> dict[str, int]:

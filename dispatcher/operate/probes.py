@@ -44,7 +44,7 @@ class Replica:
 
 
 class Replicas(Protocol):
-    """Knows how many replicas of the store had the last write on disk."""
+    """Knows how many replicas of the store had the last write on disk (`standing`)."""
 
     standing: Standing
 

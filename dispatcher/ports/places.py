@@ -13,10 +13,10 @@ class Places(Protocol):
     """The places where notifications wait, each in a fixed order (`core.life.listing`)."""
 
     async def page(self, place: str, after: PlacePosition | None, examine: int) -> PlacePage:
-        """Look at the next `examine` notifications of a place behind the position `after`, and return them in order.
+        """Return the next `examine` notifications of a place, in order, beginning behind the position `after`.
 
-        `place` is queued, due, delayed, held or dead. `after` None begins at the start. A notification whose record is
-        gone or cannot be read is left out.
+        `place` is queued, due, delayed, held or dead. With `after` None, begin at the start. A notification whose
+        record is gone or cannot be read is left out.
         """
         ...
 

@@ -18,9 +18,10 @@ _ORDERS = ("<", ">", "<=", ">=")
 
 
 def concatenated(operand: list[str]) -> str:
-    """Return the code of one operand of a comparison, with a filter around each operand of `+`, `*` and `~`.
+    """Return the code of one operand of a comparison. A filter is put around each operand of `+`, `*` and `~` in it.
 
-    The filters of `+` and `*` accept only texts and numbers. The filter of `~` gives the printed form of its operand.
+    The filter for `+` and `*` refuses everything but texts and numbers. The filter for `~` returns the printed form of
+    a value.
     """
     if not {"~", "+", "*"} & set(operand):
         return " ".join(operand)

@@ -328,7 +328,10 @@ def _outside(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, Html
 
 
 def _less(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, HtmlState | None]:
-    """Advance by one step after a previous text that ended in `<`, `</` or `<!`. The result is as for `_step`."""
+    """Advance by one step at the start of a tag or a declaration: the text before ended in `<`, `</` or `<!`.
+
+    The result has the form of that of `_step`.
+    """
     first = text[at]
     if state.tag == "!":
         if first == "-":

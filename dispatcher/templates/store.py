@@ -52,10 +52,11 @@ class TemplateStore(Protocol):
 
 @dataclass(slots=True)
 class _Kept:
-    """The versions of one stored name.
+    """What the store keeps under one stored name: the versions, and the number of the latest version.
 
-    `gone_ms` is when a deleted template is forgotten, or None if the template is not deleted. `needed_ms` is when the
-    last trigger with a distant `send_at` ends. The two times are milliseconds since the epoch.
+    If the template is deleted, `gone_ms` is when it is forgotten. Otherwise `gone_ms` is None. Some triggers with a
+    distant `send_at` use the template, and `needed_ms` is when the last of them ends. Both times are milliseconds since
+    the epoch.
     """
 
     versions: dict[int, TemplateSource] = field(default_factory=dict)

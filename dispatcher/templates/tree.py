@@ -65,10 +65,10 @@ class Statement:
 
 @dataclass(slots=True)
 class Block:
-    """An `if` or a `for`. A branch is its opening tag and the nodes after it.
+    """An `if` or a `for`. Each branch is a pair of its opening tag and the nodes after that tag.
 
-    `always` is True if there is an `else`, so that one of the branches always runs. `shown` is the author's first tag.
-    `needs` are the paths that must have a value for that tag.
+    `always` is True if there is an `else`, so that one of the branches always runs. `shown` is the first tag as the
+    author wrote it. `needs` are the variables' paths that must have a value for the first tag.
     """
 
     kind: str

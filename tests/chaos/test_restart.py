@@ -61,9 +61,9 @@ def test_a_second_up_is_refused_by_name(service: Service) -> None:
 
 
 def _killed_in_the_middle(service: Service, kill: Callable[[], None], policy: str = "resend") -> Verdict:
-    """Post for 3 s, call `kill`, start the service again and wait for the drain.
+    """Post triggers for 3 s, call `kill`, and start the service again. Wait until everything has been delivered.
 
-    Return the verdict about what was acknowledged.
+    Return the verdict about the triggers that were acknowledged.
     """
     posted: list[Posted] = []
 

@@ -239,9 +239,9 @@ def test_a_destroyed_group_is_made_again(bench: Bench, policy: str) -> None:
 
 @pytest.mark.long
 def test_a_deleted_mailbox_costs_what_it_held_and_no_more(bench: Bench) -> None:
-    """A mailbox is deleted from Redis, and only its entries are lost.
+    """A mailbox is deleted from Redis under load. Only the notifications that waited in it are lost.
 
-    The mailbox's actor continues to deliver what is accepted later.
+    The actor of that mailbox does not die, and delivers what is accepted later.
     """
     store = bench.store()
     first = bench.post(paid(60), RATE, (0.5, lambda: store.delete("{nd:0}:mb:sms-a:normal")))

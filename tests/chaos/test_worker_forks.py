@@ -57,9 +57,10 @@ def plain() -> None:
 
 @pytest.mark.parametrize("prepare", [plain, odd])
 def test_a_forked_worker_is_like_an_ordinary_one(stand: Stand, prepare: Callable[[], None], tmp_path: Path) -> None:
-    """A forked and an ordinary worker have the same command line, environment, folder, limits, signals and priority.
+    """A worker that the fork server makes and an ordinary worker are started in the same way.
 
-    Only the forked one has modules already imported.
+    They have the same command line, environment, folder, limits, signals and priority. Only the forked worker has
+    modules already imported.
     """
     options: dict[str, Any] = {"cwd": tmp_path, "preexec_fn": prepare, "env": {"ODD": "ä=b\n", "EMPTY": ""}}
     forked = stand.launch(**options)

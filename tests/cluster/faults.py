@@ -147,7 +147,7 @@ def change_one(config: dict[str, Any]) -> None:
 
 
 def change_all(config: dict[str, Any]) -> None:
-    """Change every vendor. Then `deploy` replaces every application, also intake and the supervisor."""
+    """Change one setting of every vendor. Then `deploy` replaces every application, also intake and the supervisor."""
     for vendor in config["vendors"].values():
         vendor["timeout_s"] += 1.0
 

@@ -1,4 +1,6 @@
-"""Tests that a tenant's accept rate is one bucket in the store for all intake replicas, as the pure model says."""
+"""Tests a tenant's accept rate. All intake replicas share one token bucket in the store, which grants what the model in
+`core.limits` grants.
+"""
 
 from __future__ import annotations
 

@@ -63,7 +63,9 @@ async def test_age_counts_from_the_first_call_and_not_from_the_last_retry(world:
 
 
 async def test_what_waits_by_its_callers_wish_is_not_old(world: World) -> None:
-    """A trigger with a future `send_at` adds nothing to the age of a backlog, although it was accepted an hour ago."""
+    """A trigger was accepted an hour ago, and its `send_at` is still to come. It adds nothing to the age of a
+    backlog.
+    """
     early = world.now_ms() - 60 * MINUTE_MS
     assert await world.store.accept([trigger(accepted_ms=early, send_at_ms=world.now_ms() + MINUTE_MS)]) == [STORED]
     found = await box(world)

@@ -98,8 +98,9 @@ async def test_siblings_to_one_recipient_see_each_other(world: World) -> None:
 
 
 async def test_a_repeat_counts_once_and_a_conflict_not_at_all(world: World) -> None:
-    """A repeated trigger counts once and a conflict does not count. A repeat of a suppressed trigger is answered
-    REPLAYED.
+    """Under a recipient cap, a trigger that is posted again counts once, and a conflicting trigger does not count.
+
+    If a suppressed trigger is posted again, the answer is REPLAYED.
     """
     first = capped(two())
     assert await world.store.accept([first, first, first]) == [STORED, REPLAYED, REPLAYED]
@@ -149,7 +150,9 @@ async def test_a_changed_maximum_counts_what_was(world: World) -> None:
 
 
 async def test_one_that_is_to_wait_is_stopped_as_well(world: World) -> None:
-    """A trigger with `send_at` counts when it is accepted. A suppressed notification never becomes due."""
+    """Under a recipient cap, a trigger with a later `send_at` counts from its accept. A suppressed notification never
+    becomes due.
+    """
     later_ms = world.now_ms() + 500
     sent = [capped(two(), send_at_ms=later_ms) for _ in range(3)]
     assert await world.store.accept(sent) == [STORED, STORED, CAPPED]
@@ -217,7 +220,10 @@ async def test_a_trigger_that_is_all_suppressed_is_compact_and_expires(
 
 
 async def test_counts_expire_with_their_window(redis_world: World, redis_client: redis.asyncio.Redis) -> None:
-    """The list behind a cap has at most as many times as the cap allows, and expires with its window."""
+    """Redis keeps a list of the times that a cap counts. The list has at most as many times as the cap allows.
+
+    The list expires when the cap's window has passed.
+    """
     for key, per_ms in WINDOWS_MS.items():
         for _ in range(4):
             last_s = time.monotonic()

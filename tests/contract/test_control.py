@@ -74,8 +74,8 @@ async def test_a_verdict_on_one_that_has_renewed_itself_since_is_void(world: Wor
 async def test_whatever_is_known_of_its_process_one_can_be_buried_and_renewed(
     world: World, redis_client: redis.asyncio.Redis, found: str | None
 ) -> None:
-    """If the entry about an actor's process is missing or unreadable, the actor can still renew and be declared
-    dead.
+    """The store's entry about an actor's process is missing or damaged. The actor can still renew, and can still be
+    declared dead.
     """
     me, old = await world.actor(), await world.actor()
     for name in (me, old):
@@ -198,7 +198,9 @@ async def test_the_ledger_counts_what_was_accepted(redis_world: World, redis_cli
 
 @pytest.mark.parametrize("how", ["an older copy", "emptied"])
 async def test_an_accept_notices_that_the_store_went_back(redis_client: redis.asyncio.Redis, how: str) -> None:
-    """The first accept on an emptied store, or on an older copy, reports the break once. The triggers are stored."""
+    """The store is emptied, or is replaced by an older copy. The next accept stores its triggers, and reports the loss
+    once.
+    """
     told: list[Break] = []
     store = RedisStore(redis_client, continuity=Continuity(), on_break=told.append)
     for _ in range(3):

@@ -135,7 +135,9 @@ async def test_copies_are_what_the_store_would_have_written(redis_client: Client
 
 
 async def test_copies_may_differ_in_a_word(redis_client: Client) -> None:
-    """Each copied trigger can have an order number of its own, and is otherwise equal to the original."""
+    """A trigger is copied, and each copy gets an order number of its own. In all other fields a copy equals the
+    original.
+    """
     store = RedisStore(redis_client)
     await accept(store, 1)
     lanes = [Lane(vendor, "normal") for vendor in vendors_of(0, VENDORS)]

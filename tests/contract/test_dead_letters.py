@@ -161,8 +161,10 @@ async def test_what_a_redrive_changes_holds_wherever_the_letter_goes(world: Worl
 
 
 async def test_what_a_redrive_changes_is_of_one_notification(world: World) -> None:
-    """A redrive changes the chain and the template of one notification. Its sibling and the answer to a repeat stay the
-    same.
+    """A redrive changes the chain and the template of one notification. The trigger's other notification stays as it
+    was.
+
+    If the trigger is posted again, the answer is still REPLAYED.
     """
     me, new = await world.actor(), trigger(channels=2)
     assert await world.store.accept([new]) == [STORED]

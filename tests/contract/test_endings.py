@@ -83,8 +83,9 @@ async def test_what_an_sms_costs_is_remembered(world: World) -> None:
 
 
 async def test_a_move_reaches_the_other_mailbox(world: World) -> None:
-    """A moved notification can be claimed only from the other mailbox, in the same lane, with the vendors that were
-    tried.
+    """A notification is moved. It can be claimed only from the other mailbox, and there in the same lane.
+
+    The claim names the vendors that have been tried.
     """
     me, other = await world.actor(), await world.actor("b")
     (claim,) = await world.claimed(me, priority="high")

@@ -181,7 +181,7 @@ async def test_the_end_of_the_first_makes_it_due(world: World, act: Any) -> None
 
 
 async def test_its_time_makes_it_due(world: World) -> None:
-    """A fallback becomes due when its time comes, even if nothing has happened to the first notification."""
+    """A fallback becomes due when its time comes, even if its first notification still waits and was never claimed."""
     posted = pair(LATE)
     await world.store.accept([posted])
     assert [entry.stands_by for entry in (await world.store.due()).entries] == [True]

@@ -126,7 +126,9 @@ async def test_a_promoted_replica_that_lacks_a_write_is_noticed(pair: tuple[Serv
 
 
 async def test_a_promoted_replica_that_had_everything_is_none(pair: tuple[Server, Server]) -> None:
-    """A promoted replica that had everything is not reported, even after it has accepted writes of its own."""
+    """A replica that has all writes is promoted. No loss is reported, even after the new primary has accepted writes of
+    its own.
+    """
     primary, replica = pair
     c = Continuity()
     assert await look(c, primary) is None

@@ -340,7 +340,10 @@ async def claims_beside_a_broken_lane(world: World) -> None:
 
 
 async def takes_from_the_living(world: World) -> None:
-    """Take from a live actor by calling the script itself, without the store's list of actors. Nothing may be taken."""
+    """Assert that a take gets nothing from a live actor.
+
+    The script is called directly, because the method of the store would ask for the entries of dead actors only.
+    """
     owner, me = await world.actor(), await world.actor()
     await world.claimed(owner)
     keys = test_store_redis.KEYS

@@ -156,7 +156,9 @@ async def test_versions_of_before_digests_are_accepted(redis_client: redis.async
 
 
 async def test_the_bytes_of_a_deleted_template_are_those_of_its_texts(redis_client: redis.asyncio.Redis) -> None:
-    """The counted bytes of a template are those of its texts, before and after its deletion. Digests do not count."""
+    """The store counts the bytes of a template's texts, without digests. The number is the same after the template is
+    deleted.
+    """
     templates = RedisTemplateStore(redis_client)
     source = TemplateSource("acme/x", "y" * 100)
     await templates.put(source, quota=TemplateQuota(5, 1000))

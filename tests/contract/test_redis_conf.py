@@ -63,8 +63,9 @@ def client(socket: Path) -> Iterator[redis.Redis]:
 
 
 def test_the_file_passes_the_checks(client: redis.Redis) -> None:
-    """A server with the file passes every check, and makes no snapshots, because a failed snapshot can stop the
-    writes.
+    """A Redis server with our redis.conf passes every check of a start.
+
+    It makes no snapshots, because a failed snapshot can stop all writes.
     """
     assert redis_checks.check(client, unsafe=False) == []
     assert client.config_get("save") == {"save": ""}
@@ -176,9 +177,9 @@ def test_the_write_of_the_check_leaves_nothing(client: redis.Redis) -> None:
 
 
 def test_the_smallest_user_passes_the_checks_of_a_start(client: redis.Redis, socket: Path) -> None:
-    """The user of cluster/files/redis.acl passes every check. Without the right to CONFIG, the start is refused.
+    """A Redis user with no more rights than cluster/files/redis.acl gives passes every check of a start.
 
-    If the operator states that the settings are safe, the start is allowed without CONFIG too.
+    Without the right to CONFIG, the start is refused. It is allowed if the operator states that the settings are safe.
     """
     user, version = SMALLEST_USER, client.info("server")["redis_version"]
     client.execute_command("ACL", "SETUSER", user.name, "reset", *user.rules("secret", version))

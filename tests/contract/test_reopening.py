@@ -97,7 +97,10 @@ async def reopened_with_a_fallback(world: World, when: str = NEVER) -> NewTrigge
 
 
 async def test_a_fallback_that_was_not_needed_stands_by_again(world: World) -> None:
-    """It begins if the reopened message dies after all, with all its content; its end ends the record."""
+    """A first notification is reopened, so that its skipped fallback waits again. Then the first notification dies.
+
+    The fallback begins, has all its content, and can be settled.
+    """
     posted = await reopened_with_a_fallback(world)
     await world.store.withdraw(f"{posted.id}.0", "dead", "expired")
     assert await world.store.begin([await entry_of(world, posted)]) == [Begun.BEGUN]
@@ -164,8 +167,8 @@ async def test_no_other_state_has_a_last_call(world: World, place: str) -> None:
 
 
 async def test_the_record_does_not_expire_meanwhile(redis_world: World, redis_client: redis.asyncio.Redis) -> None:
-    """The record of a settled notification has an expiry time. After a reopening it has none. The kept content
-    expires.
+    """The record of a settled notification and its kept content have expiry times. A reopening removes the record's
+    expiry time.
     """
     nid = await settled(redis_world)
     record, kept = Keys().record(trigger_of(nid)), Keys().kept(trigger_of(nid))

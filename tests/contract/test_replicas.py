@@ -66,8 +66,8 @@ def test_a_server_without_waitaof_is_refused(older: str | None, monkeypatch: pyt
 
 
 class Desk:
-    """A store that waits for replicas, with the same parts as in an intake replica or a vendor actor. The tests call it
-    a desk.
+    """What an intake replica or a vendor actor has to write to a store with replicas: the store, its clients and the
+    control channel.
     """
 
     def __init__(self, url: str, rule: ReplicaRule | None = None, answer_s: float = ANSWER_S) -> None:
@@ -159,8 +159,9 @@ async def test_a_replica_that_is_away_refuses_accepts_until_it_is_back(watched: 
 
 
 async def test_one_of_two_may_be_away_where_a_setting_allows_it() -> None:
-    """With `away_max=1`, accepts go on while one of two replicas is frozen, and the health warns about the one
-    replica.
+    """Two replicas follow, and `away_max` is 1. While one replica is frozen, triggers are accepted all the same.
+
+    The health then warns that only one replica has the last write.
     """
     with fleet(replicas=2) as watched:
         async with desk(watched.url, ReplicaRule(away_max=1), answer_s=1.0) as found:
@@ -327,8 +328,9 @@ def refused(by: redis.Redis, store: StoreSettings, words: str) -> None:
 
 
 async def test_an_intake_replica_tells_it(watched: Fleet) -> None:
-    """An idle intake replica is not ready and warns while a replica is frozen. It is ready again when the replica is
-    back.
+    """One of Redis's replicas is frozen. An intake replica without any work notices it: it is not ready, and warns.
+
+    When the replica of Redis is back, the intake replica is ready again.
     """
     actor = IntakeActor({"store": {"durability": "replica"}}, {"redis_url": watched.url}, {"ingress": "haproxy"})
     with mock.patch("actors.intake.configure"):

@@ -131,8 +131,9 @@ async def test_what_is_held_waits_no_longer(place: Place) -> None:
 
 
 async def test_who_comes_later_agrees(place: Place) -> None:
-    """A retry that begins after the jump has its full wait, for the process that saw the jump and for a newer
-    process.
+    """The store's clock is set back by an hour, and then a retry begins its wait. The wait has its full length.
+
+    This holds for the process that noticed the jump, and for a process that starts later.
     """
     await place.waiting(retry(60_000))
     await place.set(-HOUR_S)
@@ -184,7 +185,9 @@ async def test_a_step_is_told_once(redis_place: Place) -> None:
 
 
 async def test_a_restart_of_everything_keeps_the_waits(redis_place: Place) -> None:
-    """All processes restart after the clock was set back. A retry is due after its wait, not an hour later."""
+    """The store's clock is set back, and all processes restart. A retry that waits is due after its wait, not an hour
+    later.
+    """
     nid = await redis_place.waiting(retry(WAIT_MS))
     await redis_place.set(-HOUR_S)
     alone = redis_place.fresh()

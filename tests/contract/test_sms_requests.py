@@ -44,7 +44,8 @@ async def posted(adapter: str, message: Message = SMS, **options: Any) -> Post:
 async def test_vonage_is_told_the_encoding_that_the_text_needs(text: str, kind: str | None) -> None:
     """Vonage is asked for `unicode` only if the text has a character outside GSM 03.38.
 
-    As plain text such a character would be lost. As unicode, a text in GSM 03.38 would cost up to three times as much.
+    If such a text were sent as plain text, the character would be lost. If a text in GSM 03.38 were sent as unicode, it
+    could cost up to three times as much.
     """
     assert (await posted("vonage", replace(SMS, text=text))).form.get("type") == kind
 

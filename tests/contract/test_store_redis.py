@@ -152,8 +152,10 @@ DESTINATIONS = {"retry": KEYS.due, "dead": KEYS.dead, "hold": KEYS.held, "move":
 
 @pytest.mark.parametrize("ending", DESTINATIONS)
 async def test_an_error_repeats_and_cannot_lose(world: World, redis_client: redis.asyncio.Redis, ending: str) -> None:
-    """The destination key has another type. The decision is REFUSED and the entry stays pending; a repeat
-    applies it.
+    """The key of the place to which a decision leads has another type. The decision is REFUSED, and the entry stays
+    pending.
+
+    After the key is deleted, the same decision is applied.
     """
     me = await world.actor()
     (claim,) = await world.claimed(me)
@@ -281,7 +283,9 @@ async def test_a_record_expires_after_the_last_notification_only(
 
 @pytest.mark.parametrize("end", ["withdraw", "discard"])
 async def test_other_ends_expire_the_record_too(world: World, redis_client: redis.asyncio.Redis, end: str) -> None:
-    """After a cancel or a discard, the record expires and its personal data is removed."""
+    """A notification is cancelled, or discarded as a dead letter. Its record gets an expiry time, and its personal data
+    is removed.
+    """
     me = await world.actor()
     if end == "withdraw":
         (nid,) = await world.queued(1)

@@ -100,7 +100,9 @@ async def test_only_the_live_take_and_nobody_from_the_living(world: World, state
 
 
 async def test_what_is_delivered_to_the_dead_later_is_found_too(world: World) -> None:
-    """An entry reaches a dead actor after a first take. The next take finds it."""
+    """A dead actor's entries are taken. Then the dead actor's blocked read gets one more entry. The next take
+    finds it.
+    """
     dying, me = await world.actor(), await world.actor()
     await world.claimed(dying)
     await world.bury(dying)

@@ -114,7 +114,10 @@ async def test_an_empty_queue_leaves_no_key(redis_world: World, redis_client: An
 
 
 async def test_a_backlog_of_one_tenant_stays_in_the_lane(redis_world: World, redis_client: Any) -> None:
-    """The backlog of a single tenant stays in the lane's stream. A claim moves nothing and writes no entry."""
+    """Many notifications of one tenant wait in a lane, and no other tenant's. They all stay in the lane's own stream.
+
+    A claim returns them without moving or writing an entry.
+    """
     me = await redis_world.actor()
     ids = await redis_world.queued(5 * DIRECT, tenant="loud")
     assert await redis_client.xlen(KEY) == 5 * DIRECT

@@ -73,7 +73,9 @@ def how(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(params=["another shape", *DAMAGED])
 def how_inside(request: pytest.FixtureRequest) -> str:
-    """A kind of damage after which the state in the record can still be read and written."""
+    """Return one kind of damage to a record. After this damage the state in the record can still be read and
+    written.
+    """
     return str(request.param)
 
 
@@ -163,9 +165,10 @@ async def test_a_started_send_of_what_cannot_be_read_is_not_put_off(
 async def test_a_record_of_another_type_stays_with_who_claimed_it_until_it_is_mended(
     redis_world: World, redis_client: redis.asyncio.Redis, policy: str
 ) -> None:
-    """The key of a record has another type, so the state cannot be written. Takes and audits report it as unreadable.
+    """The key of a record has another type, so the notification's state cannot be written. Its actor dies.
 
-    After the record is mended, the audit returns the claim. Nothing is sent meanwhile.
+    Takes and audits of the next actor report the claim as unreadable, and nothing is sent. After the record is mended,
+    the audit returns the claim.
     """
     store, owner = redis_world.store, await redis_world.actor()
     (claim,) = await redis_world.claimed(owner, 1, on_unknown=policy)

@@ -88,7 +88,11 @@ EXPECTED = {
 @pytest.mark.parametrize("mode", EXPECTED)
 @pytest.mark.parametrize("adapter", [*HTTP_ADAPTERS, "smtp"])
 async def test_a_broken_vendor_gives_the_outcome_its_bytes_allow(sandbox: Sandbox, adapter: str, mode: str) -> None:
-    """After a request was written, silence, a reset and a 5xx are unknown. A 4xx of an SMTP server is failed."""
+    """A vendor breaks in one of several ways. If the request was written, silence, a reset and a 5xx give the outcome
+    unknown.
+
+    A 4xx of an SMTP server gives the outcome failed.
+    """
     await sandbox.fault(adapter, mode=mode)
     outcome = await send(sandbox.vendor(adapter), message_for(adapter), 0.4)
     assert (outcome.kind.value, outcome.reason) == EXPECTED[mode]["smtp" if adapter == "smtp" else "http"]
@@ -317,7 +321,9 @@ def test_options_name_the_field_and_hide_secrets() -> None:
 @pytest.mark.parametrize("mode", ["error", "reject"])
 @pytest.mark.parametrize("adapter", [*HTTP_ADAPTERS, "smtp"])
 async def test_the_sandbox_fails_for_some_recipients_alone(sandbox: Sandbox, adapter: str, mode: str) -> None:
-    """A fault with `to` affects only recipients that begin with this text. Messages to others are accepted."""
+    """A fault of the sandbox has the option `to`. Messages to recipients that begin with this text fail, and all others
+    are accepted.
+    """
     message = message_for(adapter)
     await sandbox.fault(adapter, mode=mode, to=message.to[:3])
     assert (await send(sandbox.vendor(adapter), message)).kind is not OutcomeKind.ACCEPTED

@@ -115,7 +115,7 @@ class Peer:
 
 @pytest.fixture
 def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Authority:
-    """Make an authority that the vendors' clients trust like the machine's own authorities."""
+    """Return a certificate authority. The vendors' clients trust it like the machine's own authorities."""
     found = Authority(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(found.file))
     return found

@@ -141,7 +141,10 @@ async def test_one_that_moves_meanwhile_is_followed(redis_world: World, moves: i
 
 
 async def test_one_that_never_stays_is_as_good_as_claimed(redis_world: World) -> None:
-    """A notification is moved again and again during its withdrawal. The answer is CLAIMED, as if it were too late."""
+    """A notification is moved again and again while it is withdrawn. The withdrawal gives up with the answer CLAIMED.
+
+    This is the answer that it gives if an actor has claimed the notification.
+    """
     assert await withdrawn_amid_moves(redis_world, 100) == (CLAIMED, "queued")
 
 

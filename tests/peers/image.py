@@ -79,10 +79,10 @@ class Image:
     stage: Stage
 
     def run(self, command: str, *, user: str = "1000:1000", environment: Mapping[str, str], work: Path) -> list[str]:
-        """Return the command line of a container with this user, without rights, with a read-only root and a
-        writable /tmp.
+        """Return the command line that runs `command` in a container of this stage, as `user` and without capabilities.
 
-        Its network has only loopback. `work` is an empty folder for the overlays.
+        The container has a read-only root, a writable /tmp, and a network with loopback only. `environment` is added to
+        that of the stage. `work` is an empty folder for the overlays.
         """
         uid, _, gid = user.partition(":")
         words = [f"{name}={value}" for name, value in {"PATH": PATH, **self.stage.environment, **environment}.items()]

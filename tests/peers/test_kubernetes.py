@@ -94,7 +94,10 @@ def comparable(documents: list[Any]) -> dict[tuple[str, str], Any]:
 
 
 def judged(documents: list[Any]) -> Iterator[str]:
-    """Yield a sentence for each fault that Kubernetes, of the oldest and newest version, or KubeRay would find."""
+    """Yield a sentence for each fault that Kubernetes or KubeRay would find in the documents.
+
+    The documents are checked against the oldest version of Kubernetes that we support, and against the newest.
+    """
     builtin = [document for document in documents if document["kind"] != "RayService"]
     for document in documents:
         if document["kind"] == "RayService":

@@ -96,7 +96,9 @@ def test_a_key_opens_what_it_is_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scope", SCOPES)
 def test_a_key_of_one_scope_is_told_so(tmp_path: Path, scope: str) -> None:
-    """With a key of one scope, the refusals of the other routes are described too."""
+    """Every route is called with a key that has one scope. The description also has the answers that refuse
+    this key.
+    """
     path = tmp_path / "api_keys.json"
     key = new_key(path, "shop", [scope])
     with served(path) as url:

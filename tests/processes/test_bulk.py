@@ -75,7 +75,10 @@ def run(stub: Stub, *words: str, answer: str = "") -> Result:
 
 
 def test_all_of_it_after_a_yes(stub: Stub) -> None:
-    """After a "y" all letters are redriven. The calls that count come first, and every call has the filter."""
+    """The user answers "y". First three calls with `dry_run` count the letters, and then three calls redrive them.
+
+    Every call has the filter. Letters that cannot be redriven stay.
+    """
     result = run(stub, "redrive", "--all", "--vendor", "a", answer="y\n")
     assert result.exit_code == 0, result.output
     assert "2475 to redrive\n  25 stay: a is open" in result.output

@@ -131,8 +131,9 @@ def test_one_that_never_served_is_not_tried_again(stand: Stand) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_that_ends_is_passed_on_and_its_end_is_wanted(stand: Stand, number: signal.Signals) -> None:
-    """A signal that ends haproxy is passed on. The wrapper ends with haproxy's exit code and does not start it
-    again.
+    """The wrapper gets a signal that ends haproxy. It passes the signal on, and does not start haproxy again.
+
+    The wrapper exits with haproxy's exit code.
     """
     wrapper = stand.serving()
     wrapper.send_signal(number)

@@ -169,10 +169,10 @@ def test_callers_reach_it_by_https_and_loopback_by_http(door: Door) -> None:
 
 
 def test_a_renewed_certificate_is_used_and_nobody_is_refused(door: Door) -> None:
-    """The certificate is renewed under load. It is presented without a restart, no request fails, and open connections
-    stay.
+    """The certificate is renewed under load. New connections get the new certificate, and haproxy is not restarted.
 
-    The files are renewed as in Kubernetes: a symbolic link leads to another folder, whose files have old times.
+    No request fails, and open connections stay open. The files are renewed as in Kubernetes: a symbolic link is changed
+    to another folder. The files in this folder are older than the change.
     """
     second = issue(issuer=MIDDLE)
     data = mounted(door, FIRST, second)

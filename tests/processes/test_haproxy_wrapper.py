@@ -205,7 +205,10 @@ def test_a_changed_template_is_called_out(render: Callable[[str], str], name: st
 
 
 def run_wrapper(path: Path) -> subprocess.CompletedProcess[str]:
-    """Run the wrapper as the launcher does. In place of haproxy it runs `echo`, which ends at once."""
+    """Run the wrapper in the way in which the launcher runs it, and return the result.
+
+    In place of haproxy the wrapper runs `echo`, which ends at once.
+    """
     echo = shutil.which("echo")
     assert echo is not None
     words = [sys.executable, "-I", "-S", haproxy_wrapper.__file__, echo, "-db", "-f", str(path), "-dR"]

@@ -10,7 +10,7 @@ from tests import pythons
 
 
 def interpreter(path: Path, tells: str) -> Path:
-    """Write an executable shell script with the command `tells`, which stands for an interpreter. Return its path."""
+    """Write an executable shell script that runs the command `tells`. It stands for an interpreter. Return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"#!/bin/sh\n{tells}\n")
     path.chmod(0o700)
@@ -55,8 +55,9 @@ def test_a_shim_that_does_not_run_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_a_failure_under_a_promised_version_fails_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failure under a promised version gives exit code 1. A failure under another version, or a missing version,
-    gives 0.
+    """If the tests fail under a promised Python version, the exit code is 1.
+
+    If they fail only under a version that is not promised, or if a version is missing, it is 0.
     """
     monkeypatch.setattr(pythons, "promised", lambda text: ["3.98", "3.99"])
     monkeypatch.setattr(pythons, "UNPROMISED", ("4.0",))

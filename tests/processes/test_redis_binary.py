@@ -87,10 +87,9 @@ def test_a_server_reads_older_data_of_its_own_line(server: Server, reads: list[S
 def test_a_server_installed_later_leaves_alone_what_it_cannot_read(
     tmp_path: Path, path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The packaged Valkey wrote the folder, and a Redis was put on PATH later. The Valkey is chosen, and stderr says
-    why.
+    """The packaged Valkey wrote the folder, and a Redis that cannot read it was put on PATH later.
 
-    If Redis 6.2 wrote the folder, the newer Redis on PATH is chosen.
+    The Valkey is chosen, and stderr says why. If Redis 6.2 wrote the folder, the newer Redis on PATH is chosen.
     """
     redis_binary.note(tmp_path, VALKEY_9)
     program(path / "redis-server", TELLS["redis-server"])

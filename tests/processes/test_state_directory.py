@@ -265,7 +265,9 @@ def test_sockets_get_a_short_private_directory(state: StateDirectory) -> None:
 
 @pytest.mark.parametrize("kind", ["link", "dangling link", "file"])
 def test_a_foreign_thing_in_its_place_is_refused(state: StateDirectory, tmp_path: Path, kind: str) -> None:
-    """A link or a file has the name of the directory in /tmp. It is not followed, and ConfigError names it."""
+    """At the path of the directory in /tmp there is a link or a file. A link is not followed, and ConfigError names the
+    path.
+    """
     path = state.runtime_dir()
     path.rmdir()
     if kind == "file":

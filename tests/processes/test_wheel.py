@@ -67,10 +67,10 @@ def test_the_wheel_holds_four_packages_and_their_files(wheel: Path) -> None:
 
 
 def test_every_command_runs_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
-    """From the wheel, each `--help` works, so do the commands that read packaged files, and the runtime lock has every
-    import.
+    """Every command is run from the wheel. Each `--help` works, and so does each command that reads packaged files.
 
-    The interpreter reads no `.pth` file (`-S`), so it cannot import from this checkout.
+    All packages that were imported are in the runtime lock. The interpreter reads no `.pth` file (`-S`), so it cannot
+    import from this checkout.
     """
     site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
     elsewhere.mkdir()

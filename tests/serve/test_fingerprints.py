@@ -37,7 +37,8 @@ def fingerprints(settings: Settings, *more: Mapping[str, str]) -> dict[str, str]
     ],
 )
 def test_a_change_restarts_who_reads_it(changes: dict[str, Any], restarts: set[str]) -> None:
-    """A change of the configuration changes the fingerprints of exactly the applications in `restarts`.
+    """A change of the configuration changes the fingerprints of exactly those applications that are named in
+    `restarts`.
 
     SIGHUP and `deploy` restart an application if its fingerprint has changed.
     """

@@ -167,8 +167,9 @@ def stored(service: Service, got: bytes) -> int:
 
 @pytest.mark.parametrize("length", [b"%d" % len(CHUNKED), b"4"])
 def test_a_length_and_a_coding_smuggle_nothing(service: Service, length: bytes) -> None:
-    """With Content-Length and Transfer-Encoding, the coding counts, and bytes after it are no second request (RFC
-    9112, section 6.1).
+    """A request has both Content-Length and Transfer-Encoding. Its end is found by Transfer-Encoding.
+
+    The bytes after that end are not answered as a second request (RFC 9112, section 6.1).
     """
     hidden = asked(b"", line=b"GET /readyz")
     got = heard(service, asked(CHUNKED, length=length, more=CODED, last=False) + hidden)

@@ -35,7 +35,7 @@ def blocks() -> dict[str, str]:
 
 
 class Operator:
-    """Runs the page's commands in a shell.
+    """Runs the commands of docs/operating.md in a shell.
 
     There, `dispatcher` is the program of this checkout, on the service's port.
     """

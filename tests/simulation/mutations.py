@@ -60,7 +60,9 @@ def audit_of_todays_lanes_alone(self: Courier, plan: Any, asked_with: Any = None
 
 @mutation(MemoryStore, "take")
 async def swept_once(self: MemoryStore, me: str, lanes: Sequence[Lane], at_most: int = 50) -> Claims:
-    """Look at the entries of a dead incarnation only once. Entries that are delivered to it later stay there."""
+    """Take a dead incarnation's entries only once. Entries that reach the dead incarnation after that are never
+    taken.
+    """
     cell: Any = self._cell
     swept = cell.__dict__.setdefault("swept", set())
     hidden = {lane: {name for name in cell.lane(lane).consumers if (lane, name) in swept} for lane in lanes}
@@ -166,7 +168,7 @@ def hold_that_resends(notification: Any, *args: Any) -> Decision:
 
 @mutation(Courier, "admit")
 async def begun_amid_the_goodbye(self: Courier, me: str, got: Claims) -> None:
-    """Send what the reply to a claim brings, even when the actor is about to stop."""
+    """Deliver what a claim has brought, even if the actor began to stop before the store's reply came."""
     stopping, self.stopping = self.stopping, False
     try:
         await _admit(self, me, got)

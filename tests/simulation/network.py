@@ -233,7 +233,9 @@ class Network:
 
 
 class Link:
-    """One process's connection to the store or a view. Each method call is a request over the network."""
+    """The connection of one process to the store, or to one of the views. Each method call is a request over the
+    network.
+    """
 
     def __init__(self, network: Network, process: Process, target: Any) -> None:
         self._network, self._process, self._target = network, process, target

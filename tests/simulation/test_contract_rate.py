@@ -149,10 +149,10 @@ class Steady(World):
             self.checker.violate(f"{sent} calls in {duration_s:.2f} s until the verdict, not {wanted:.0f}")
 
     def _judge(self, until_s: float) -> None:
-        """Count the calls since the last event, in each ten seconds that begin at least a second after it.
+        """Check that the calls since the last event are as many as the contract allows, within 2 %.
 
-        The count must be within 2 % of the contract. In ten seconds that begin at any call, it must not be more than
-        2 % above.
+        This is checked for ten-second windows that begin at least a second after the event. In the ten seconds that
+        begin at any call, there may be at most 2 % more.
         """
         times = sorted(sent.at_s for sent in self.sent)
         from_s = self.judged_s + SETTLING_S

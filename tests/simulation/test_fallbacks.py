@@ -127,7 +127,8 @@ def staged() -> Iterator[None]:
 def test_one_success_or_none_whatever_fails() -> None:
     """With kills, freezes, lost replies and hanging vendors, no seed has a violation.
 
-    Skipped, overtaken and dead notifications all occur often.
+    Three things all happen often: a fallback is skipped, a first notification is cancelled because its fallback begins,
+    and a notification dies.
     """
     results = {seed: play(seed) for seed in range(SEEDS)}
     assert {seed: result.violations[0] for seed, result in results.items() if result.violations} == {}

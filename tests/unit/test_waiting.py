@@ -47,7 +47,7 @@ async def test_the_loops_of_an_actor_stop_all_the_same() -> None:
 
 
 class Swallowing:
-    """A control channel whose first `beat` swallows one cancellation."""
+    """A control channel whose first `beat` does not end when it is cancelled. A second cancellation ends it."""
 
     def __init__(self, control: object) -> None:
         self._control, self._swallows = control, True

@@ -56,7 +56,9 @@ class Dialect:
     def listing(
         self, headers: Mapping[str, str], query: Mapping[str, str], deliveries: Sequence[Mapping[str, Any]]
     ) -> Reply:
-        """Answer the provider's status look-up with the `deliveries` that match. The base class answers 404."""
+        """Answer a status look-up of this provider with those `deliveries` that match the query. The base class answers
+        404.
+        """
         return Reply(404, b'{"error": "this provider has no status look-up"}')
 
     def broken(self) -> Reply:

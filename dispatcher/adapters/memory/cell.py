@@ -86,7 +86,7 @@ class LaneState:
     def read(self, consumer: str, count: int) -> list[str]:
         """Claim at most `count` unclaimed entries of the lane's own stream for `consumer`. Return their ids.
 
-        Entries in the tenants' queues stay where they are.
+        Notifications that wait in the queues of tenants stay there.
         """
         self.consumers.add(consumer)
         return self._deliver(self.unread, consumer, count)

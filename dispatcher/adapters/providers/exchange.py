@@ -260,7 +260,7 @@ class Pool:
         return None
 
     def give_back(self, origin: Origin, connection: Connection, now_s: float) -> None:
-        """Keep `connection` for later if it is idle. A connection that still waits for an answer is closed."""
+        """Keep `connection` for a later request if it is idle. If it still waits for an answer, close it."""
         if connection.idle:
             self._idle.setdefault(origin, []).append((connection, now_s))
         elif not connection.closed:

@@ -61,10 +61,10 @@ class ClaimReader:
     def claims(self, now_ms: int, rows: Sequence[Sequence[Any]], lost: int = 0) -> Claims:
         """Return the claims of `rows`.
 
-        A row holds a stream's key, an entry's id, a notification's id and its record's fields.
-
-        If the record does not name this entry, the entry is an orphan. If this release cannot read the record, the
-        claim is unreadable. `lost` is the number of pending entries that are no longer stored.
+        Each row has four values: the key of a stream, the id of an entry, the id of a notification, and the fields of
+        its record. If the record names another entry than this one, or is gone, the entry is an orphan. If this release
+        cannot read the record, the claim is unreadable. `lost` is the number of pending entries whose content is no
+        longer stored.
         """
         claims: list[Claim] = []
         orphans: list[Orphan] = []

@@ -136,7 +136,10 @@ class Route:
 
 
 def in_step(replica: Any) -> bool:
-    """Return True if a replica is up and follows its primary. `replica` is a sentinel's description of this replica."""
+    """Return True if a sentinel says that a replica is up and follows its primary.
+
+    `replica` is the sentinel's description of this replica.
+    """
     away = replica["is_sdown"] or replica["is_odown"] or "disconnected" in str(replica["flags"])
     return not away and replica.get("master-link-status") == "ok"
 

@@ -176,9 +176,9 @@ class _Part(NamedTuple):
 
 
 def _wanted(request: Request, events: Mapping[str, EventDefinition], templates: Templates) -> list[_Part]:
-    """Return what each recipient gets. A fallback comes directly after the notification that it replaces.
+    """Return a part for each message that a recipient gets. A fallback stands directly after its first notification.
 
-    The request may list the notifications itself. If the request lists none, the notifications are those of its event.
+    If the request lists its own notifications, these are used. Otherwise the notifications of the event are used.
     Raises CallerError if that event is not configured.
     """
     parts: list[_Part] = []

@@ -127,7 +127,7 @@ class Breaker(BreakerStates):
         self._enter(to, now_ns, "operator")
 
     def force_open_for(self, duration_ns: int, now_ns: int, reason: str = "operator") -> None:
-        """Open the breaker for exactly `duration_ns`. This opening does not make later waits longer.
+        """Open the breaker for exactly `duration_ns`. Later openings do not wait longer because of this opening.
 
         Raises IllegalTransitionError, and changes nothing, in the state metrics_only.
         """

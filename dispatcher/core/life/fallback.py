@@ -45,7 +45,7 @@ WAITING = frozenset((State.QUEUED, State.STARTED, State.DUE, State.DELAYED))
 
 
 class Fate(Enum):
-    """The decision about a fallback: it begins, is skipped, or goes on waiting."""
+    """The three decisions that are possible about a fallback: it begins, it is skipped, or it goes on waiting."""
 
     BEGIN = "begin"
     SKIP = "skip"

@@ -187,7 +187,7 @@ class Trail:
         )
 
     def after_wait(self, chain: tuple[str, ...]) -> Trail:
-        """Return the trail with one more wait. If all vendors of the chain were tried, a new round begins."""
+        """Return the trail with one more wait. If every vendor of the chain had been tried, a new round begins."""
         return self.next_round(waits=1) if all(v in self.tried for v in chain) else replace(self, waits=self.waits + 1)
 
     def next_round(self, waits: int = 0, refusals: int = 0) -> Trail:

@@ -328,7 +328,10 @@ def _shares(vendor: _Known, survey: Survey, previous: Plan) -> dict[str, Share] 
 
 
 def _ahead(report: Report, previous: Plan, office: str) -> bool:
-    """Return True if the actor works by a later plan than the one in force, and another supervisor made that plan."""
+    """Return True if the actor already follows a later plan than ours, and another supervisor made that plan.
+
+    `previous` is our plan, and `office` is the name of our own term.
+    """
     if report.office in ("", office):
         return False
     return report.epoch > previous.epoch or (report.epoch == previous.epoch and report.office != previous.office)

@@ -41,8 +41,8 @@ def decide_turns(
 ) -> dict[str, Turn]:
     """Return for each configured vendor, by its name, whether new work goes to it now.
 
-    `able` are the vendors whose state is closed. `before` is each vendor's part of the previous plan. `told` are the
-    vendors with an operator's override.
+    `able` are the vendors that could get new work, because their state is closed. `before` is each vendor's part of the
+    previous plan. `told` are the vendors with an operator's override.
     """
     dwell_ms = config.dwell_ms
     takers = {name for name in able if name in told or not _dwells(before.get(name), now_ms, dwell_ms)}

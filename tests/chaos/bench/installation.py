@@ -41,7 +41,7 @@ Body = tuple[str, dict[str, Any]]
 
 
 class Nursery:
-    """Forks the processes of all tests of a run."""
+    """A process that forks every process of the tests. The tests of a run share it."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -120,7 +120,8 @@ class Worker:
 class Bench:
     """One installation that a test can break.
 
-    If `start` is called with `keep`, each process that ends is replaced, as under Serve. Otherwise none is replaced.
+    With `keep`, `start` also begins to watch the processes: each process that ends is replaced, as under Serve. Without
+    `keep`, a process that ends is not replaced.
     """
 
     def __init__(self, nursery: Nursery, sandbox: Sandbox, changes: dict[str, Any] | None = None) -> None:

@@ -68,8 +68,9 @@ async def test_it_is_answered_while_a_mailbox_is_full() -> None:
 
 @virtual
 async def test_quiet_hours_put_its_time_off() -> None:
-    """In quiet hours a dry run names the end of the quiet hours as its time, and the time to live counts from
-    there.
+    """A dry run is asked for in quiet hours. It answers that the message would be sent at the end of the quiet hours.
+
+    The time to live counts from there.
     """
     quiet = {"begin": "00:00", "end": "23:59", "time_zone": "UTC"}
     event = {"notifications": [{"channel": "sms", "template": "paid"}], "quiet_hours": quiet, "expires_in_s": 60}

@@ -99,7 +99,7 @@ async def test_a_full_store_is_unavailable() -> None:
 
 @virtual
 async def test_new_work_goes_to_the_first_usable_vendor() -> None:
-    """Under a plan with one open breaker, new work goes to the next vendor of the chain.
+    """The plan says that the first vendor's breaker is open. New work goes to the next vendor of the chain.
 
     If all breakers are open, new work goes to the first vendor's mailbox.
     """

@@ -39,8 +39,9 @@ async def test_a_split_shares_new_work_and_leaves_out_who_is_open() -> None:
 
 @virtual
 async def test_a_repeated_key_keeps_its_vendor() -> None:
-    """A repeated idempotency key gets the vendor of its first answer, even if that vendor is open in the plan by
-    then.
+    """A trigger is posted again with the same idempotency key. It gets the vendor of its first answer.
+
+    This holds even if the plan now says that this vendor's breaker is open.
     """
     desk = Desk(routes=[SPLIT])
     first = [await desk.post(n, f"k{n}") for n in range(30)]

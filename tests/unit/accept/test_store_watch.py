@@ -65,7 +65,9 @@ class Store:
 
 
 class Watched:
-    """A StoreWatch with fakes around it. `given` counts how often the file's templates were stored again."""
+    """A StoreWatch whose intake and clock are fakes. `given` counts how often the file's templates were stored
+    again.
+    """
 
     def __init__(self, store: Any) -> None:
         clock = VirtualClock()

@@ -269,7 +269,7 @@ def test_loopback_needs_no_key(path: Path, host: str, monkeypatch: pytest.Monkey
 def test_the_command_makes_a_key_that_opens_the_address(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`dispatcher key new` prints a valid key alone on a line.
 
-    With this key in the file, `up` starts on an open address.
+    With this key in the file, `up` starts on the address 0.0.0.0, which other machines can reach.
     """
     made = CliRunner().invoke(main, ["key", "new", "shop", "--state-dir", str(path.parent)])
     assert made.exit_code == 0

@@ -32,7 +32,7 @@ def test_the_next_rate_lies_between_good_and_bad(p99_ms: dict[float, float], exp
 def test_the_bisection_closes_in() -> None:
     """The search for the highest good rate ends after at most four steps.
 
-    Its result times `NEAR` is at least that rate.
+    The true highest rate is at least the rate that was found, and at most `NEAR` times that rate.
     """
     p99_ms, steps = {116.0: 5.0, 500.0: 50.0}, 0
     while (rate := between(p99_ms, 10.0)) is not None:

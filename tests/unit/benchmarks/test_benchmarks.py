@@ -110,9 +110,11 @@ def test_else_it_is_not(changes: dict[str, Any]) -> None:
 
 
 def arriving(monkeypatch: pytest.MonkeyPatch, looks: Sequence[int], others: bool = False) -> list[int]:
-    """Replace the benchmark's reads of the vendors. Look number n finds `looks[n]` of ten SMS.
+    """Replace the functions with which the benchmark looks at the vendors. At look number n, `looks[n]` of ten SMS have
+    arrived.
 
-    With `others`, each look also finds one more message of somebody else. Returns a list that notes each full read.
+    With `others`, each look also finds one more message of somebody else. Return a list. Each time the benchmark reads
+    all deliveries, the number of arrived SMS is added to the list.
     """
     now, found, readings = [0.0], [0], list[int]()
 

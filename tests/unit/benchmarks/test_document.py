@@ -1,6 +1,6 @@
 """The documents hold what their commands print.
 
-A change of model, results, settings or commands fails here until they are renewed.
+After a change of model, results, settings or commands, these tests fail until the documents are generated again.
 """
 
 from __future__ import annotations

@@ -39,9 +39,9 @@ def test_a_stretch_has_what_was_due_in_it() -> None:
 
 
 def test_a_loss_of_the_primary_shows_both_numbers_of_replicas_and_the_price() -> None:
-    """The tables have a row for one and for two replicas.
+    """The table has a row for one replica and a row for two replicas.
 
-    The latency ratio is the median of the pairs' ratios, not a ratio of medians.
+    Each pair has its own latency ratio. The table shows the median of these ratios, not the ratio of the medians.
     """
     losses = [
         {"replicas": 1, "acknowledged": 500, "lost": 0, "repeated": 0, "refusing_s": 2.5, "promoted_s": 1.0},

@@ -86,9 +86,9 @@ def test_decoupling_is_held_to_its_bar_at_every_rate_up_to_500() -> None:
 
 
 def test_a_dispatch_must_cost_less_than_with_every_peer() -> None:
-    """The row is missed if one peer costs no more than ours, or if no peer was measured.
+    """The table's row about the CPU of a dispatch is missed if one peer needs no more CPU than our worker.
 
-    Another commit of ours is no peer.
+    The row is also missed if no peer was measured. Another commit of ours is no peer.
     """
 
     def of(**cpu_ms: float) -> str:

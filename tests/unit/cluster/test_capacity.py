@@ -209,7 +209,9 @@ def test_a_peak_beyond_the_rates_measured_is_marked(per_s: float, unit: str) -> 
 
 
 def test_more_cells_come_back_within_reach() -> None:
-    """A peak of 10,000/s is within reach as five cells of 2,000/s. A single cell of 3,000/s is beyond."""
+    """A peak of 10,000/s is within reach, because five cells (installations) of 2,000/s carry it. A single cell of
+    3,000/s is beyond the measured rates.
+    """
     load = Load(DAY_S * 1000, BOTH, retention_s=1.0)
     fitted = {"fitted_per_s": (50.0, 2000.0)}
     assert reach(load, replace(PROFILE, **fitted)).unit == "/s, within"

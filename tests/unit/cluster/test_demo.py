@@ -54,7 +54,9 @@ def run_demo(
     left: tuple[str, ...] = (),
     stalled: tuple[str, ...] = (),
 ) -> tuple[int, str, dict[str, Any]]:
-    """Run the demo on a fake service. Return its exit status, its output, and the summary that it wrote."""
+    """Run the demo on a fake service, which has received `received`. Return the exit status, the output, and the
+    summary file.
+    """
     service = FakeService(received, code, list(left))
     service.stalled = [{"vendor": vendor} for vendor in stalled]
     drained = demo_module.drained

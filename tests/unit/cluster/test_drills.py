@@ -229,7 +229,11 @@ def test_the_storm_leaves_out_what_it_says() -> None:
 
 
 def test_every_bar_is_of_a_drill_and_a_figure_there_is() -> None:
-    """Each bar names a drill and a figure that exist, once. Otherwise no run would ever be compared with it."""
+    """Each limit in `BARS` is about a drill and a figure that exist, and no two limits are about the same figure of a
+    drill.
+
+    A limit for a figure that does not exist would never be compared with a run.
+    """
     assert {bar.drill for bar in BARS} <= {*DRILLS, STORM}
     assert {bar.figure for bar in BARS} <= FIELDS.keys()
     assert len({(bar.drill, bar.figure) for bar in BARS}) == len(BARS)

@@ -23,7 +23,9 @@ def test_only_a_stopped_process_is_frozen(tmp_path: Path, state: str, is_stopped
 
 
 def test_who_wakes_in_time_is_left_alone() -> None:
-    """A process is returned only after it was stopped for `STOPPED_S` seconds without a break."""
+    """A process is stopped, wakes and is stopped again. It is reported only after `STOPPED_S` seconds without a
+    break.
+    """
     frozen = Frozen()
     assert frozen.look({7}, 0.0) == []
     assert frozen.look(set(), 3.0) == []

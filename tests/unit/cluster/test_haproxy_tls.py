@@ -131,9 +131,10 @@ def test_files_that_still_change_are_not_judged(rig: Rig, capsys: pytest.Capture
 
 
 def test_what_does_not_fit_is_told_once_and_tried_again(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
-    """A certificate that does not fit its key is logged once and checked again every `AGAIN_S` seconds.
+    """The new certificate file does not fit the key file. This is logged once and checked again every `AGAIN_S`
+    seconds.
 
-    The old one stays in use.
+    Meanwhile HAProxy keeps the former certificate.
     """
     rig.renew(SECOND, FIRST)
     rig.looks(int(3 * AGAIN_S))

@@ -42,7 +42,10 @@ def refusal(
 def test_a_running_service_is_neither_opened_nor_moved(
     monkeypatch: pytest.MonkeyPatch, asked: Order, runs: tuple[str, int] | None, protected: Collection[str], word: str
 ) -> None:
-    """An order without keys is refused if any node asks for keys. An order with another host or port is refused too."""
+    """`deploy` asks for a service without keys, although a node asks for keys now. The order is refused.
+
+    An order with another host or port than those of the running service is refused too.
+    """
     found = refusal(monkeypatch, asked, runs, protected)
     assert word in found if word else found == ""
 

@@ -46,7 +46,10 @@ def test_three_points_are_met_as_well_as_a_line_can() -> None:
 
 
 def test_no_cost_at_rest_is_below_nothing() -> None:
-    """If the best line has a negative cost at rest, the best line with a cost of 0 at rest is taken."""
+    """The best straight line through the measured points has a negative cost at rest.
+
+    It is replaced by the best line among those with a cost of 0 at rest.
+    """
     line = fit([(100, 0.1), (500, 1.0)])
     assert line.cores == 0.0
     assert line.ms == pytest.approx(1000 * (100 * 0.1 + 500 * 1.0) / (100**2 + 500**2), abs=1e-4)

@@ -19,7 +19,11 @@ def test_the_pinned_ray_has_each_step(step: str) -> None:
 
 
 def test_an_unused_step_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After `leave_out_unused`, an unused step does nothing and accepts any arguments. Other steps are unchanged."""
+    """After `leave_out_unused`, those steps of Ray's start that we do not need do nothing, whatever their arguments
+    are.
+
+    The other steps are unchanged.
+    """
     node = pytest.importorskip("ray._private.node").Node
     before = {name: getattr(node, name) for name in (*UNUSED, "start_raylet")}
     for name, step in before.items():

@@ -66,10 +66,7 @@ def test_a_machine_with_enough_files_has_no_fault(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_machine_with_too_few_files_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that allows fewer open files has a fault of one sentence.
-
-    The report of a cluster's node contains it too.
-    """
+    """A machine allows fewer open files than a process needs. One sentence says so, and a node's report contains it."""
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
     sentence = "a process may open 256 files here, 1024 are needed: see `ulimit -Hn`"
     assert open_files_fault() == sentence

@@ -94,7 +94,9 @@ def test_an_unsafe_setting_is_refused_by_name(fake: FakeRedis, words: str) -> No
 
 @pytest.mark.parametrize(("fake", "words"), UNSAFE.values(), ids=UNSAFE)
 def test_the_override_makes_it_a_warning(fake: FakeRedis, words: str) -> None:
-    """With `unsafe=True`, the same sentence is returned as a warning instead of raised."""
+    """A Redis is unsafe, and `unsafe` is True. The sentence that would be the error is returned as a warning
+    instead.
+    """
     (warning,) = check(fake, unsafe=True)
     assert warning.startswith(words)
 

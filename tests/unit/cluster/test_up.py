@@ -163,9 +163,9 @@ UP, SLOW, GONE = Found(True), Found(False, reason="failed its health check"), Fo
 def test_a_start_goes_on_whoever_dies_or_is_slow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A start waits for slow applications and survives an error of Ray.
+    """During a start, one application is slow, and Ray raises an error once. The start waits and goes on.
 
-    Only an application that Serve gave up is run again.
+    An application is started again only if Serve has given it up.
     """
     up, fake = started(
         *(tmp_path, monkeypatch),

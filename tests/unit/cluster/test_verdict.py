@@ -124,8 +124,9 @@ def test_the_demos_own_order_numbers_are_found() -> None:
 
 
 def test_an_outage_is_read_from_the_sick_vendors_calls() -> None:
-    """The vendor's call log shows the first failure, the last call of the burst, the number of probes, and the
-    recovery.
+    """A vendor's call log has an outage. Four figures are read from it.
+
+    They are the first failure, the last call of the first group of failures, the number of probes, and the recovery.
     """
     calls = [(99.0, "accepted"), (100.0, "accepted"), (100.2, "http_500"), (100.4, "http_500"), (100.9, "http_500")]
     calls += [(104.0, "http_500"), (109.0, "http_500"), (115.0, "accepted"), (116.0, "accepted")]

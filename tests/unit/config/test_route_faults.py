@@ -76,7 +76,10 @@ def test_a_route_that_is_never_used_is_found(matches: tuple[dict[str, Any], ...]
 
 
 def test_routes_that_overlap_in_part_are_right() -> None:
-    """Each is taken by some message; also a later one that names more."""
+    """Some routes fit the same messages, and the more specific of them are used first. No fault is found.
+
+    Each route is used by some message, also a route that stands later and has more conditions.
+    """
     matches: list[dict[str, Any]] = [{}, {"event": ["a"]}, {"event": ["a", "b"]}, {"event": ["a"], "tenant": ["x"]}]
     parsed(*({"chain": ["sms-a"], "match": match} for match in matches))
 

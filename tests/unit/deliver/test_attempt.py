@@ -93,7 +93,8 @@ async def test_what_only_watches_undoes_no_yes(
 async def test_a_lasting_bug_after_the_call_has_its_attempts_and_no_more(
     monkeypatch: pytest.MonkeyPatch, broken: str, policy: str, sent: int, state: str
 ) -> None:
-    """If a bug of ours follows each call, a message is sent once for each attempt and then becomes a dead letter.
+    """A bug of ours follows each call. Under `resend` a message is sent once for each allowed attempt, and then is a
+    dead letter.
 
     Under `hold` the message is sent once and held.
     """
@@ -171,9 +172,10 @@ async def test_what_is_put_off_costs_no_permit_of_the_contract(monkeypatch: pyte
 
 @virtual
 async def test_no_memory_to_note_a_suspect_s_turn_stops_no_other_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Notifications suspected of killing an actor are sent one at a time, each under a mark in the store.
+    """Two notifications are suspected of killing an actor. Each is sent alone, while the store has a mark that names
+    it.
 
-    If a metric fails for lack of memory meanwhile, all messages are still sent, and no mark is left.
+    Memory runs out, so that a metric fails each time. All messages are sent all the same, and no mark is left.
     """
     stage, a = Stage(), ScriptedVendor("a")
     courier = await stage.courier(a, run=False)

@@ -30,8 +30,9 @@ async def test_the_rate_is_kept() -> None:
 
 @virtual
 async def test_what_is_not_sent_costs_no_permit_of_the_contract() -> None:
-    """At ten a second, 600 expired notifications do not delay the next message, because they use up none of the
-    rate.
+    """Six hundred expired notifications wait, and the contract rate is ten a second. They use up no permit.
+
+    So the next message is sent within five seconds.
     """
     stage, vendor = Stage(), ScriptedVendor("a")
     courier = await stage.courier(vendor, limits=CourierLimits(rate_per_s=10.0))

@@ -112,8 +112,9 @@ async def test_a_call_in_flight_is_waited_for() -> None:
 @virtual
 @pytest.mark.parametrize(("word", "states"), [("delivered", "skipped"), ("undelivered", "settled"), (None, "settled")])
 async def test_it_may_wait_for_delivery(word: str | None, states: str) -> None:
-    """A fallback that waits for delivery is skipped by the receipt `delivered`, and begins with the receipt
-    `undelivered`. Without a receipt the fallback begins after `after_s`.
+    """A fallback waits for the delivery of its first notification. The receipt `delivered` skips the fallback.
+
+    With the receipt `undelivered`, the fallback begins. Without a receipt it begins after `after_s`.
     """
     play = Play()
     tid = await play.begin(60, "delivered")

@@ -106,8 +106,8 @@ async def test_our_own_bug_opens_nobodys_breaker() -> None:
 async def test_probes_of_a_long_outage_do_not_use_up_their_message(outcome: Outcome, states: set[str]) -> None:
     """During a long outage one message is sent again and again as a probe.
 
-    It becomes a dead letter if each call maybe delivered it, and stays in work if its calls surely sent
-    nothing.
+    If each call may have delivered the message, it becomes a dead letter. If the calls surely sent nothing, the message
+    is still queued or due after ten minutes.
     """
     stage, vendor = Stage(), ScriptedVendor("a")
     vendor.then = outcome

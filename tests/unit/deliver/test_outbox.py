@@ -195,7 +195,9 @@ async def test_a_refused_item_stays_and_its_neighbours_go() -> None:
 
 @virtual
 async def test_a_round_trip_speaks_for_one_incarnation() -> None:
-    """One round trip has outcomes of one incarnation only, and at most 256 of them."""
+    """The outbox has outcomes of two incarnations. Each round trip has outcomes of one incarnation only, and at most
+    256 of them.
+    """
     scene = Scene()
     scene.put(*(f"x{n}" for n in range(300)), me="a/1")
     scene.put("y", me="a/2", urgent=True)

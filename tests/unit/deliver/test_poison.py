@@ -83,8 +83,9 @@ async def test_a_poison_ends_alone() -> None:
 
 @virtual
 async def test_a_suspect_has_nothing_beside_it_and_is_named() -> None:
-    """A notification suspected of killing an actor is sent with no other call in flight, and meanwhile the store
-    has a mark that names it. After that the other notifications are sent together.
+    """Some notifications are suspected of killing an actor. Each is sent while no other call is in flight.
+
+    Meanwhile the store has a mark that names it. After that, the other notifications are sent together.
     """
     stage = Stage()
     vendor = DeadlyVendor(stage)

@@ -88,8 +88,10 @@ async def test_a_stuck_courier_fails_its_health_check() -> None:
 @pytest.mark.parametrize("why", ["open", "another's", "slow"])
 @virtual
 async def test_a_courier_that_may_not_work_is_not_stuck(why: str) -> None:
-    """The health check passes if the breaker is open, the work is another vendor's, or all permits are used by
-    slow calls.
+    """Work waits, but the courier may not send it: the breaker is open, another vendor drains it, or slow calls use all
+    permits.
+
+    The health check passes.
     """
     stage = Stage()
     vendor = ScriptedVendor("a", duration_s=500.0 if why == "slow" else 0.02)

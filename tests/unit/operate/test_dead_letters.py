@@ -100,7 +100,7 @@ async def test_a_sweep_is_paced() -> None:
 
 @virtual
 async def test_two_sweeps_share_the_pace() -> None:
-    """Two sweeps at the same time are together no faster than one."""
+    """Two bulk redrives at the same time are together no faster than one."""
     yard = Yard(a="open", b="closed")
     await yard.die(30)
     began_s = yard.stage.clock.now_s()
@@ -149,9 +149,9 @@ async def test_maybe_sent_ones_must_be_named() -> None:
 
 @virtual
 async def test_a_dry_run_counts_and_changes_nothing() -> None:
-    """A dry run counts what would be redriven or discarded, and uses up no pace.
+    """A dry run counts what would be redriven or discarded. It changes nothing and uses up no pace.
 
-    The sweep after it redrives that number.
+    The bulk redrive after it redrives that number.
     """
     yard = Yard(per_s=40.0)
     await yard.die(30)

@@ -1,4 +1,7 @@
-"""Receipts decide about a fallback that waits for delivery. Each counts only for the message that it is about."""
+"""Checks how receipts decide about a fallback that waits for delivery.
+
+A receipt counts only for the message that it is about.
+"""
 
 from __future__ import annotations
 

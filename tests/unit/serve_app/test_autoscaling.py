@@ -1,4 +1,6 @@
-"""The policies that Serve asks for the size of a pool. A vendor pool gets the size that its actors ask for."""
+"""Checks the functions that Serve calls to decide the size of a pool. A vendor pool gets the size that its actors
+report.
+"""
 
 from __future__ import annotations
 

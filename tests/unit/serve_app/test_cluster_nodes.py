@@ -20,10 +20,7 @@ def test_only_living_machines_with_cpus_count() -> None:
 
 
 def test_an_old_answer_counts_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer older than `HOLDS_S` is not used.
-
-    Without a fresh one no machine counts as known, so nothing is moved.
-    """
+    """Ray's answer is older than `HOLDS_S`. It is not used, so no machine counts as known, and no replica is moved."""
     now_s = [100.0]
     monkeypatch.setattr(cluster_nodes.time, "monotonic", lambda: now_s[0])
     watch = NodeWatch(lambda: NODES)

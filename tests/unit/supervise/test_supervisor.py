@@ -63,8 +63,9 @@ async def report(stage: Stage, a: str) -> None:
 @pytest.mark.parametrize("then", ["open", "closed"])
 @virtual
 async def test_a_publication_without_an_answer_is_said_again(when: str, then: str) -> None:
-    """After a publication without an answer, the supervisor publishes again with a higher epoch, so that the
-    store's plan and its own agree.
+    """The supervisor publishes a plan and gets no answer. It publishes again with a higher epoch.
+
+    After that, the plan in the store and the supervisor's own plan are the same.
     """
     stage = Stage()
     control = Unanswered(stage.control, when)
@@ -165,7 +166,9 @@ async def test_a_deaf_supervisor_listens_anew() -> None:
 
 
 class Broken(HalfDeaf):
-    """A control channel on which every subscription breaks at once. `tried_s` lists the time of each try."""
+    """A control channel on which every subscription breaks at once. `tried_s` lists the times at which somebody
+    subscribed.
+    """
 
     def __init__(self, control: Any, clock: Any) -> None:
         super().__init__(control)
@@ -232,9 +235,10 @@ class Renewing:
 
 @virtual
 async def test_who_renews_himself_before_the_verdict_lives_for_another_patience() -> None:
-    """An actor that renews itself just before it would be declared dead stays alive, because it may be sending again.
+    """A silent actor renews itself just before the supervisor declares it dead. It stays live, because it may send
+    again.
 
-    If the actor stays silent, it is declared dead about two seconds later.
+    If it stays silent, it is declared dead about two seconds later.
     """
     stage = Stage()
     stage.cell.actors = {"a/1": "live", "b/1": "live"}

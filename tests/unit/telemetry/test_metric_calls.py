@@ -39,7 +39,7 @@ def _name(call: ast.Call) -> str:
 
 
 def wrong(method: str, call: ast.Call) -> str:
-    """Return the rule that a call of `count` or `observe` breaks, or an empty text if it breaks none."""
+    """Return the rule that this call breaks, or an empty text if it breaks none. `method` is `count` or `observe`."""
     name = _name(call)
     if name not in CATALOGUE:
         return f"{name or 'a computed name'} is not in CATALOGUE"

@@ -37,9 +37,9 @@ def trigger(*notifications: NewNotification, expires_ms: int = KEPT_MS + 9) -> N
     [(NOW_MS, 0), (KEPT_MS, 0), (KEPT_MS + 1, KEPT_MS + 1), (KEPT_MS + 86_400_000, KEPT_MS + 86_400_000)],
 )
 def test_a_text_is_kept_only_for_a_trigger_that_outlives_every_deletion(expires_ms: int, kept_ms: int) -> None:
-    """A text must be kept for a trigger that ends after the 31 days of a deleted text.
+    """The store keeps a deleted text for 31 days. A trigger that ends later needs the text until the trigger ends.
 
-    For one that ends before, the result is 0.
+    A trigger that ends earlier needs nothing more, so the result is 0.
     """
     assert pinned_until_ms(trigger(use(), expires_ms=expires_ms)) == {PIN: kept_ms}
 

@@ -34,7 +34,10 @@ def text_of(template: str, data: Any, locale: str | None = None) -> str:
     ],
 )
 def test_a_value_is_printed_plainly(template: str, value: Any, text: str | None) -> None:
-    """Numbers are printed without exponents, and true and false as in JSON, also where texts are joined."""
+    """Numbers are printed without exponents, and true and false as in JSON. This also holds where texts are joined.
+
+    A list that is joined must have constants only. Otherwise an error is raised.
+    """
     if text is None:
         with pytest.raises(TemplateError, match="a list of anything but constants"):
             text_of(template, {"v": value})

@@ -87,9 +87,9 @@ def test_a_key_does_not_show_the_address() -> None:
 
 @given(st.lists(st.integers(0, 400), max_size=40), st.integers(1, 5), st.integers(1, 50), st.integers(0, 450))
 def test_no_stretch_of_the_windows_length_holds_more(arrivals: list[int], most: int, per_ms: int, begin: int) -> None:
-    """Any stretch of time as long as the window has at most `most` notifications.
+    """In any stretch of time that is as long as the window, at most `most` notifications pass.
 
-    A notification is stopped only if it would exceed that maximum.
+    A notification is stopped only if there would be more.
     """
     through: list[int] = []
     for at_ms in sorted(arrivals):

@@ -155,9 +155,9 @@ def test_a_raised_weight_takes_from_others_only(split: dict[str, int]) -> None:
 
 
 def test_the_plan_knows_who_shares_a_place() -> None:
-    """A route with a split gives one possible chain for each vendor of the split.
+    """A route has a split. For each vendor of the split there is one possible chain, which begins with that vendor.
 
-    That vendor comes first, then the others of the split by weight, then the rest.
+    The others of the split follow by weight, and then the rest of the route's chain.
     """
     used = route("rest", "a", "b", "c", split={"a": 1, "b": 5, "c": 3})
     assert possible_chains(used) == (("b", "c", "a", "rest"), ("c", "b", "a", "rest"), ("a", "b", "c", "rest"))

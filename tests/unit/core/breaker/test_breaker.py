@@ -64,9 +64,9 @@ def test_a_late_result_never_counts(name: str, result: BreakerResult | None) -> 
 
 
 def test_a_late_success_does_not_close_a_half_open_breaker() -> None:
-    """Calls that began before the outage and succeed later do not count in a half-open breaker.
+    """Calls that began before an outage succeed while the breaker is half open. They do not count.
 
-    Only its probes decide.
+    Only the probes decide.
     """
     scene = Scene()
     late = [scene.permit() for _ in range(4)]
@@ -184,8 +184,10 @@ def test_a_probe_in_time_has_no_lease_left() -> None:
 
 
 def test_leases_that_end_during_a_stall_are_settled_as_of_their_time() -> None:
-    """If the breaker is told the time only after an hour, it opened when the second lease ended, and its wait is
-    over by now. So the breaker is half open again.
+    """Two probes of a half-open breaker get no answer, and their leases end. The breaker is told the time only an hour
+    later.
+
+    It then opens as of the end of the second lease. As the wait is over by now, it is half open again.
     """
     scene = Scene(probe_lease_ms=300)
     scene.half_open()
@@ -241,8 +243,9 @@ def test_failures_in_a_row_open_before_the_window_has_its_minimum() -> None:
 
 
 def test_a_success_in_between_starts_the_row_again() -> None:
-    """A success starts the count of failures in a row again, so two failures in each three calls do not open by
-    this rule.
+    """A success sets the count of failures in a row to 0. So the breaker stays closed if two of each three calls fail.
+
+    Three failures in a row open it.
     """
     scene = Scene(**ROW)
     scene.call(*[FAIL, FAIL, OK] * 10)
@@ -280,7 +283,7 @@ def test_without_the_rule_only_rates_open() -> None:
 
 
 def test_what_only_measures_does_not_open_by_a_row() -> None:
-    """In the state metrics-only, failures in a row are counted and the state stays."""
+    """A breaker in the state metrics-only gets many failures in a row. It counts them, and stays in this state."""
     scene = Scene(**ROW)
     scene.breaker.force(S.METRICS_ONLY, scene.now_ns)
     scene.call(*[FAIL] * 10)

@@ -135,9 +135,9 @@ def test_answers_between_hanging_calls_keep_it_closed() -> None:
 
 
 def test_a_share_of_hanging_calls_as_large_as_the_slow_rate_opens_it() -> None:
-    """Hanging calls count as slow calls of the window.
+    """Calls that hang count as slow calls of the window before they end.
 
-    The breaker opens when their share reaches the slow rate, even if a call succeeded in between.
+    If their share reaches the slow rate, the breaker opens, even if another call succeeded meanwhile.
     """
     scene = Scene(consecutive_failures=0, slow_rate=80.0)
     for _ in range(8):

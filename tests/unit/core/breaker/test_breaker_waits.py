@@ -29,7 +29,9 @@ def openings(scene: Scene, count: int) -> list[float]:
 
 
 def test_each_further_opening_waits_longer_up_to_the_longest() -> None:
-    """Each further opening doubles the wait up to the maximum, and a recovery starts with the shortest wait again."""
+    """Each time the breaker opens again, its wait is twice as long, up to the maximum. After a recovery the wait is the
+    shortest again.
+    """
     scene = Scene()
     assert openings(scene, 9) == [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000]
     scene.pass_ms(scene.wait_ms())

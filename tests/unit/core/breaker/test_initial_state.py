@@ -136,7 +136,10 @@ async def test_an_open_wait_outlives_the_actor() -> None:
 
 @virtual
 async def test_a_clean_end_hands_its_evidence_on() -> None:
-    """After two failures in a row and a clean restart, the third failure opens the new actor's breaker."""
+    """An actor's last two calls fail, and it stops cleanly. The next actor's first call fails too.
+
+    This third failure in a row opens the new actor's breaker.
+    """
     stage = Stage()
     first = await actor(stage, [Outcome.failed("http_503")] * 2)
     await stage.accept(2, vendor="a", chain=("a",))

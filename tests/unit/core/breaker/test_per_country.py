@@ -111,9 +111,10 @@ def test_failed_probes_cut_it_off_again_and_the_vendor_hears_nothing_of_them() -
 
 @pytest.mark.parametrize("ticked", [True, False])
 def test_a_country_that_hangs_is_cut_off_before_its_calls_end(ticked: bool) -> None:
-    """A country whose calls hang is cut off before the calls end, and they do not count against the vendor.
+    """All calls for one country hang. The country is cut off before these calls end, and they do not count against the
+    vendor.
 
-    The breakers may be told the time between the calls or not.
+    This holds even if the breakers are not told the time between the calls.
     """
     calls = Calls()
     calls.call("DE", OK)
@@ -246,8 +247,10 @@ def test_where_nobody_is_as_new_a_further_country_shares_the_vendors(result: Bre
 
 
 def test_one_that_was_cut_off_keeps_its_place_until_its_opening_is_forgotten() -> None:
-    """A country that was cut off keeps its breaker until its opening is forgotten, so that it waits longer if it
-    fails again soon.
+    """A country was cut off and has recovered. Its breaker is not replaced by another country's until the opening is
+    forgotten.
+
+    So the country waits longer if it soon fails again.
     """
     calls = cut_off_and_waited()
     while calls.cut_off():

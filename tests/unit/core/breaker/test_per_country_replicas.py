@@ -63,8 +63,10 @@ def test_a_single_bad_country_does_not_open_the_vendor_by_all_replicas_together(
 
 @pytest.mark.parametrize("countries", [("DE",), ("DE", "FR"), ("DE", "FR", "IT", "ES", "PT")])
 def test_replicas_that_fail_everywhere_open_the_vendor_together_as_without_keys(countries: tuple[str, ...]) -> None:
-    """Four replicas that fail in every country open the vendor in the plan at the same call, whether the reports
-    may leave out a country or not.
+    """Four replicas of a vendor fail in every country. The plan opens the vendor's breaker at the same call in two
+    cases.
+
+    In one case the replicas may leave the results of a country out of their reports, in the other case they may not.
     """
     opened = []
     for evidence in (True, False):

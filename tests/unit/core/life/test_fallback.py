@@ -16,9 +16,9 @@ waits: st.SearchStrategy[WaitFor] = st.sampled_from(("accepted", "delivered"))
 
 @given(first=firsts, wait_for=waits, is_late=st.booleans())
 def test_it_never_begins_while_something_may_come_of_the_first(first: First, wait_for: WaitFor, is_late: bool) -> None:
-    """A fallback does not begin while the first notification has a call in flight, is held or succeeded.
+    """A fallback does not begin while its first notification has a call in flight, is held or has succeeded.
 
-    Before its own time a fallback begins only if the first is dead or undelivered.
+    Before the fallback's own time, it begins only if the first notification is dead or was reported as undelivered.
     """
     if decide_fallback(first, wait_for, is_late) is not Fate.BEGIN:
         return

@@ -36,9 +36,8 @@ def test_without_it_the_others_claim_whatever_is_free() -> None:
 
 @virtual
 async def test_a_code_begins_at_once_while_bulk_holds_what_it_may() -> None:
-    """Bulk calls may use six of eight calls at once.
-
-    A message with high priority is sent at once, although bulk calls use all six.
+    """Eight calls may be open at once, and bulk may use six of them. While six bulk calls are open, a message with high
+    priority is sent at once.
     """
     stage, a = Stage(), ScriptedVendor("a", duration_s=5.0)
     await stage.courier(a, limits=CourierLimits(concurrency_min=8, concurrency_max=8))

@@ -93,7 +93,9 @@ def test_shares_follow_the_weights_within_one_turn_over_any_stretch(
 
 @given(TENANTS, WEIGHTS, WANTS)
 def test_nobody_starves(tenants: list[str], weights: dict[str, int], wants: list[int]) -> None:
-    """Between two notifications of one tenant, each other tenant gets at most one turn."""
+    """Between two notifications of one tenant, each other tenant gets at most one turn (its weight in
+    notifications).
+    """
     got = claims(tenants, weights, wants)
     for tenant in tenants:
         others = sum(weights.get(other, 1) for other in tenants if other != tenant)

@@ -281,8 +281,10 @@ def test_a_quarantined_pool_gets_no_work_while_another_can_do_it() -> None:
 
 
 def test_a_quarantined_pool_drains_where_nobody_else_is_left() -> None:
-    """If no other vendor works, a quarantined vendor drains the mailboxes, because slow work with repeats is
-    better than none. A half-open vendor comes first.
+    """If no other vendor works, a quarantined vendor drains all mailboxes, because slow work with repeats is better
+    than none.
+
+    If another vendor is half open, that vendor drains them instead.
     """
     plan = quarantine(report("a"), report("b", "open"))
     assert set(plan.vendors["a"].drains) == {"a", "b"}
@@ -408,8 +410,10 @@ def test_a_plan_says_why_it_hurries() -> None:
 
 @pytest.mark.parametrize("breaker", ["closed", "half_open", "open", "disabled"])
 def test_a_receipt_that_refuses_our_account_opens_the_vendor(breaker: str) -> None:
-    """A receipt that refuses our account opens the vendor in the plan at once, unless the vendor is half open or
-    an operator closed it. The plan's reason names the beginning and the end of such refusals.
+    """A receipt refuses our account. The plan opens the vendor's breaker at once.
+
+    A half-open breaker stays half open. A breaker that is disabled, or that an operator closed, stays closed. The
+    plan's reason names the beginning and the end of such refusals.
     """
     two = config("a", "b")
     survey = Survey([report("a", breaker), report("b")], refused=[{"a": {"": 1}}])

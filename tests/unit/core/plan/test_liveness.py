@@ -64,9 +64,11 @@ def test_one_that_waits_for_a_core_is_not_dead_for_ten_seconds() -> None:
 
 
 def test_a_beat_gives_a_starved_one_its_patience_again() -> None:
-    """After a beat, an actor that waits for a core may be silent for the whole time again.
+    """An actor beats rarely, because it waits for a core. After each beat it may be silent for the whole patience
+    again.
 
-    A process that reports more waiting than the time between two echoes is believed only up to that time.
+    A process may report that it waited longer than the time since the last echo (the supervisor's own beat). Then only
+    that time counts as waiting.
     """
     watch = SilenceWatch(2000, 500)
     watch.watch(["a/1", "a/2", "b/3"])
@@ -153,7 +155,8 @@ def test_who_is_not_watched_is_not_judged() -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 60_000), st.booleans(), st.booleans()), max_size=60))
 def test_the_living_are_never_condemned(steps: list[tuple[float, bool, bool]]) -> None:
-    """An actor that is heard between any two echoes is never declared dead, however time jumps.
+    """An actor that is heard between any two echoes (the supervisor's own beats) is never declared dead, however time
+    jumps.
 
     No actor is declared dead before the supervisor has listened for two seconds.
     """

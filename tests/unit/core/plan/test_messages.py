@@ -117,9 +117,9 @@ def test_what_was_not_measured_is_not_published() -> None:
 
 
 def test_a_statement_tells_what_receipts_refused() -> None:
-    """A statement carries how many receipts refused, by vendor and country.
+    """The report of an intake replica (`Statement`) has the number of refusals by receipt, for each vendor and country.
 
-    A statement without that field is read as having no refusals.
+    A report without that field is read as having no refusals.
     """
     told = Statement("intake-r", refused={"a": {"": 1, "US": 12}})
     assert read("report", json.loads(json.dumps(told.to_dict()))) == told

@@ -42,9 +42,9 @@ def sized(*pools: Pool, free: float = 1.5, starting: int = 0, before: tuple[str,
     ],
 )
 def test_a_pool_grows_where_it_helps(pool: Pool, changes: dict[str, Any], expected: Any) -> None:
-    """A pool gets one more actor only if its actors are the limit and there is a free core for it.
+    """A pool gets one more actor only if its present actors are the limit, and a core is free for another one.
 
-    The second result lists pools for which the machine is full.
+    The second result lists the pools that found no free core.
     """
     assert sized(pool, **changes) == expected
 
