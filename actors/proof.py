@@ -59,7 +59,9 @@ def prove(settings: Settings, secrets_elsewhere: bool = False) -> list[str]:
 
 
 def _unresolved(settings: Settings) -> Iterator[str]:
-    """Yield the fault of each reference that has no secret on this machine, and the certificate's fault."""
+    """Yield a sentence for each secret reference that gives no secret on this machine, and for each fault of the HTTPS
+    certificate.
+    """
     for name, vendor in settings.vendors.items():
         for option, reason in resolve_each(vendor.options)[1].items():
             yield f"vendors.{name}.options.{option}: {reason}"

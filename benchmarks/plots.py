@@ -72,7 +72,10 @@ def _from_nothing(axes: Any, values: Sequence[float]) -> None:
 
 
 def _bars(axes: Any, names: Sequence[str], spreads: Sequence[Figures], colour: str = BLUE) -> None:
-    """Draw medians as horizontal bars, with the least and the greatest as whiskers. The first name is on top."""
+    """Draw the median of each spread as a horizontal bar. The whiskers end at the least and the greatest value.
+
+    The first name is on top.
+    """
     medians = [s["median"] for s in spreads]
     whiskers = [
         [m - s["min"] for m, s in zip(medians, spreads, strict=True)],

@@ -32,8 +32,8 @@ POOL = "vendor-"
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The installation that `deploy` wants. `workers` is the number of machines for replicas. `addresses` names
-    all machines.
+    """The installation that `deploy` is asked to make. `workers` is the number of machines that may have replicas.
+    `addresses` names all machines.
     """
 
     settings: JsonObject

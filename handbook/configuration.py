@@ -81,8 +81,9 @@ def _object_in(field: Schema, root: Schema) -> tuple[Schema | None, str]:
 
 
 def _values(option: Schema) -> Schema | None:
-    """Return the schema of a mapping's values. Return None if the option is not a mapping, or its values have no
-    schema.
+    """Return the schema of the values of an option that is a mapping.
+
+    Return None if the option is no mapping, or if its values have no schema.
     """
     for patterns in option.get("patternProperties", {}).values():
         return dict(patterns)

@@ -63,7 +63,7 @@ def _told(ctx: Any, name: str) -> list[float]:
 
 
 def _latest(value: Any) -> float | None:
-    """Return the latest value in what Ray gives, which is a number or a series of samples.
+    """Return the latest value of a metric that Ray gives, either as a number or as a series of samples.
 
     Return None for anything else.
     """

@@ -21,7 +21,7 @@ def workers(nodes: Sequence[Mapping[str, Any]]) -> set[str]:
 
 
 class NodeWatch:
-    """Keeps the latest list of machines that Ray gave."""
+    """Keeps the list of machines that Ray gave last, and the time at which Ray gave it."""
 
     def __init__(self, ask: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
         """Set the function that asks Ray: `ask` returns what `ray.nodes()` returns."""

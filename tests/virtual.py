@@ -92,7 +92,7 @@ def run_virtual(scene: Coroutine[Any, Any, T]) -> T:
 
 
 def virtual(scene: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Return a test that runs the coroutine function `scene` in virtual time."""
+    """Return a test that runs the coroutine function `scene` in virtual time, in which waits take no time."""
 
     @functools.wraps(scene)
     def test(*args: Any, **kwargs: Any) -> None:

@@ -41,7 +41,7 @@ def status(api: Api, as_json: bool) -> None:
 @click.command()
 @remote
 def vendors(api: Api) -> None:
-    """Show each vendor: its state, breakers, drained mailboxes, backlog and outcomes."""
+    """Show each vendor: its state, its breakers, the mailboxes that it drains, its backlog and its outcomes."""
     _show_vendors(api.call("GET", "/v1/vendors")["vendors"])
 
 

@@ -265,9 +265,10 @@ def takeover(arguments: list[str], admin: str) -> tuple[list[str], list[str]]:
 
 
 def moved_aside(text: str) -> tuple[str, str] | None:
-    """Return the configuration with a private admin socket, and the path of the admin socket that Serve uses.
+    """Return two values: HAProxy's configuration with a private path for its admin socket, and the path that Serve
+    uses.
 
-    Return None if the configuration has no admin socket.
+    The wrapper itself answers at the path that Serve uses. Return None if the configuration has no admin socket.
     """
     found = ADMIN.search(text)
     return None if found is None else (ADMIN.sub(lambda m: m[1] + beside(m[2]), text), found[2])

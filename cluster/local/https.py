@@ -51,7 +51,7 @@ def port_fault(settings: Settings, port: int) -> str | None:
 
 
 def public_url(settings: Settings, host: str) -> str | None:
-    """Return the address of HTTPS, or None without a certificate."""
+    """Return the address at which the service listens by HTTPS, or None without a certificate."""
     return None if settings.tls is None else url_of(host, settings.tls.port).replace("http", "https", 1)
 
 

@@ -110,7 +110,9 @@ def _is_cluster(client: redis.Redis) -> bool:
 
 
 def silence(client: redis.Redis, error: Exception) -> str:
-    """Return a sentence that says why no Redis answers. For sentinels, it says what each of them answers."""
+    """Return a sentence that says why no Redis answers. If the URL names sentinels, it says what each sentinel
+    answers.
+    """
     pool = client.connection_pool
     text = " ".join(str(error).split())
     if isinstance(error, redis.AuthenticationError):

@@ -127,7 +127,10 @@ class RedisServer:
         return self._process.pid
 
     def _last_line(self) -> str:
-        """Return the last line of the server's log, or that its disk is full, or an empty text."""
+        """Return the last line of the server's log as the end of a sentence.
+
+        If the disk is full, return a text that says so. If there is no log, return an empty text.
+        """
         with contextlib.suppress(OSError):
             found = os.statvfs(self.folder)
             if found.f_bavail * found.f_frsize < FULL_BYTES:

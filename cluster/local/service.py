@@ -138,7 +138,9 @@ class Service:
             self._process.wait()
 
     def kill_everything(self) -> None:
-        """Send SIGKILL to every process of the installation, including `up` and Redis. The sandbox vendors survive."""
+        """Send SIGKILL to every process of the installation, including `up` and Redis. The sandbox vendors continue to
+        run.
+        """
         for pid in self.all_pids():
             try:
                 os.kill(pid, signal.SIGKILL)

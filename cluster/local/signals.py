@@ -54,7 +54,10 @@ class Signals:
 
     @property
     def quietly(self) -> bool:
-        """True if the stop should be announced to callers first. It is False after Ctrl-C or a second signal."""
+        """Return True if callers should be told about the stop before it begins, which is so after a single SIGTERM.
+
+        After Ctrl-C or a second signal the result is False.
+        """
         return self._ending == [signal.SIGTERM]
 
     @property

@@ -341,7 +341,7 @@ class Up:
             say(line)
 
     def _reload(self) -> None:
-        """Apply the changed configuration file. If this fails, the service continues with the former configuration."""
+        """Apply the changed configuration file. If this fails, the service keeps the configuration that it has."""
         try:
             settings = self._load()
             https.refuse_change(self._settings or settings, settings)

@@ -76,7 +76,10 @@ def ordinary(command: list[str]) -> list[str]:
 
 
 def inherited() -> Inherited:
-    """Return what this process has inherited from its parent, apart from open files and environment."""
+    """Return what this process has inherited from its parent, such as its folder and its priority.
+
+    Open files and environment variables are not included.
+    """
     ignored = [number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN]
     mask = os.umask(0)
     os.umask(mask)

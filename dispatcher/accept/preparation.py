@@ -283,7 +283,8 @@ def _sends_ms(
 ) -> tuple[int, ...]:
     """Return when each draft may be sent, in wall milliseconds.
 
-    For each draft, the quiet hours of its channel apply, in the time zone of its recipient.
+    A draft waits for the end of the quiet hours of its channel, in its recipient's time zone. A fallback has the time
+    of its first notification.
     """
     people = request.addressed
     known: dict[tuple[int, str], int] = {}

@@ -59,9 +59,9 @@ class StoredKey(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
-    """One row of the file.
+    """One row of the key file.
 
-    `scoped` is False if the row has no scopes, because it was written before keys had scopes.
+    `scoped` is False if the row names no scopes, because it was written by a version that had none.
     """
 
     prefix: str

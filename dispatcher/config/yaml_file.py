@@ -75,9 +75,10 @@ def load_settings(path: Path) -> Settings:
 
 
 def _size_fault(data: Any) -> str | None:
-    """Return a text about the limit of size or depth that the values exceed, or None if they exceed no limit.
+    """Return a text that names the limit of size or depth that the file's values exceed, or None if they exceed no
+    limit.
 
-    An alias counts each time it is used.
+    If an alias repeats values, the values count once for each use.
     """
     pending, found = [(data, 1)], 0
     while pending:

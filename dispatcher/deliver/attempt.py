@@ -82,7 +82,10 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A message that may be sent now. After the call, its result must be recorded at the breaker, with `permit`."""
+    """A message that the vendor's breaker and limits allow to be sent now.
+
+    The permit must be given back after the call: the caller records the call's result at the breaker with `permit`.
+    """
 
     message: Message
     permit: Permit

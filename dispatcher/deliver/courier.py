@@ -170,7 +170,10 @@ class Courier:
         return [Lane(mailbox, priority) for priority in PRIORITIES for mailbox in self.mailboxes()]
 
     def adopt_plan(self, plan: Plan, asked_with: Plan | None = None) -> None:
-        """Use `plan` if it replaces the current plan. `asked_with` is explained in `Plan.replaces`."""
+        """Use `plan` if it replaces the current plan.
+
+        `Plan.replaces` decides that, and explains `asked_with`.
+        """
         if not plan.replaces(self.plan, asked_with):
             return
         self.delivery.plan = plan

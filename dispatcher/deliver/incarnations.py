@@ -60,10 +60,11 @@ class Incarnations:
                 await self._end()
 
     async def _end(self) -> None:
-        """Wait for the calls in flight under the old incarnation, at most `goodbye_s`, and then declare it stopped.
+        """End the courier's old incarnation: wait for its calls in flight, at most `goodbye_s`, and tell the store that
+        it has stopped.
 
-        Other actors take the entries that the old incarnation still has claimed. They do not count these entries as the
-        possible cause of a crash.
+        Other actors take the entries that the old incarnation has not settled. As it was stopped and did not die, they
+        do not count these entries as the possible cause of a crash.
         """
         courier, old = self._courier, self._courier.me
         logger().warning("incarnation_ended", incarnation=old, vendor=courier.vendor.name)

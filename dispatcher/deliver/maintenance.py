@@ -52,7 +52,7 @@ class CaretakerPeriods:
 
 
 class Caretaker:
-    """The background loops of one courier."""
+    """Runs the background loops of one courier, such as takes, audits and sweeps."""
 
     def __init__(
         self,

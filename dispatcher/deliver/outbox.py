@@ -1,4 +1,5 @@
-"""The outbox settles outcomes in the store: many in one round trip, and each claim exactly once.
+"""The outbox keeps a courier's decisions until they are written to the store: many in one round trip, and each claim
+exactly once.
 
 With "fsync always" each such round trip costs an fsync on Redis's single thread and delays accepts. So plain successes
 wait up to `interval_s` for others. After a kill, the sends of that interval may be repeated. Urgent decisions (moves,

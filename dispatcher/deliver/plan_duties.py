@@ -83,7 +83,10 @@ class PlanDuties:
         self._hasten_probes()
 
     def _hasten_probes(self) -> None:
-        """Shorten the breaker's open wait while the plan says that work waits and no other vendor can send it."""
+        """Shorten the breaker's open wait to the time that the plan asks for.
+
+        The plan asks for this while work waits and no other vendor can send it.
+        """
         entry = self._courier.plan.vendors.get(self._courier.vendor.name)
         if entry is not None and entry.probe_within_s is not None:
             self._courier.breaker.hasten(int(entry.probe_within_s * 1e9), int(self._clock.now_s() * 1e9))

@@ -39,7 +39,9 @@ class Fleet:
     """The latest report of each vendor actor, and the latest sum of all metrics. `hear` is called for each message."""
 
     def __init__(self, clock: Clock, continuity: Continuity) -> None:
-        """Begin without reports. `continuity` gets what other intake replicas report about the store."""
+        """Begin without reports. `continuity` notes how many triggers the store had accepted, as other intake replicas
+        report it.
+        """
         self._clock, self._continuity = clock, continuity
         self._heard: dict[str, HeardReport] = {}
         self.totals = NOTHING_COUNTED

@@ -27,8 +27,8 @@ class Listings:
     async def listing(self, wanted: ListingFilter, cursor: str | None) -> tuple[list[Placed], str | None]:
         """Return the next notifications that match, and the cursor with which the next call continues.
 
-        There are at most `wanted.limit` notifications. The cursor is None at the end. A page may have fewer rows than
-        the limit, or none, and still have a cursor. Raises CallerError if the cursor is not from an earlier answer, and
+        There are at most `wanted.limit` notifications. The cursor is None at the end of the listing. A page may have
+        few rows or none and still have a cursor. Raises CallerError if the cursor is not from an earlier answer. Raises
         UnavailableError.
         """
         after = None if cursor is None else parse_position(cursor)

@@ -24,7 +24,7 @@ from dispatcher.wire.trigger import phone_region
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The parts of a dead letter that a redrive brings up to date: the template, the route, or both."""
+    """Names the parts of a dead letter that a redrive replaces by those of today: the template, the route, or both."""
 
     template: bool = False
     route: bool = False

@@ -31,5 +31,5 @@ class Stalls:
             logger().warning("delivery_resumed", vendor=name)
 
     def seconds(self, vendor: str) -> float:
-        """Return for how many seconds a vendor has been stalled; 0 if the vendor is not stalled."""
+        """Return for how many seconds the delivery by a vendor has been stalled, or 0 if it is not stalled."""
         return max((stall.seconds for stall in self.now if stall.vendor == vendor), default=0)

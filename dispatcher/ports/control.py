@@ -32,7 +32,7 @@ class Incarnation:
 
 
 class Remembered(NamedTuple):
-    """The breaker state that a vendor's actor wrote last (as it was written), and its age in milliseconds."""
+    """The breaker state that an actor of a vendor wrote last, and its age in milliseconds."""
 
     breaker: JsonObject
     age_ms: int

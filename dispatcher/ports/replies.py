@@ -124,10 +124,10 @@ class Claims:
 
 @dataclass(frozen=True, slots=True)
 class DueEntry:
-    """A notification whose time has come.
+    """An entry of `due` or of the delayed notifications whose time has come.
 
-    `score` is this time, in exactly the text that the store returned. The store promotes the notification only if it
-    still has the same text, so a notification is promoted at most once.
+    `score` is this time, in exactly the text that the store returned. The store promotes the notification (moves it
+    into a mailbox) only if it still has this text. So the notification is promoted at most once.
     """
 
     id: str

@@ -63,14 +63,14 @@ class Store(Protocol):
         ...
 
     async def wait(self, me: str, lanes: Sequence[Lane], want: int, timeout_ms: int) -> Claims:
-        """Claim as `claim` does, but wait up to `timeout_ms` for the first entry.
+        """Claim entries as `claim` does, but wait up to `timeout_ms` until there is one.
 
-        The result may exceed `want` by a few entries. If a lane has a backlog, notifications may wait in queues, one
-        for each tenant. An entry in such a queue does not end the wait. These queues are used only if a lane has
-        `core.limits.turns.DIRECT` or more unclaimed entries.
+        The result may have a few more than `want` entries. If a lane has `core.limits.turns.DIRECT` or more unclaimed
+        entries, further notifications wait in queues, one for each tenant. An entry in such a queue does not end the
+        wait.
 
-        End a wait with `wake` and never by cancelling it. A cancelled read may have claimed an entry that nobody knows
-        of.
+        End a wait with `wake` and never by cancelling the call. A cancelled read may have claimed an entry, and nobody
+        would know of it.
         """
         ...
 

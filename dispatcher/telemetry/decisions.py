@@ -30,7 +30,7 @@ def count(metrics: Metrics, vendor: str, claim: Claim, decision: Decision) -> No
 
 
 def count_refused(metrics: Metrics, vendor: str, claim: Claim, decision: Decision) -> None:
-    """Count and log a `decision` that the store refused because a record or a key in the store has the wrong type."""
+    """Count and log that the store refused `decision`, because a record or a key in the store has the wrong type."""
     metrics.count("dispatcher_refused_outcomes", vendor)
     outcome = type(decision).__name__.lower()
     logger().error("outcome_refused", notification=claim.notification.id, outcome=outcome, vendor=vendor)

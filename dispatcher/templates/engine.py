@@ -40,9 +40,9 @@ class Exhausted(Refused):
 
 
 class RenderFault(Exception):
-    """A part cannot be rendered, for the reason `rule`.
+    """A part of a template cannot be rendered. `rule` is the reason.
 
-    `variable` is the author's expression at fault, or None if unknown.
+    `variable` is the author's expression at fault, or None if that is not known.
     """
 
     def __init__(self, rule: str, variable: str | None = None) -> None:

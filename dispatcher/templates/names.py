@@ -14,9 +14,9 @@ _MAY_LACK = (("name", "d"), ("name", "default"))
 
 
 def paths(tokens: Sequence[Item]) -> tuple[str, ...]:
-    """Return the dotted paths in the expression `tokens` that must have a value.
+    """Return the dotted paths in an expression (`tokens`) that must have a value when it is rendered.
 
-    A path that is tested by `is`, or that has a `default`, may be missing, so it is left out.
+    A path that `is` tests, or that has a `default`, may be missing. So it is not returned.
     """
     if len(tokens) == 1:  # nearly every tag
         return (tokens[0][1],) if tokens[0][0] == "name" and tokens[0][1] not in _NO_NAMES else ()
@@ -69,10 +69,10 @@ class Scopes:
         self._read[-1].update(text for kind, text in tokens if kind == "name")
 
     def assign(self, targets: Iterable[str]) -> str | None:
-        """Record an assignment to `targets`. First call `read` with the expression that is assigned.
+        """Record that a tag assigns to the names `targets`. Call `read` with the assigned expression before.
 
-        Return a name whose assignment has no effect after the current round of the loop, or None if there is no such
-        name.
+        An assignment in a loop may have no effect after the present round, although a reader would expect one. Return
+        the name of such an assignment, or None.
         """
         outer = set[str]().union(*self._set[:-1])
         lost = None

@@ -81,7 +81,9 @@ def plain_name(stored: str) -> str:
 
 
 def by_owner(latest: Mapping[str, int]) -> dict[str, dict[str, int]]:
-    """Group the tenants' own templates. Return the latest version number by tenant and then by plain name."""
+    """Return the latest versions of the tenants' own templates, by tenant and then by plain name. Common templates are
+    left out.
+    """
     found: dict[str, dict[str, int]] = {}
     for stored, version in latest.items():
         owner = owner_of(stored)

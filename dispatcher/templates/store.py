@@ -52,7 +52,7 @@ class TemplateStore(Protocol):
 
 @dataclass(slots=True)
 class _Kept:
-    """What the store keeps under one stored name: the versions, and the number of the latest version.
+    """Everything that the store keeps under one stored name: the versions, and the number of the latest version.
 
     If the template is deleted, `gone_ms` is when it is forgotten. Otherwise `gone_ms` is None. Some triggers with a
     distant `send_at` use the template, and `needed_ms` is when the last of them ends. Both times are milliseconds since

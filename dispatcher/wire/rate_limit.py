@@ -18,7 +18,7 @@ Fields = tuple[tuple[bytes, bytes], ...]
 
 
 def rate_limit_fields(rate: AcceptRate, quota: Quota) -> Fields:
-    """Return the two HTTP fields, each as (name, value)."""
+    """Return the two HTTP fields about the tenant's rate, RateLimit-Policy and RateLimit, each as (name, value)."""
     return (
         (b"ratelimit-policy", f'"{POLICY}";q={rate.burst};w={rate.window_s}'.encode()),
         (b"ratelimit", f'"{POLICY}";r={quota.left};t={math.ceil(quota.full_ms / 1000)}'.encode()),

@@ -74,9 +74,9 @@ def _rule(sentence: str) -> PydanticCustomError:
 
 
 def _email(value: str) -> str:
-    """Return the address as it is stored.
+    """Return the address in the form in which it is stored.
 
-    An international domain is in A-labels, so that its two spellings are equal.
+    An international domain is converted to A-labels. So both spellings of such a domain give the same address.
     """
     address = with_ascii_domain(value)
     if address is None:

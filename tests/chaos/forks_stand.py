@@ -126,9 +126,9 @@ class Stand:
         until(lambda: f"@{self.name}" in Path("/proc/net/unix").read_text())
 
     def launch(self, **options: Any) -> Worker:
-        """Start a launcher, as the raylet does. `options` are options of Popen.
+        """Start a launcher of workers, as the raylet does, and return its worker. `options` are options of Popen.
 
-        The variables in `env` are added to ours.
+        The variables in the option `env` are added to those of the stand.
         """
         base = self.folder / f"worker-{len(self.workers)}"
         command = [sys.executable, "-I", "-S", worker_launcher.__file__, self.name]

@@ -120,7 +120,9 @@ def test_a_worker_that_is_killed_ends_its_launcher(stand: Stand) -> None:
 
 @pytest.mark.parametrize("ended", ["killed", "told"])
 def test_workers_outlive_the_server(stand: Stand, ended: str) -> None:
-    """If the fork server ends, a registered worker continues, and an unregistered one can still register."""
+    """The fork server ends. A worker that is registered with Ray continues, and a worker that is not can still
+    register.
+    """
     working, born = stand.launch(), stand.launch()
     working.began()
     working.register()

@@ -114,7 +114,10 @@ async def test_a_damaged_record_stops_no_count(redis_world: World, redis_client:
 
 
 async def test_a_view_says_by_which_names_its_caller_knows_it(world: World) -> None:
-    """A view and a dead letter show the idempotency key and the recipient id. After a discard only the key is shown."""
+    """A trigger's view and a dead letter show the caller's idempotency key and recipient id.
+
+    After the letter is discarded, only the key is shown, because the recipient id is personal data.
+    """
     me = await world.actor()
     (claim,) = await world.claimed(me, idempotency_key="ORDER-1", recipient_id="cust-7")
     trigger_id = claim.notification.id[:-2]

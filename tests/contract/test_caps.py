@@ -61,7 +61,7 @@ def two(key: str = "k", per_ms: int = HOUR_MS) -> Cap:
 
 
 def within(since_s: float, window_ms: int) -> bool:
-    """Return True if the window that began at `since_s` has surely not ended yet."""
+    """Return True if a window of `window_ms` that began at `since_s` has surely not ended yet."""
     return (time.monotonic() - since_s) * 1000 < window_ms - MARGIN_MS
 
 

@@ -288,7 +288,10 @@ async def test_a_full_store_still_decides(redis_world: World, redis_client: redi
 
 
 async def test_many_deciders_begin_it_once(world: World) -> None:
-    """Ten callers ask at the same time to begin a fallback. It begins once, and the other nine are answered GONE."""
+    """Ten callers ask the store at the same time whether a waiting fallback begins. It begins once.
+
+    The other nine callers are answered GONE.
+    """
     posted = pair(LATE)
     await world.store.accept([posted])
     entry = await entry_of(world, posted)

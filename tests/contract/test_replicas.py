@@ -66,8 +66,8 @@ def test_a_server_without_waitaof_is_refused(older: str | None, monkeypatch: pyt
 
 
 class Desk:
-    """What an intake replica or a vendor actor has to write to a store with replicas: the store, its clients and the
-    control channel.
+    """The parts by which an intake replica or a vendor actor writes to a store with replicas: the store, its clients
+    and the control channel.
     """
 
     def __init__(self, url: str, rule: ReplicaRule | None = None, answer_s: float = ANSWER_S) -> None:

@@ -172,8 +172,9 @@ async def _true(condition: Callable[[], object]) -> None:
 
 
 async def test_a_sentinel_that_is_away_or_knows_less_is_outvoted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One of three sentinels is frozen, and later one names the old primary. The client uses the new one
-    (celery 5538).
+    """One of three sentinels is frozen, and after a fail-over one sentinel still names the old primary.
+
+    The client uses the new primary, which the other sentinels name (celery 5538).
     """
     monkeypatch.setattr(route, "SENTINEL_S", WAIT_S)  # on a busy machine the two others may be slow
     with fleet(sentinels=3) as found:

@@ -112,7 +112,11 @@ async def test_a_connection_that_died_silently_costs_no_failure() -> None:
 
 @pytest.mark.parametrize("goodbye", ["", "421 4.7.0 too many mails in this session\r\n"])
 async def test_a_server_that_closes_after_its_last_mail_costs_no_failure(goodbye: str) -> None:
-    """A server closes each connection after two mails, silently or with 421. Five mails are all accepted."""
+    """An SMTP server closes each connection after two mails, silently or with a 421. Five mails are sent one after
+    another.
+
+    All five are accepted.
+    """
     relay = Relay(mails_max=2, goodbye=goodbye)
     async with Served(relay) as port:
         v = vendor(port, tls="none")

@@ -210,8 +210,9 @@ async def test_the_age_of_a_lane_is_that_of_the_oldest_in_any_queue(redis_world:
 
 
 async def test_what_waits_for_its_turn_can_be_withdrawn(world: World) -> None:
-    """A notification in a tenant's queue can be withdrawn, but not after it is claimed. A queue that is then empty is
-    skipped.
+    """A notification that waits in a tenant's queue can be withdrawn, but not after an actor has claimed it.
+
+    If the queue is empty afterwards, claims skip it.
     """
     me = await world.actor()
     first = await backlogged(world)

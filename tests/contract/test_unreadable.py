@@ -308,7 +308,10 @@ async def test_a_dead_letter_that_cannot_be_read_is_listed(
 async def test_what_is_held_and_cannot_be_read_is_not_looked_up(
     redis_world: World, redis_client: redis.asyncio.Redis, how: str
 ) -> None:
-    """`held` leaves out a notification with an unreadable record, because a look-up might find another message."""
+    """A held notification has an unreadable record. `held` does not return it, so no look-up is made for it.
+
+    Such a look-up might find another message.
+    """
     me = await redis_world.actor()
     (claim,) = await redis_world.claimed(me, 1, on_unknown="hold")
     assert await redis_world.store.start(me, claim)

@@ -40,7 +40,7 @@ CHECKS = (
 
 @contextmanager
 def served(keys: Path | None = None) -> Iterator[str]:
-    """Yield the address at which the application is served."""
+    """Run our HTTP application on a free port, and yield its address. With `keys`, callers need a key of that file."""
     port = free_port()
     ready, edge_loop = threading.Event(), asyncio.new_event_loop()
     server: list[uvicorn.Server] = []

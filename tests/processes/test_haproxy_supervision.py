@@ -86,7 +86,9 @@ def test_haproxy_killed_is_started_again_unnoticed(stand: Stand) -> None:
 
 
 def test_an_answer_on_the_admin_socket_is_haproxys_own_but_for_the_pid(stand: Stand) -> None:
-    """The wrapper passes on haproxy's answer to any question, and replaces only the pid."""
+    """A question on the admin socket gets haproxy's own answer. Only the pid in it is replaced by that of the
+    wrapper.
+    """
     wrapper = stand.serving()
     assert stand.ask(b"show stat\n") == b"Name: fake\nPid: %d\nUptime: show stat\n\n" % wrapper.pid
 

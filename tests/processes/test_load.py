@@ -106,10 +106,10 @@ async def test_what_is_refused_for_good_is_not_tried_again() -> None:
 
 
 async def test_a_connection_lost_before_its_request_is_an_answer_too() -> None:
-    """The server resets a connection before a request is sent on it. The request gets the status 0 instead of no
-    answer.
+    """The server resets a connection before the client has sent a request on it. The request then ends with the status
+    0.
 
-    Otherwise the whole load would wait for this request.
+    If it had no end, the whole load would wait for it.
     """
     told = asyncio.get_running_loop().create_future()
     connection = Connection(Pool("http://127.0.0.1:1"))

@@ -189,8 +189,10 @@ def test_a_proxy_is_not_asked_for_this_machine(answers: Any, monkeypatch: pytest
 
 
 def test_no_order_is_for_everything_by_mistake() -> None:
-    """Without `--id` no ids are sent. An empty id, as from a variable that is not set, is sent, so that it matches
-    nothing.
+    """`dead redrive` without `--id` sends no list of ids. With an empty `--id`, the empty id is sent, so that nothing
+    matches.
+
+    An id is empty if, for example, a shell variable is not set.
     """
     asked: list[Any] = []
 

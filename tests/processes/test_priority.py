@@ -76,10 +76,9 @@ os._exit(0)
     ],
 )
 def test_a_shell_reads_its_code_behind_accepting(kind: str, begun: int, read_at: int, runs_at: int) -> None:
-    """An actor's process imports its code with niceness 10, so that intake is not slowed. Then it gets its own
-    niceness.
+    """A process that Serve starts as a shell (a class without the actor's code) imports the code with niceness 10.
 
-    The process begins as a shell: a class that Serve starts before the actor's code is imported.
+    So intake is not slowed by the import. After it, the process gets the niceness of its actor.
     """
     if runs_at < begun and not may_raise():
         pytest.skip("priorities may not be raised here")

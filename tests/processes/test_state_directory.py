@@ -346,7 +346,10 @@ def test_a_free_port_lies_where_nobody_else_draws() -> None:
 
 
 def test_a_cleaner_of_tmp_finds_the_directory_locked(tmp_path: Path) -> None:
-    """A directory that `keep` has locked cannot be locked by another process, so systemd-tmpfiles does not clean it."""
+    """`keep` locks the service's directory in /tmp. Another process cannot lock it.
+
+    So systemd-tmpfiles, which locks a directory before it cleans it, leaves the directory alone.
+    """
     state = StateDirectory(tmp_path / "state")
     state.keep(tmp_path)
     cleaner = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)

@@ -129,7 +129,7 @@ def test_the_image_builds_its_wheel_with_one_package_of_the_development_lock(tmp
 
 
 def _blocks(lock: str) -> list[str]:
-    """Return each package's lines as one string."""
+    """Return each package of the lock file as one line, with its hashes."""
     return lock.replace(" \\\n", " ").splitlines()
 
 

@@ -137,7 +137,9 @@ class World:
             self._trace(line)
 
     def mute(self) -> None:
-        """Stop writing the trace, because the run is over. Python may still collect objects later, at random times."""
+        """Stop writing the trace when the run is over. Python collects objects at random times, so later lines would
+        differ in each run.
+        """
         self._trace = None
 
     def digest(self) -> str:

@@ -117,7 +117,7 @@ BEHIND_RENEWAL = ("claim_by_the_dead", "start_without_a_fence")
 
 
 def _trusting(self: StoreLink) -> None:
-    """Count any answer of the store, however old, as proof that this incarnation is alive."""
+    """Count any answer of the store as proof that this incarnation is live, also an answer to an old question."""
     self.last_reply_s = self._clock.now_s()
 
 

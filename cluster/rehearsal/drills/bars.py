@@ -48,7 +48,9 @@ class Bar:
         return worst >= self.must if self.least else worst <= self.must
 
     def told(self, worst: float) -> str:
-        """Return the line for the drill's report that compares this limit with the figure of the worst run."""
+        """Return the line of the drill's report about this limit: the figure of the worst run, the limit, and whether
+        it was kept.
+        """
         bound = "at least" if self.least else "at most"
         return f"{self.drill}: {self.figure} {worst:g}, {bound} {self.must:g}: {'met' if self.met(worst) else 'MISSED'}"
 

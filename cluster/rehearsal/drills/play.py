@@ -212,9 +212,10 @@ def _patience_s(on_unknown: str) -> float:
 
 
 def storm(service: Service, rate: float, minutes: float, every_s: float, *, seed: int, on_unknown: str) -> Run:
-    """Play a random fault of `catalogue.STORM` every `every_s` seconds.
+    """Play a random fault of `catalogue.STORM` every `every_s` seconds, and return the run.
 
-    Each fault is repaired after at most half of that time. `catalogue.NO_STORM` says which drills are left out.
+    Each fault is repaired after at most half of `every_s`. `catalogue.NO_STORM` says which drills are never drawn, and
+    why.
     """
     chance = random.Random(seed)
 

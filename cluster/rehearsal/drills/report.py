@@ -148,9 +148,9 @@ def refusing_s(run: Run) -> float:
 
 
 def begun_before_s(run: Run) -> float | None:
-    """Return the seconds from the first fault to the last delivery of the triggers that were due before it.
+    """Return the seconds from the first fault until all triggers that were due before it have been delivered.
 
-    Return None if none of these triggers was delivered.
+    Triggers that were never delivered are left out. Return None if none of these triggers was delivered.
     """
     began_s = run.fault_s
     before = {p.key for p in run.posted if p.due_s < began_s}

@@ -1,4 +1,4 @@
-"""Starts the sandbox vendors in a process of their own. This process ends when the process that started it ends."""
+"""Starts the sandbox vendors in a process of their own. The sandbox ends when the process that started it ends."""
 
 from __future__ import annotations
 

@@ -162,7 +162,9 @@ class LaneState:
 
 @dataclass(slots=True, eq=False)
 class Listener:
-    """A subscription: the kinds of messages it gets, its unread messages, and the future that wakes its reader."""
+    """One subscription: the kinds of messages that its reader wants, the messages that it has not read, and the future
+    that wakes it.
+    """
 
     kinds: frozenset[str]
     heard: deque[Message] = field(default_factory=deque)
@@ -318,7 +320,7 @@ class Cell:
 
 
 async def rang(bell: asyncio.Future[bool], seconds: float) -> bool:
-    """Wait for `bell`, at most `seconds`. Return True if it was set."""
+    """Wait until `bell` is set, at most `seconds`. Return True if it was set in that time."""
     await asyncio.wait({bell}, timeout=seconds)
     return bell.done()
 

@@ -33,7 +33,10 @@ def stand_by(cell: Cell, nid: str, follows: Follows, retention_ms: int) -> None:
 
 
 def stand_by_again(cell: Cell, nid: str) -> None:
-    """Let the skipped fallback `nid` wait again, because its first notification is sent again."""
+    """Let a skipped fallback wait again (state `standby`), because its first notification is sent again.
+
+    `nid` is the id of the fallback.
+    """
     (record, note), index = cell.found(nid), int(nid.rpartition(".")[2])
     follows, now_ms = record.trigger.notifications[index].follows, cell.clock.wall_ms()
     assert follows is not None

@@ -296,8 +296,8 @@ def _refused(code: int, text: str, step: _Step) -> Outcome:
 def _not_sent(error: BaseException | None) -> str:
     """Return why no connection could be made: `tls`, `dns` or `connect`.
 
-    The first TLS or DNS error counts in the chain of causes that begins with `error`. Without such an error the result
-    is `connect`.
+    `error` and its causes are looked through. The first TLS or DNS error among them decides. If there is none, the
+    result is `connect`.
     """
     while error is not None:
         if isinstance(error, ssl.SSLError):

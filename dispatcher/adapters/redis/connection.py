@@ -38,7 +38,7 @@ class _Asked:
         self._replies: list[Any] = []
 
     def answer(self, reply: Any) -> bool:
-        """Add one reply. Return True if no more replies are missing."""
+        """Add one reply of the server. Return True if the replies to all commands of this request are here."""
         self._replies.append(reply)
         self._left -= 1
         if self._left:

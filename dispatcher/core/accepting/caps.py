@@ -48,9 +48,9 @@ class Cap(NamedTuple):
 def caps_of(
     rules: Iterable[CapRule], tenant: str, event: str, channel: str, *, priority: str, address: str
 ) -> tuple[Cap, ...]:
-    """Return the caps that apply to a notification with these properties.
+    """Return the caps that apply to a notification of this tenant, event, channel, priority and address.
 
-    Addresses that differ only in case share a count.
+    Upper and lower case in an address make no difference to the count.
     """
     return tuple(
         Cap(_key(rule, tenant, address.lower()), rule.max, rule.per_s * 1000)

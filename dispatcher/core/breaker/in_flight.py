@@ -1,4 +1,4 @@
-"""The calls in flight of one breaker: when each began, when its lease ends, and whether the calls hang."""
+"""The open calls of one breaker: when each call began, when its lease ends, and whether the calls hang."""
 
 from __future__ import annotations
 

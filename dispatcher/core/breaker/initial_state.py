@@ -27,10 +27,10 @@ UNKNOWN = BreakerSnapshot(BreakerState.HALF_OPEN, attempts=1)
 def decide_beginning(
     written: BreakerSnapshot | None, author_lives: bool, planned: str | None
 ) -> BreakerSnapshot | None:
-    """Return the breaker state to restore, or None to begin closed and without results.
+    """Return the breaker state with which a new actor begins. None means closed and without results.
 
-    `written` is the stored state and `author_lives` tells whether the actor that stored it is live. `planned` is the
-    vendor's state in the plan, or None without a plan.
+    `written` is the state that an earlier actor of the vendor stored. `author_lives` is True if that actor is still
+    live. `planned` is the vendor's state in the plan, or None without a plan.
     """
     if written is None:
         return None if planned in (None, CLOSED, FORCED_OPEN) else UNKNOWN

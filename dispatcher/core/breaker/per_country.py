@@ -219,7 +219,7 @@ class KeyedBreakers:
         return rest if well else whole
 
     def drain_changes(self) -> list[KeyChange]:
-        """Return the state changes of the keys' breakers since the previous call, in the order of their time."""
+        """Return the state changes of the keys' breakers since the previous call of this method, the earliest first."""
         changes, self._changes = self._changes, []
         return changes
 

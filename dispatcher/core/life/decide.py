@@ -110,7 +110,7 @@ class Move:
 class Retry:
     """Try again after `wait_ms`.
 
-    The store computes the time from this duration, so no clock that jumps can lengthen the wait.
+    The store adds this duration to its own time. So a clock that jumps cannot make the wait longer.
     """
 
     wait_ms: int
@@ -207,9 +207,9 @@ def decide_after(n: Notification, outcome: Outcome, attempt: Attempt, at: Situat
 
 
 def _after_throttle(n: Notification, outcome: Outcome, attempt: Attempt, at: Situation) -> Decision:
-    """Return a retry after the wait that the vendor asked for.
+    """Return the decision after a throttled call: a retry after the wait that the vendor asked for.
 
-    If the time to live ends before that, return a move to the next usable vendor. Without such a vendor, return an
+    If the time to live ends before that, return a move to the next usable vendor. If there is no such vendor, return an
     earlier retry that still fits into the time to live, or a dead letter.
     """
     wait_s = backoff_s(1, at.policy, at.chance, outcome.retry_after_s)

@@ -51,8 +51,8 @@ def full_lanes(mailbox: str, queued: Mapping[str, int], most: int) -> set[Lane]:
 def crowding(waiting: Mapping[str, int], others: int, most: int) -> frozenset[str] | None:
     """Return the tenants whose triggers a full lane refuses. So a flood of one tenant affects only that tenant.
 
-    `waiting` is how many notifications of each tenant wait unclaimed in the lane. `others` is the number of further
-    entries in the lane, whose tenants are not known. The rest of the lane, `most` minus `others`, is divided into equal
+    The lane has room for `most` notifications. `waiting` is how many of each tenant wait unclaimed in the lane.
+    `others` is the number of further entries, whose tenants are not known. `most` minus `others` is divided into equal
     parts, one for each tenant in `waiting`. If a tenant uses less than its part, what is left is divided among the
     other tenants. A tenant that uses its whole part, or more, is refused. A tenant without notifications in the lane is
     never refused. None means that `others` alone fills the lane, and that every tenant is refused.

@@ -158,7 +158,9 @@ def decide(survey: Survey, config: PlanConfig, previous: Plan, now_ms: int) -> P
 
 
 def _sort(survey: Survey, config: PlanConfig, previous: Plan, now_ms: int) -> dict[str, _Known]:
-    """Return the known facts of each configured vendor, by its name."""
+    """Return the known facts about each configured vendor, by its name: its reports, its override, and its part of the
+    previous plan.
+    """
     reports: dict[str, list[Report]] = {name: [] for name in config.vendors}
     for report in sorted(survey.reports, key=lambda r: r.incarnation):
         reports.setdefault(report.vendor, []).append(report)

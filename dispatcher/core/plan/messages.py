@@ -71,7 +71,7 @@ class Sums:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Sums:
-        """Return the sums that were published as `data`."""
+        """Return the sum of the metrics (`Sums`) that was published as `data`."""
         return read(cls, data)
 
 

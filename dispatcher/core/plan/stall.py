@@ -57,7 +57,10 @@ class StallWatch:
         self._delivered = dict.fromkeys(channels, 0)
 
     def delivered(self, vendor: str, process: str, count: int) -> None:
-        """Note that `vendor` has accepted `count` messages from `process` since that process started."""
+        """Note that `process` has reported `count` messages that `vendor` has accepted since the process started.
+
+        Only what exceeds the earlier count of this process is new.
+        """
         gained = count - self._counted.get(process, 0)
         self._counted[process] = count
         if vendor in self._delivered and gained > 0:

@@ -60,7 +60,9 @@ async def test_without_a_time_it_is_looked_at_when_the_first_must_have_ended() -
 
 @virtual
 async def test_its_time_counts_from_the_time_of_the_first() -> None:
-    """With `send_at`, the fallback's `after_s` counts from `send_at` and not from the accept."""
+    """A trigger has a `send_at` and a fallback. The `after_s` of the fallback counts from `send_at` and not from the
+    accept.
+    """
     desk = Desk()
     at_ms = desk.stage.clock.wall_ms() + 3_600_000
     at = datetime.fromtimestamp(at_ms / 1000, timezone.utc).isoformat()

@@ -31,9 +31,10 @@ async def asked_at(chance: Callable[[], float], until_s: float) -> list[float]:
 @pytest.mark.parametrize(("chance", "factor"), [(0.0, 0.5), (0.5, 1.0), (0.999, 1.499)])
 @virtual
 async def test_waits_grow_to_a_second_each_as_long_as_chance_has_it(chance: float, factor: float) -> None:
-    """The waits between tries double up to one second, and each is multiplied by a random factor.
+    """The store does not answer. The waits between an actor's tries double up to one second.
 
-    So actors that began together do not all ask a returning Redis at the same moment.
+    Each wait is multiplied by a random factor, so that actors that began together do not ask a returning Redis at the
+    same moment.
     """
     asked = await asked_at(lambda: chance, 10.0)
     waits = [after - before for before, after in pairwise(asked)]

@@ -398,7 +398,9 @@ def test_the_list_names_keys_from_before_scopes(path: Path) -> None:
     ],
 )
 def test_a_wrong_word_changes_nothing(path: Path, words: tuple[str, ...], rule: str) -> None:
-    """A wrong argument makes `dispatcher key` exit with 2 and name the argument, and the file stays as it was."""
+    """`dispatcher key` gets an argument that it cannot use. It exits with 2 and names the fault, and the key file does
+    not change.
+    """
     new_key(path, "shop")
     before = path.read_bytes()
     code, output = program(path, *words)

@@ -13,7 +13,9 @@ TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 class Machine:
-    """Fake files of Linux: one core that this process may use, and a control group inside another."""
+    """A stand-in for Linux's files about cores: one core that this process may use, and a control group inside another
+    one.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.proc, self.groups = folder / "proc", folder / "groups"

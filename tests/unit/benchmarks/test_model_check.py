@@ -71,7 +71,10 @@ def test_the_rate_is_of_the_time_for_which_cpu_was_counted() -> None:
 
 
 def test_a_check_without_cpu_says_so() -> None:
-    """The text says UNCHECKED if no rate could be compared, because memory alone checks half of the model."""
+    """If no measured rate can be compared with the model, the text says UNCHECKED.
+
+    The comparison of memory alone would check only half of the model.
+    """
     figures = {"fitted_per_s": [50.0], "fit_error_percent": {"intake": 0.0}, "intake_replicas": 2}
     assert "UNCHECKED" in as_markdown({**figures, "points": points(PROFILE, {"rates": [row(50.0)]}, SOAK)})
     assert "UNCHECKED" not in as_markdown({**figures, "points": points(PROFILE, {"rates": [row(99.0)]}, SOAK)})

@@ -23,9 +23,9 @@ def said(key: str, at_s: float = 101.0, text: str = "Your order {} is paid.") ->
 
 
 def ledger(**changes: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Return the vendors' deliveries, by vendor. By default FIRST and SECOND were received once on both channels.
+    """Return the deliveries of each vendor. Without `changes`, each vendor channel has received FIRST and SECOND once.
 
-    A list in `changes` replaces the list of its vendor.
+    An argument such as `sms_a` replaces the deliveries of that vendor.
     """
     whole: dict[str, list[dict[str, Any]]] = {
         "sms-a": [said(FIRST), said(SECOND)],

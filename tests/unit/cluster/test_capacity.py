@@ -152,8 +152,10 @@ def test_each_cell_has_its_own_floors() -> None:
 
 @pytest.mark.parametrize("per_s", [10, 500, 640, 1000, 5000])
 def test_the_pools_are_those_that_the_supervisor_would_keep(per_s: int) -> None:
-    """The supervisor (dispatcher/core/plan/sizing.py) leaves a pool of the estimated size as it is, and lets a
-    smaller one grow.
+    """The model estimates a pool's size for a load. The supervisor (dispatcher/core/plan/sizing.py) would keep a pool
+    of this size.
+
+    It would let a smaller pool grow.
     """
 
     def planned(live: int) -> int:

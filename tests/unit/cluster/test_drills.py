@@ -99,7 +99,11 @@ def test_a_repeat_is_explained_by_a_fault_that_covered_it(
     ],
 )
 def test_a_fault_explains_no_more_than_was_in_flight(windows: list[Window], sent: int, unexplained: int) -> None:
-    """A fault explains at most as many repeats per channel as were in flight, here 50 at 100 a second."""
+    """At 100 triggers a second, messages are repeated after a kill or a freeze. Up to 50 repeats per channel are
+    explained by it.
+
+    That is how many may have been in flight. Any further repeat is unexplained.
+    """
     copies = {f"N{n}/sms": [(99.9, "a"), (103.0, "a")] for n in range(sent)}
     copies |= {f"M{n}/email": [(99.9, "a"), (103.0, "a")] for n in range(50)}
     assert len(Run([], windows, Verdict(copies=copies), rate_per_s=100.0).unexplained()) == unexplained

@@ -229,7 +229,9 @@ def test_the_pods_hold_what_the_pools_may_grow_to(spec: Any, entries: dict[str, 
 
 
 def test_a_pod_may_take_as_long_as_a_drain(groups: dict[str, Any], pools: dict[str, Any]) -> None:
-    """Kubernetes kills a worker pod only after the stop notice and the longest drain of a replica are over."""
+    """After a worker pod is told to end, Kubernetes waits longer than the stop notice and the longest drain of a
+    replica take.
+    """
     drain_s = max(pool._deployment_config.graceful_shutdown_timeout_s for pool in pools.values())
     (worker,) = groups["actors"]["containers"]
     notice_s = notice_of(worker["lifecycle"]["preStop"]["exec"]["command"], main.commands["node"].commands["leave"])  # type: ignore[attr-defined]

@@ -66,7 +66,9 @@ def test_kuberay_knows_every_field(rayservice: Any, version: str) -> None:
     ],
 )
 def test_a_wrong_field_is_found(rayservice: Any, version: str, path: str, name: str, value: object) -> None:
-    """A field that is misspelt, misplaced or of another type is found, in each part of the file."""
+    """One field of rayservice.yaml is misspelt, misplaced or has a value of another type. The check finds it and names
+    it.
+    """
     changed = place = copy.deepcopy(rayservice)
     for step in path.split("."):
         place = place[int(step) if step.isdigit() else step]

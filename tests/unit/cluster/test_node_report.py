@@ -18,9 +18,9 @@ PAIR = issue(days=(-1, 10))
 
 
 def asked(settings: Settings, monkeypatch: pytest.MonkeyPatch, prepared: Settings) -> Node:
-    """Return the report of a node that was prepared with `prepared` and is asked about `settings`.
+    """Return a node's report about its TLS settings. Nothing else is checked.
 
-    Only TLS is checked.
+    The node was prepared with the settings `prepared`, and `deploy` asks it about `settings`.
     """
     monkeypatch.setattr(node_report, "_look_at_redis", lambda *_: None)
     monkeypatch.setattr(node_report, "setting_faults", lambda _: ([], []))

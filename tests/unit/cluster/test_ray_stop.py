@@ -38,7 +38,7 @@ def test_a_stop_without_a_drain_is_told_and_no_other(
 
 
 def test_an_error_of_the_stop_is_told_unless_ray_is_gone() -> None:
-    """An error of the stop is raised while Ray runs, and ignored if Ray is gone."""
+    """A call that stops Ray raises an error. It is raised if Ray still runs, and ignored if Ray is gone."""
 
     def fails() -> None:
         raise RuntimeError("no")

@@ -308,7 +308,7 @@ def test_replicas_listen_on_loopback_whatever_the_service_does(
 
 
 class DoorNotes:
-    """Stands in for HAProxy: notes each command and the second at which the command came."""
+    """Stands in for HAProxy. `told` lists the signs of each call of `tell`, with the second of the call."""
 
     def __init__(self, now_s: Callable[[], float]) -> None:
         self.now_s, self.told = now_s, list[tuple[float, tuple[str, ...]]]()

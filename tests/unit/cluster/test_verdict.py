@@ -88,7 +88,9 @@ def test_the_text_of_another_order_is_both_a_loss_and_a_repeat() -> None:
 
 
 def test_the_wrong_channel_is_no_delivery() -> None:
-    """If an SMS text is sent as e-mail, the SMS is lost and the e-mail is repeated."""
+    """The text of an order's SMS arrives as an e-mail. The SMS counts as lost, and the e-mail of the order as
+    repeated.
+    """
     verdict = verdict_of(sms_a=[said(SECOND)], email_b=[said(FIRST)])
     assert (verdict.lost, verdict.duplicated) == ([f"{FIRST}/sms"], {f"{FIRST}/email": 1})
 
@@ -179,7 +181,10 @@ def failures(at_s: float, count: int) -> list[tuple[float, str]]:
 def test_later_calls_are_probes_only_if_they_are_few(
     later: list[tuple[float, str]], cut_off_s: float, probes: int
 ) -> None:
-    """A later group of failed calls counts as probes only if it has no more calls than a recovering breaker allows."""
+    """After a vendor was cut off, a later group of its failed calls may be probes or ordinary calls.
+
+    The group counts as probes only if it has no more calls than a recovering breaker allows.
+    """
     outage = outage_of(sorted([*failures(100, 10), *later]), 99.9, 130.0)
     assert (outage.cut_off_s, outage.probes) == (pytest.approx(cut_off_s), probes)
 

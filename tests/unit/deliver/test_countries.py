@@ -145,7 +145,7 @@ async def test_without_the_setting_the_vendor_opens_as_a_whole() -> None:
 
 
 class Replica(OneOfTwo):
-    """An actor of vendor a, which has two actors and a breaker for each country."""
+    """One of two actors of vendor a, whose breakers are separate for each country."""
 
     def __init__(self, stage: Stage, vendor: ScriptedVendor, number: int) -> None:
         a = {"adapter": "twilio", "channel": "sms", "breaker": {"per": "country"}}

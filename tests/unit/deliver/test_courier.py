@@ -68,8 +68,9 @@ async def test_a_courier_at_rest_asks_the_store_once_a_second() -> None:
 
 @virtual
 async def test_a_courier_with_a_call_in_flight_looks_after_it() -> None:
-    """While a call hangs, a courier's claim blocks for at most 0.2 s at a time, so that the breaker can notice the
-    hanging call before it ends.
+    """While a call hangs, the courier waits for new entries at most 0.2 s at a time.
+
+    So its breaker can notice the hanging call before it ends.
     """
     stage, vendor = Stage(), ScriptedVendor("a", duration_s=5.0)
     store = FaultyStore(MemoryStore(stage.cell))
@@ -284,7 +285,9 @@ async def test_a_text_that_no_sms_can_have_is_never_sent(text: str) -> None:
 
 @virtual
 async def test_the_segments_that_a_vendor_accepted_are_counted() -> None:
-    """Segments are counted for the vendor that accepted the message, and not for the vendor whose attempt failed."""
+    """Vendor a fails to send an SMS of two segments, and vendor b accepts it. Two segments are counted for b, and none
+    for a.
+    """
     stage, a, b = Stage(), ScriptedVendor("a", [Outcome.failed("http_503")]), ScriptedVendor("b")
     for vendor in (a, b):
         await stage.courier(vendor)

@@ -21,9 +21,9 @@ from tests.virtual import until, virtual
 
 @virtual
 async def test_a_cancelled_delivery_stays_pending_and_the_audit_finds_it() -> None:
-    """If a delivery is cancelled during its call, its claim stays with the actor.
+    """A delivery is cancelled during its call. Its claim stays with the actor.
 
-    The actor's next audit finds the claim and sends the message again.
+    The actor's next audit finds the claim and sends the message a second time.
     """
     stage, a = Stage(), ScriptedVendor("a", duration_s=5.0)
     courier = await stage.courier(a)
@@ -260,9 +260,10 @@ async def test_what_was_taken_from_my_last_name_is_not_forgotten() -> None:
 
 @virtual
 async def test_what_was_not_sent_after_a_short_sleep_is_sent_soon() -> None:
-    """An actor that slept for 1.5 s does not send what it had claimed before.
+    """An actor claims a message and then sleeps for 1.5 s. When it wakes, it does not send the message, because it may
+    be dead for others.
 
-    Once its incarnation is renewed, its audit sends the message within a second.
+    After its incarnation is renewed, its audit sends the message within a second.
     """
     stage, a = Stage(), ScriptedVendor("a")
     courier = await stage.courier(a, run=False)

@@ -27,9 +27,10 @@ async def buried(stage: Stage, incarnation: str) -> None:
 
 @virtual
 async def test_a_yes_that_comes_after_the_takeover_ends_what_is_held() -> None:
-    """Under `hold`, a message that another actor took over is held.
+    """Under `hold`, an actor is declared dead while its call is open. Another actor takes the message over, and it is
+    held.
 
-    When the first actor's call is accepted late, the message is settled and not sent again.
+    The vendor then accepts the first actor's call. The message is settled, and the other actor does not send it.
     """
     stage, slow, other = Stage(), ScriptedVendor("a", duration_s=3.0), ScriptedVendor("a")
     owner = await stage.courier(slow)

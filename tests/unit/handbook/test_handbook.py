@@ -184,9 +184,9 @@ def test_a_configuration_to_copy_is_right(path: str, monkeypatch: pytest.MonkeyP
 
 
 def test_a_models_own_description_wins() -> None:
-    """If a model describes a field itself, our description is not used.
+    """A model describes one field itself. This description is used, and ours fills in only where there is none.
 
-    A provider of somebody else describes its own options.
+    So the provider of another package describes its own options.
     """
     schema = {"properties": {"vendors": {"description": "own"}, "routes": {}}}
     found = add_all_descriptions(schema, "Settings")["properties"]

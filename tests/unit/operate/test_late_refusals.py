@@ -161,8 +161,9 @@ async def test_a_receipt_that_is_quicker_than_the_answer_is_kept() -> None:
 
 @virtual
 async def test_an_operators_rule_decides_about_a_receipt_too() -> None:
-    """An operator's rule about a word wins over our list: with `final` nothing is sent again, with `account` the
-    second vendor sends.
+    """An operator's rule about a code wins over our list, also if the code comes in a receipt.
+
+    If the rule says `final`, nothing is sent again. If it says `account`, the second vendor sends the message.
     """
     for means, sent in ((Meaning.FINAL, 0), (Meaning.ACCOUNT, 1)):
         shop = Shop(rules=(Rule(re.compile("twilio_30007"), means),))

@@ -70,7 +70,9 @@ class Replicas:
         self.vendors = Vendors(SETTINGS.vendors, self.control, self.fleet, lambda: self.intake.plan, clock=clock)
 
     async def look(self, seconds: int) -> None:
-        """Look once a second, for `seconds` seconds, at one notification that nobody delivers."""
+        """Let `seconds` seconds pass in which one notification waits and nobody delivers it. The stall check looks once
+        a second.
+        """
         for second in range(seconds + 1):
             box = Backlog("a", ready_ms=second * 1000)
             box.counts["queued"] = 1

@@ -226,9 +226,10 @@ def test_the_probes_need_no_key(path: Path) -> None:
 
 
 def test_wrong_keys_are_counted_and_slowed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After ten failures each wrong key waits for its 401, and too many at the same time get a 429.
+    """Ten calls with a wrong key have failed. From then on each call with a wrong key waits for its 401, and a call
+    beyond those that may wait gets a 429.
 
-    A right key never waits.
+    A call with a right key never waits.
     """
     key = new_key(path, "shop")
 

@@ -37,7 +37,7 @@ class Shops:
         return await self.ask(who, "PUT", f"/v1/templates/{name}{query}", {"text": text})
 
     async def text(self, who: str) -> str:
-        """Return the text that a trigger of the tenant `who` would send with the template `paid`."""
+        """Return the text that the template `paid` gives for a trigger of the tenant `who`. A dry run shows it."""
         answer = await self.ask(who, "POST", "/v1/triggers", MEANT)
         assert answer.status == 200, answer.body
         found: str = answer.body["notifications"][0]["text"]

@@ -72,7 +72,7 @@ async def test_a_machine_lost_with_the_supervisor_is_replaced_within_three_secon
 
 @virtual
 async def test_one_that_was_fenced_stands_by() -> None:
-    """A supervisor whose term was replaced goes on listening.
+    """A later term has begun, so a supervisor is no longer in office. It stands by and goes on listening.
 
     When the later term falls silent, exactly one of two supervisors begins a new term.
     """

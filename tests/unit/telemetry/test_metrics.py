@@ -31,7 +31,7 @@ def counted(snapshot: dict[str, Any], name: str, *labels: str) -> float:
 
 
 def wire(metrics: Metrics) -> dict[str, Any]:
-    """Return the snapshot as another process receives it, after a round trip through JSON."""
+    """Return the metrics' snapshot as another process receives it: written as JSON and read again."""
     found: dict[str, Any] = json.loads(json.dumps(metrics.snapshot()))
     return found
 

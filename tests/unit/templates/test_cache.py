@@ -233,9 +233,9 @@ async def test_the_latest_versions_are_compiled_before_they_are_needed() -> None
 
 
 async def test_a_number_with_another_text_is_not_that_version() -> None:
-    """After the store lost data, one version number may have two texts. The digest decides which text is rendered.
+    """After the store lost data, the same version number may have two texts. A trigger names the digest of its text.
 
-    A cache renders the text that the digest names, or raises `TemplateGoneError`.
+    A cache renders the text with that digest, or raises `TemplateGoneError`.
     """
     store = ScriptedStore()
     cache = TemplateCache(store)

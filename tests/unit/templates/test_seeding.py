@@ -17,7 +17,10 @@ from tests.virtual import virtual
 
 
 def replica(store: MemoryTemplateStore, **texts: str) -> TemplateSeeding:
-    """Return the seeding of a replica whose file has these templates. Others may already have written to the store."""
+    """Return the part of a replica that stores the templates of its file. `texts` are the file's templates.
+
+    Other replicas may have written to `store` before.
+    """
     return TemplateSeeding(TemplateCache(store), [TemplateSource(name, text) for name, text in texts.items()])
 
 
@@ -93,9 +96,9 @@ async def test_a_changed_file_makes_a_new_version() -> None:
 
 @virtual
 async def test_replicas_of_two_files_do_not_take_turns() -> None:
-    """While replicas with the old and the new file run together, the new text stays.
+    """During an update, replicas with the old file and with the new file store their templates in turn.
 
-    The old one is not stored again.
+    The new text stays. The old text is not stored again.
     """
     store = MemoryTemplateStore()
     before, after = replica(store, paid="one"), replica(store, paid="two")

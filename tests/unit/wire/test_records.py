@@ -46,7 +46,7 @@ def test_a_trail_is_read_as_it_was_written(trail: Trail) -> None:
 def test_the_form_is_the_one_that_was_agreed() -> None:
     """A trail (which vendors were tried) is stored as exactly the expected text.
 
-    An earlier version can read the text, because it takes each word for a vendor's name.
+    A version that knows only a list of vendors can read it too, because it takes each word for a vendor's name.
     """
     trail = Trail(("sms-a", "sms-b", "sms-c"), ("sms-a", "sms-b"), ("sms-a",), 2, 1)
     assert encode_trail(trail) == "sms-a! sms-b~ sms-c #2 %1"

@@ -251,7 +251,7 @@ class Life(RuleBasedStateMachine):
         self.generation, self.share = self.breaker.generation, self.breaker.share
 
     def _size(self) -> int | None:
-        """Return the number of results that the breaker's window holds now, or None if it is a time window."""
+        """Return how many results the breaker's present window can hold, or None if it is a time window."""
         if self.breaker.state is S.CLOSED:
             return None
         return P if self.breaker.share is None else CONFIG.ramp_calls

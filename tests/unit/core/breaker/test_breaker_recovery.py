@@ -210,7 +210,11 @@ def test_a_result_of_an_earlier_stage_does_not_count() -> None:
 
 
 def test_a_stage_with_little_traffic_passes_by_time() -> None:
-    """A stage of recovery without traffic passes after its maximum wait, so that a vendor also recovers at night."""
+    """A recovering breaker gets too few calls for a stage of its recovery. The stage passes when its maximum wait is
+    over.
+
+    So a vendor also recovers at night.
+    """
     scene = Scene()
     scene.half_open()
     scene.call(*[OK] * 4)

@@ -24,7 +24,9 @@ def test_every_step_matches_the_recording(family: str) -> None:
 
 
 def test_the_sample_is_whole() -> None:
-    """The file has all 150 recorded scenarios, some of which count late results and some of which drop them."""
+    """The recording has all 150 scenarios. Some were recorded with late results counted, and some with late results
+    dropped.
+    """
     assert len(SCENARIOS) == 150
     assert Counter(s["late"] for s in SCENARIOS).keys() == {"count", "drop"}
 

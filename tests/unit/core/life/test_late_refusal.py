@@ -99,9 +99,10 @@ def test_what_must_not_be_sent_again_stays(last: LastCall, told: LateRefusal) ->
 
 
 def test_hold_goes_on_after_a_certain_refusal() -> None:
-    """Under `hold` a certain refusal sends the message to the next vendor, because nothing was delivered.
+    """Under `hold`, a receipt refuses a message and is certain that it did not go out. The message goes to the next
+    vendor.
 
-    A held call without a message id is recognised by its vendor.
+    This also holds for a held call without a message id. It is recognised by its vendor.
     """
     assert decide_late_refusal(changed(on_unknown="hold"), refusal(), at("a", "b")) is not None
     held = replace(changed(on_unknown="hold", state=State.HELD), message_id="")

@@ -59,7 +59,9 @@ def test_a_vendor_that_queues_is_given_what_it_carries() -> None:
 
 
 def test_the_limit_comes_back_with_the_capacity() -> None:
-    """When a vendor's capacity comes back, the limit is at its maximum again within a minute."""
+    """A vendor becomes slow, and the limit falls. When the vendor is fast again, the limit is at its maximum within a
+    minute.
+    """
     load = Load(carries(1000))
     load.run(10)
     load.latency_s = carries(10)

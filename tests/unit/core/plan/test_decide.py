@@ -221,7 +221,7 @@ def test_an_operator_cannot_close_a_vendor_that_has_no_actor() -> None:
 
 
 def test_before_its_first_report_a_vendor_keeps_its_state() -> None:
-    """A vendor that has actors but no report yet keeps its state of the previous plan."""
+    """A vendor has no report any more, or none yet. The next plan keeps the state that the previous plan gave it."""
     both = planned(report("a"), report("b"), config=config("a", "b"))
     assert decide(Survey([report("b")]), config("a", "b"), both, 2000).vendors["a"].state == "closed"
 
@@ -339,7 +339,10 @@ def test_one_vendor_alone_does_not_make_our_network_suspect() -> None:
 
 
 def test_a_suspicion_is_published_though_nothing_else_changes() -> None:
-    """A plan that newly suspects our network differs from the plan before, even if nothing else changed."""
+    """All vendors are down, and now the reports say that they were not even reached. The plan suspects our own network.
+
+    This plan differs from the plan before, although no assignment has changed. So it is published.
+    """
     opened = planned(report("a", "open"), report("b", "open"), config=config("a", "b"))
     told = (report("a", "open", unreached=1), report("b", "open", unreached=1))
     assert not planned(*told, config=config("a", "b"), previous=opened).same_assignment(opened)

@@ -32,7 +32,7 @@ class History:
 
 
 def flapped() -> History:
-    """Return a history in which vendor a was lost at 0 s, came back at 10 s and was lost again at 20 s."""
+    """Return a history of plans in which vendor a is lost at 0 s, comes back at 10 s and is lost again at 20 s."""
     history = History()
     assert history.say(-600) == {"a", "b", "c"}
     assert history.say(0, a="open") == {"b", "c"}

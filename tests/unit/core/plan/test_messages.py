@@ -84,8 +84,9 @@ def test_what_a_newer_version_added_is_ignored(kind: str, data: dict[str, Any], 
     ],
 )
 def test_what_an_older_version_did_not_send_has_its_default(kind: str, data: dict[str, Any]) -> None:
-    """A field that an older version does not send has its default, which means that nothing was measured or
-    counted.
+    """A beat or a report of an older version lacks fields. Each missing field has its default.
+
+    The default means that nothing was measured or counted.
     """
     found = read(kind, data)
     assert isinstance(found, (Beat, Report))

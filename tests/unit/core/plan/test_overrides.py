@@ -40,7 +40,9 @@ async def test_an_open_breaker_closes_at_an_operators_word() -> None:
 
 @virtual
 async def test_when_close_ends_the_breaker_judges_again() -> None:
-    """After `close` has ended, the breaker opens as usual, and the failing vendor gets only a few calls."""
+    """An operator's `close` ends while the vendor fails. Its breaker opens as usual, so the vendor gets only a few more
+    calls.
+    """
     outage = Outage()
     outage.say("close", 10.0)
     await outage.begin()

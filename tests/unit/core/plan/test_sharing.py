@@ -25,7 +25,10 @@ def test_one_actor_has_it_all() -> None:
 
 
 def test_a_new_actor_waits_until_the_others_have_shrunk() -> None:
-    """A new actor gets a share only after the old actor has confirmed its smaller share."""
+    """A new actor has started, so the contract rate is divided again. The old actor gets a smaller share at once.
+
+    The new actor gets a share only after the old actor has confirmed that it uses the smaller share.
+    """
     first = divide(RATE, ["a", "b"], shares(a=60.0), [])
     assert first == {"a": Share(30.0, 60.0), "b": Share(0.0, 0.0)}
     assert divide(RATE, ["a", "b"], first, ["b"]) == first

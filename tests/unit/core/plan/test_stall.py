@@ -62,9 +62,9 @@ def test_before_the_first_plan_a_vendor_is_presumed_healthy() -> None:
 
 
 def test_one_delivery_is_enough() -> None:
-    """One delivery ends a stall for another 30 s, however old the backlog is.
+    """A vendor is stalled. One delivery ends the stall for another 30 s, however old the backlog is.
 
-    The same count reported again is not a delivery.
+    If the same count of deliveries is reported again, that is not a delivery.
     """
     watched = Watched()
     assert watched.wait(31, ready_s=600)
