@@ -191,9 +191,11 @@ def _command(document: Mapping[str, Any]) -> str:
 
 
 def limits(read: Callable[[str], Mapping[str, Any]]) -> str:
-    """Return two lines of Markdown about the costs that prevent better values.
+    """Return two lines of Markdown about the two things that keep the figures from being better: the disk and the
+    cores.
 
-    The first compares accept p99 with the fdatasync p99 of the same rounds. The second shows the CPU time of each part.
+    The first line compares accept p99 with the fdatasync p99 of the same rounds. The second line shows the CPU time of
+    each part.
     """
     accept, end_to_end = read("accept_latency"), read("end_to_end")
     conditions, rates = accept["figures"]["conditions"], end_to_end["figures"]

@@ -121,7 +121,7 @@ class WorkerForks:
             self.start()
 
     def stop(self) -> None:
-        """End the server, and start no other. Workers that it has forked are not touched."""
+        """End the server, and do not start another one. Workers that the server has forked continue."""
         self.kill()
         self._process = None
 

@@ -155,8 +155,10 @@ async def test_the_start_mark_needs_a_live_owner(world: World) -> None:
 
 
 async def test_a_move_clears_the_start_mark(world: World) -> None:
-    """A started notification under `hold` is moved. It is then queued again, and the next vendor's actor can
-    claim it.
+    """A notification under `hold` has a start mark, which says that its send may have begun. Then it is moved to
+    another vendor.
+
+    It is queued there without the mark, and the other vendor's actor can claim it.
     """
     me, other = await world.actor(), await world.actor("b")
     (claim,) = await world.claimed(me, on_unknown="hold")

@@ -147,7 +147,10 @@ async def test_who_comes_later_agrees(place: Place) -> None:
 
 
 async def test_a_clock_put_right_again_holds_nothing_up(place: Place) -> None:
-    """A retry begins while the clock is an hour ahead. After the clock is put right, the retry is due at its time."""
+    """The store's clock is an hour ahead when a notification begins to wait for its retry. Then the clock is put right.
+
+    The notification is due after its usual wait.
+    """
     await place.due()
     await place.set(HOUR_S)
     nid = await place.waiting(retry(WAIT_MS))

@@ -240,7 +240,9 @@ async def test_an_entry_deleted_while_pending_is_counted(world: World, redis_cli
 async def test_the_bodies_of_my_own_lost_entries_do_not_break_the_audit(
     world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """The body of one pending entry was deleted. `own` still returns the other entries."""
+    """The body of one of an actor's pending entries was deleted. The actor's audit (`own`) still returns its other
+    entry.
+    """
     me = await world.actor()
     gone, kept = await world.claimed(me, 2)
     await redis_client.xdel(LANE, gone.entry_id)

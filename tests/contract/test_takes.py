@@ -116,7 +116,10 @@ async def test_what_is_delivered_to_the_dead_later_is_found_too(world: World) ->
 
 
 async def test_hold_and_started_becomes_held(world: World) -> None:
-    """Under `hold`, a take makes a started notification held, and claims a notification that was not started."""
+    """An actor dies with two claims under `hold`. For one of them a send may have begun.
+
+    Another actor takes both. The notification that was maybe sent becomes held, and only the other one is claimed.
+    """
     dying, me = await world.actor(), await world.actor()
     started, not_started = await world.claimed(dying, 2, on_unknown="hold")
     assert await world.store.start(dying, started)

@@ -1,4 +1,6 @@
-"""Checks that a passed deadline can be told from a TimeoutError of the code inside, on every promised CPython."""
+"""Checks that a deadline which has passed is told apart from a TimeoutError that the code inside raises, on every
+CPython that we promise.
+"""
 
 from __future__ import annotations
 

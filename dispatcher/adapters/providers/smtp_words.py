@@ -1,12 +1,11 @@
-"""The meanings of SMTP replies that refuse, by their sentences, their enhanced codes, and the command that they answer.
+"""The meanings of SMTP replies with which a mail server refuses something.
 
 A reply is read in this order: a listed sentence, then the enhanced code (RFC 3463), then the command. Up to the answer
 to MAIL no recipient was named, so a 5xx concerns our account. After that, a 5xx without a listed code proves nothing
 about the recipient: by default Postfix refuses a client or a sender only at RCPT, and Gmail and SES report a used-up
 quota there. A 4xx to RCPT concerns this recipient and is temporary, for example greylisting or a full mailbox.
 
-Rules
------
+Rules -----
 1. A recipient may choose an address that looks like a sentence of a relay. So addresses are removed before reading.
 2. An enhanced code stands at the beginning of a line (RFC 2034, section 4), or in brackets after `#`, as qmail writes.
    `5.1.1.7` is no code but an IP address. The code counts only if its first digit is the first digit of the reply:

@@ -40,11 +40,11 @@ class State(str, Enum):
 
 
 class Lane(NamedTuple):
-    """One stream of a vendor's mailbox. A mailbox has one lane for each priority.
+    """The part of a vendor's mailbox for one priority, kept as a stream.
 
-    If the tenants of a lane take turns, some stores have a second stream beside the lane, for entries that were claimed
-    from the tenants' queues. In a claim, `fair` is True for that stream. Everywhere else the two count as one lane, and
-    `fair` is False.
+    Tenants of a lane may take turns. Some stores then keep the entries that were claimed from the tenants' queues in a
+    second stream. `fair` is True if a claim comes from that second stream. Everywhere else the two streams count as one
+    lane, and `fair` is False.
     """
 
     mailbox: str
@@ -148,7 +148,7 @@ class NewTrigger:
 
 @dataclass(frozen=True, slots=True)
 class Trail:
-    """The progress of a notification along its chain in this generation.
+    """The progress of a notification along its chain since it was accepted or last redriven.
 
     Attributes:
         tried: the vendors tried in this round. A new round begins with an empty list, so that all may be tried again.

@@ -216,10 +216,10 @@ class Plan:
     def replaces(self, current: Plan, asked_with: Plan | None = None) -> bool:
         """Return True if this plan should replace `current`.
 
-        A plan that was published to this process wins only with a higher epoch; then `asked_with` is None. Otherwise
-        this plan was read from the store, and `asked_with` is the plan that was in use when the store was asked. A plan
-        from the store wins whatever its epoch, unless `current` has changed since. If its epoch is lower, the store has
-        lost its data or was replaced.
+        If `asked_with` is None, this plan was published to this process. It then wins only with a higher epoch.
+        Otherwise this plan was read from the store, and `asked_with` is the plan that was in use when the store was
+        asked. If `current` is still that plan, the plan from the store wins whatever its epoch. A lower epoch then
+        means that the store has lost its data or was replaced.
         """
         if current is asked_with:
             return (self.office, self.epoch) != (current.office, current.epoch)

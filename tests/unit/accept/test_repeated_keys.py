@@ -63,9 +63,8 @@ async def test_a_key_with_another_body_is_a_conflict() -> None:
 async def test_the_key_of_the_header_and_that_of_the_body(
     header: str | None, in_body: str | None, expected: str
 ) -> None:
-    """A key in the header or in the body decides the trigger's id.
-
-    Two different keys and an invalid header are refused by their field.
+    """A key in the header or in the body decides the trigger's id. Two different keys, or an invalid key, are refused,
+    and the error names the field.
     """
     desk = Desk()
     changes = {} if in_body is None else {"idempotency_key": in_body}

@@ -42,7 +42,7 @@ def answered(monkeypatch: pytest.MonkeyPatch, *words: str, status: int = 200, bo
 
 @pytest.mark.parametrize("command", [pytest.param(command, id=path) for path, command in remote_commands(main)])
 def test_each_command_that_asks_the_service_accepts_what_it_is_given(command: click.Command) -> None:
-    """The function of each command accepts an `Api` and then each of its options by name."""
+    """Each command's function can be called with an `Api` and then with all of the command's options by their names."""
     options = {option.name: None for option in command.params if option.name not in ("url", "key", "ca_file")}
     function = inspect.unwrap(command.callback)  # type: ignore[arg-type]
     inspect.signature(function).bind(object(), **options)

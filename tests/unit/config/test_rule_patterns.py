@@ -83,7 +83,7 @@ def _too_slow(*_: object) -> None:
 )
 def test_what_the_engine_does_not_know_is_refused_by_its_field(expression: str, sentence: str) -> None:
     """An expression that the engine does not support, or that is too large, is refused when the configuration is
-    parsed, by its field.
+    parsed. The error names the field.
     """
     vendor = {"adapter": "twilio", "channel": "sms", "rules": [{"match": expression, "means": "final"}]}
     with pytest.raises(ConfigError) as caught:

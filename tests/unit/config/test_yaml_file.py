@@ -141,7 +141,9 @@ events: {e: {notifications: [{channel: sms, template: t}], quiet_hours: {begin: 
     ],
 )
 def test_a_value_of_another_kind_is_one_sentence_without_python(tmp_path: Path, text: str, says: str) -> None:
-    """A value of the wrong type is refused by its field, in words of the configuration and not of pydantic."""
+    """A value of the wrong type is refused. The error names the field, and uses words of the configuration and not of
+    pydantic.
+    """
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, text)
     assert str(caught.value).startswith(says)

@@ -40,8 +40,10 @@ async def test_a_cancelled_delivery_stays_pending_and_the_audit_finds_it() -> No
 
 @virtual
 async def test_a_cancelled_delivery_under_hold_is_not_sent_again() -> None:
-    """Under `hold`, the audit holds a notification whose delivery was cancelled, because its start mark says that
-    it was maybe sent.
+    """Under `hold`, the sending of a notification is cancelled. It may have been sent, so the next audit makes it held,
+    and it is not sent again.
+
+    An audit asks the store for claims that the actor has and does not work on.
     """
     stage, a = Stage(), ScriptedVendor("a", duration_s=5.0)
     courier = await stage.courier(a)

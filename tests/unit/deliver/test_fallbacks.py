@@ -131,8 +131,9 @@ async def test_it_may_wait_for_delivery(word: str | None, states: str) -> None:
 
 @virtual
 async def test_many_that_end_at_once_do_not_hold_up_what_is_due() -> None:
-    """Fallbacks that end at the same time are all skipped within a second, even if there are five times as many as
-    the store returns at once (DUE_PAGE).
+    """Many first notifications succeed while their fallbacks wait: five times as many as `DUE_PAGE`, and one more. All
+    fallbacks are skipped within a second after that, although the store returns only `DUE_PAGE` due notifications at
+    once.
     """
     play = Play()
     stage = play.stage

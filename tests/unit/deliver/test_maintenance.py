@@ -81,7 +81,10 @@ async def test_what_waits_in_the_mailbox_of_a_removed_vendor_is_dead_within_two_
 
 @virtual
 async def test_a_plan_that_comes_within_half_a_minute_saves_it() -> None:
-    """A notification for an unknown vendor is queued if a plan that knows the vendor comes within half a minute."""
+    """A due notification is for a vendor that no plan knows, so it waits. Later a plan comes that knows the vendor.
+
+    The notification is then queued for this vendor and does not become a dead letter.
+    """
     stage = Stage()
     tender = await caretaker(stage, plan_of(a="closed"))
     nid = await due(stage, "n")

@@ -141,9 +141,9 @@ def test_a_probe_that_says_nothing_gives_its_permit_back(result: BreakerResult |
 
 
 def test_a_lost_probe_counts_as_failed_when_its_lease_ends() -> None:
-    """A probe without an answer counts as failed exactly when its lease ends.
+    """Two probes are out and get no answer. Each counts as failed exactly when its lease ends.
 
-    When the second lease ends too, the breaker opens without any call.
+    After the second lease has ended, the breaker opens, although no further call was made.
     """
     scene = Scene(probe_lease_ms=300)
     scene.half_open()

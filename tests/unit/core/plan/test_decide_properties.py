@@ -71,7 +71,9 @@ def test_an_adopter_is_healthy_in_the_same_plan(
 def test_adoption_has_no_circle(
     reports: list[Report], config: PlanConfig, mailboxes: dict[str, int], overrides: dict[str, Override]
 ) -> None:
-    """If a healthy vendor drains another vendor's mailbox, no other vendor drains its own mailbox."""
+    """A healthy vendor never drains the mailbox of another healthy vendor. So two vendors never drain each other's
+    mailboxes.
+    """
     plan = decide(Survey(reports, mailboxes=mailboxes, overrides=overrides), config, Plan(), 1000)
     healthy = [entry for entry in plan.vendors.values() if entry.state == "closed"]
     adopted = {box for entry in healthy for box in entry.drains if box != entry.name}
