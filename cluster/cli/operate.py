@@ -162,7 +162,7 @@ def dead() -> None:
 
 
 def filters(function: Function) -> Function:
-    """Add the options that choose dead letters to a command."""
+    """Add options to a command. With these options, an operator chooses which dead letters the command is about."""
     for option in (
         click.option("--limit", default=100, show_default=True, help="Process at most this many letters."),
         click.option(

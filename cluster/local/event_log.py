@@ -42,9 +42,10 @@ class EventLog:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def read(self) -> list[str]:
-        """Copy the new events to the file, and return a line for each new event of level warning or above.
+        """Copy the events that actors have logged since the last call to the installation's file of events.
 
-        If the file cannot be written, for example because the disk is full, the events are not copied.
+        Return a line for each of these events of level warning or above. If the file cannot be written, for example
+        because the disk is full, the events are not copied.
         """
         found = [line for path in self._files() for line in self._lines(path)]
         events = [(line, event) for line in found if (event := _event(line)) is not None]

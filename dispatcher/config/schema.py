@@ -19,8 +19,9 @@ REFERENCE = {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*\}|^file:/
 def settings_schema() -> JsonSchemaValue:
     """Return the JSON Schema of the whole file.
 
-    An option of a vendor may also be a reference, and null stands for a missing option. The file's vendors have one
-    schema for each provider. A vendor's property `adapter` says which of these schemas applies.
+    In place of each option of a vendor, a reference to a secret is allowed, and so is null, which counts as leaving the
+    option out. There is one schema of a vendor for each provider. A vendor's property `adapter` says which schema
+    applies.
     """
     schema = add_all_descriptions(Settings.model_json_schema(), Settings.__name__)
     providers = [one for _, one in sorted(all_providers().items()) if isinstance(one, Provider)]

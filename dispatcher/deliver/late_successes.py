@@ -1,4 +1,4 @@
-"""Late successes: a vendor accepts a message after another incarnation has taken the claim."""
+"""Handles late successes: a vendor accepts a message after another incarnation has already taken the claim."""
 
 from __future__ import annotations
 

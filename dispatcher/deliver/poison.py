@@ -44,9 +44,10 @@ class Suspects:
         self._store, self._clock, self._chance, self._works, self._replied = store, clock, chance, works, replied
 
     async def single_out(self, me: str, nid: str | None) -> bool:
-        """Mark the notification `nid` as sent alone, or remove the mark if `nid` is None. Wait until the store answers.
+        """Mark in the store that this actor sends the notification `nid` alone, or remove the mark if `nid` is None.
 
-        Return False if this incarnation ends before that or is not live. Then the caller must send nothing.
+        Wait until the store answers. Return False if this incarnation ends before the answer, or is not live. Then the
+        caller must send nothing.
         """
         while self._works(me):
             try:

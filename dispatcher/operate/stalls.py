@@ -13,7 +13,10 @@ from dispatcher.telemetry.log import logger
 
 
 class Stalls:
-    """The vendors that are stalled now (`now`). Each stall is logged when it begins and when it ends."""
+    """Keeps the list `now` of the stalled vendors, which have ready work and deliver nothing.
+
+    Each stall is logged when it begins and when it ends.
+    """
 
     def __init__(self, watch: StallWatch, fleet: Fleet, plan: Callable[[], Plan], clock: Clock) -> None:
         self._watch, self._fleet, self._plan, self._clock = watch, fleet, plan, clock

@@ -65,7 +65,7 @@ def test_the_fallback_takes_over_the_backlog(service: Service) -> None:
 def _use_until_closed(service: Service, vendor: str) -> None:
     """Post messages until the vendor's breaker is closed.
 
-    The breaker needs them, because its probes are ordinary messages.
+    The breaker probes the vendor with ordinary messages, so without messages it would never close.
     """
     for _ in range(40):
         perform(service, RATE, 1.0, lambda _: None)

@@ -183,7 +183,10 @@ def load(rig: Rig, policy: str, seconds: float, *steps: tuple[float, str, Callab
 
 
 def measured(fault: str, run: Run, hosts: list[Machine], since_s: float) -> Measured:
-    """Judge a run. The share of accepted first tries counts only triggers that were first sent to `hosts`."""
+    """Judge a run and return its figures. `since_s` is when the fault began.
+
+    The share of triggers that were accepted at the first try counts only triggers that were first sent to `hosts`.
+    """
     addresses = [host.address for host in hosts]
     aimed = [row for row in run.rows if row.first_host in addresses]
     found = run.findings

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.cluster
 
 @pytest.mark.parametrize("what", list(faults.CHANGES))
 def test_a_changed_configuration_is_deployed_under_load(cluster: Rig, what: str) -> None:
-    """`deploy` replaces only the applications whose configuration changed.
+    """The configuration is changed and deployed under load. `deploy` replaces only the applications whose configuration
+    changed.
 
     Nothing is lost, and under `hold` nothing is repeated.
     """

@@ -71,7 +71,11 @@ async def test_a_changed_rate_counts_from_the_next_trigger_on(world: World) -> N
 
 
 async def test_replicas_share_one_bucket(redis_world: World, redis_url: str) -> None:
-    """Four intakes post at once, each on a connection of its own. Together they accept exactly the burst."""
+    """Four intakes post more triggers of one tenant at once than its accept rate allows, each on a connection of its
+    own.
+
+    Together they accept exactly one burst, and all other triggers are refused as over the limit.
+    """
     rate, clients = AcceptRate(0.01, 40), [client(redis_url) for _ in range(4)]
     calls = [
         RedisStore(each).accept([trigger(tenant="shop", rate=rate) for _ in range(4)])

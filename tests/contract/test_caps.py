@@ -184,7 +184,9 @@ async def age(redis_client: redis.asyncio.Redis, memory_world: World, keys: Iter
 async def test_both_stores_answer_alike(
     redis_world: World, redis_client: redis.asyncio.Redis, memory_world: World, seed: int
 ) -> None:
-    """Redis and memory give the same answers to a random history of triggers, repeats and overlapping caps."""
+    """A random history of triggers, repeats and overlapping recipient caps is played on Redis and on the memory store.
+    Both give the same answers.
+    """
     dice = random.Random(seed)
     caps = [Cap(f"k{n}", dice.randrange(1, 4), dice.choice((MINUTE_MS, HOUR_MS))) for n in range(4)]
     known: list[NewTrigger] = []

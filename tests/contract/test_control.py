@@ -239,9 +239,10 @@ async def test_the_plan_of_an_emptied_store_replaces_the_one_before(
 
 
 async def test_a_subscription_that_went_silent_is_noticed(redis_url: str) -> None:
-    """A subscription whose connection is silent, but open, raises UnavailableError. The next subscription works.
+    """A subscription waits for messages over a connection that works. As long as none comes, it raises no error.
 
-    Mere absence of messages raises no error.
+    Then the connection stays open, but nothing arrives over it any more. The subscription raises UnavailableError, and
+    the next subscription works.
     """
     link = Link(Path(urlsplit(redis_url).path))
     connection = client(link.url)

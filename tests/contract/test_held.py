@@ -113,8 +113,8 @@ async def test_a_twin_of_a_settled_one_is_one(world: World) -> None:
 
 
 async def test_what_was_long_ago_is_no_twin(world: World) -> None:
-    """Two equal notifications (same text and recipient) are not marked as twins if the second starts long after the
-    first.
+    """Two notifications have the same text and recipient, and the second starts long after the first. They are not
+    marked as twins.
     """
     me = await world.actor()
     short = Fingerprint("p", 50)

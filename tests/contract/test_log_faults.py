@@ -35,8 +35,9 @@ def folder() -> Iterator[Path]:
 
 
 async def test_a_rewrite_that_fails_is_seen_and_its_mending_too(folder: Path) -> None:
-    """A rewrite fails because its folder is missing, and `log_faults` reports it. After a good rewrite it reports
-    nothing.
+    """A rewrite of the append-only file fails because its folder is missing, and `log_faults` reports `rewrite`.
+
+    After the next successful rewrite, `log_faults` reports nothing.
     """
     asking = redis.Redis(unix_socket_path=str(folder / "s"))
     connection = client(f"unix://{folder}/s")

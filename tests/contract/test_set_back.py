@@ -160,7 +160,11 @@ async def test_a_clock_put_right_again_holds_nothing_up(place: Place) -> None:
 
 
 async def test_what_has_a_date_follows_the_wall_clock(place: Place) -> None:
-    """`send_at` is a time of day. While the clock is set back, a delayed notification is not due."""
+    """A notification waits for its `send_at`, which is a time on the wall clock. The clock is set back before that
+    time.
+
+    The notification is not due while the clock is set back, and becomes due when the clock is right again.
+    """
     sent = trigger(send_at_ms=time.time_ns() // 1_000_000 + WAIT_MS)
     assert await place.world.store.accept([sent]) == [STORED]
     await place.due()

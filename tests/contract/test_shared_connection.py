@@ -57,8 +57,9 @@ async def test_everybody_gets_his_own_answers(impatient: Client) -> None:
 
 
 async def test_a_silent_server_is_left_although_everybody_lost_patience_before() -> None:
-    """The server is silent, and all callers are cancelled before the time-out. The next caller gets a new
-    connection.
+    """The server does not answer, and all callers are cancelled before the time-out of their commands.
+
+    The time-out still ends the connection, so the next caller gets a new one.
     """
     connections = 0
 

@@ -104,8 +104,9 @@ def test_the_version_before_is_other_code(code: Path) -> None:
 @pytest.mark.parametrize(("writer", "reader"), BOTH_WAYS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_one_accepts_the_other_delivers(two: Two, writer: str, reader: str, kind: str) -> None:
-    """One version accepts a trigger, and the other claims and settles it. Both show the same states and answer
-    REPLAYED.
+    """One version accepts a trigger, and the other version claims and settles it.
+
+    Both versions show the same states, and both answer REPLAYED when the trigger is posted again.
     """
     assert two[writer].ask("accept", id="0-x", kind=kind, key="k1") == "STORED"
     for version in (NOW, BEFORE):

@@ -32,7 +32,7 @@ def clients_are_there() -> None:
 
 
 class Recorder:
-    """An adapter of a `requests` session that keeps each request instead of sending it, and answers with `body`."""
+    """An adapter for a `requests` session. It keeps each request instead of sending it, and answers with `body`."""
 
     def __init__(self, status: int, body: dict[str, Any]) -> None:
         self.sent: list[Any] = []

@@ -294,9 +294,10 @@ class Behind(http.server.BaseHTTPRequestHandler):
 
 
 def test_while_no_intake_is_left_a_caller_is_told_to_try_again(real: Stand) -> None:
-    """A 404 of Serve's own proxy, which has no intake replica, becomes a 503. A 404 of our intake stays a 404.
+    """No intake replica is left, so Serve's own proxy answers with 404. HAProxy turns this answer into a 503, because
+    callers repeat a 503 and not a 404.
 
-    No caller repeats a 404.
+    A 404 of our intake stays a 404.
     """
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Behind) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -11,7 +11,9 @@ from cluster.rehearsal import provenance
 
 
 def test_only_code_makes_a_commit_dirty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Changed documents and results do not mark the commit as dirty. Changed code does."""
+    """If only documents and results are changed, `commit` returns the commit as it is. If code is changed, it adds
+    `-dirty`.
+    """
 
     def git(*words: str) -> None:
         who = ["-c", "user.name=t", "-c", "user.email=t@example.com"]

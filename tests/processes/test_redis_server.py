@@ -146,8 +146,8 @@ def test_it_outlives_its_starter_and_is_adopted(place: Path) -> None:
 
 
 def test_the_death_of_an_adopted_server_is_noticed(place: Path) -> None:
-    """An adopted server is killed. It is not alive then, although its exit status was not read, and is started
-    again.
+    """A server that an earlier `up` started was adopted, and is then killed. It counts as dead, although nobody has
+    read its exit status, and is started again.
     """
     first, second = server(place), server(place)
     pid = first.start()

@@ -96,7 +96,11 @@ def test_a_place_that_takes_no_directory_is_one_sentence(place: str) -> None:
 
 
 def test_a_thing_in_the_place_of_a_file_is_one_sentence(tmp_path: Path) -> None:
-    """A folder has the name of the token file, as a container makes it for a missing mount. ConfigError names it."""
+    """In place of the token file there is a folder. A container engine makes such a folder if a mounted file is
+    missing.
+
+    ConfigError names the folder.
+    """
     (tmp_path / "ray_token").mkdir()
     with pytest.raises(ConfigError, match=r"ray_token.*: cannot be written: "):
         StateDirectory(tmp_path).prepare()
@@ -200,8 +204,8 @@ def test_what_the_machine_refuses_is_one_sentence(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_marker_belongs_to_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A relative and an absolute path of the same directory give the same marker. Another directory has another
-    marker.
+    """The marker names an installation by its directory. A relative and an absolute path of one directory give the same
+    marker, and another directory has another marker.
     """
     monkeypatch.chdir(tmp_path)
     assert StateDirectory(Path("state")).marker == StateDirectory(tmp_path / "state").marker

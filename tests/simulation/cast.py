@@ -40,7 +40,9 @@ FLAKY = (
 
 @dataclass(slots=True, eq=False)
 class Sent:
-    """One call as the vendor saw it. `delivered` is True if the vendor delivered the message, whatever it answered."""
+    """One call that a vendor received. `delivered` is True if the vendor delivered the message, whatever it
+    answered.
+    """
 
     message: Message
     vendor: str

@@ -83,8 +83,10 @@ EXEMPT = {
 
 
 def _strangers(name: str, source: str) -> Iterator[str]:
-    """Yield the names in a file that contain a word of the glossary although the file is not listed in `WHERE` for
-    it.
+    """Yield a line for each name in a file that uses a word of the glossary outside the files in which the word
+    belongs.
+
+    `WHERE` lists these files for each word.
     """
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type != tokenize.NAME or (name, token.string) in EXEMPT:

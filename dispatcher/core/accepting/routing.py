@@ -113,9 +113,10 @@ def is_hidden(route: Route, earlier: Route) -> bool:
 
 
 def _draw(nid: str, vendor: str) -> float:
-    """Return a positive pseudo-random number that depends only on the id and the vendor.
+    """Return a positive pseudo-random number that depends only on the notification's id and the vendor.
 
-    Over many ids it is exponentially distributed.
+    Over many ids the numbers are exponentially distributed. So if each number is divided by the vendor's share, a
+    vendor has the smallest result as often as its share says.
     """
     raw = hashlib.sha256(f"{nid}\0{vendor}".encode()).digest()
     return -math.log((int.from_bytes(raw[:6], "big") + 0.5) / 2**48)

@@ -43,7 +43,10 @@ class Stall:
 
 
 class StallWatch:
-    """Finds the stalled vendors. Once a second, the caller tells what is ready and what was delivered."""
+    """Finds the stalled vendors: those that are healthy and have ready work, but deliver nothing.
+
+    Once a second, the caller tells how much work is ready and how much was delivered.
+    """
 
     def __init__(self, channels: Mapping[str, str], rates_per_s: Mapping[str, float | None]) -> None:
         """Watch these vendors. `channels` gives the channel of each vendor.

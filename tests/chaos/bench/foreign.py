@@ -89,7 +89,11 @@ class ForeignCluster:
         return self.run("cluster.cli.main", *words, *target)
 
     def replicas(self, marker: str = "") -> dict[int, str]:
-        """Return our Serve replicas as pid → application. A `marker` selects the replicas of one node."""
+        """Return our Serve replicas as a dict from process id to application.
+
+        A node's processes have a marker in their environment. With `marker`, only the replicas of that node are
+        returned.
+        """
         nodes = [marker] if marker else [self.marker, *self._nodes]
         commands = [pair for node in nodes for pair in processes_of(node).items()]
         return {pid: command.split(":")[3] for pid, command in commands if "ServeReplica:" in command}

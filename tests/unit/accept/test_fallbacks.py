@@ -30,7 +30,8 @@ def wanted(fallback: dict[str, Any] | None = None, **changes: Any) -> dict[str, 
 async def test_it_is_stored_with_the_first_and_stands_by() -> None:
     """A fallback is stored beside its first notification in the state `standby`.
 
-    The answer and its repeat name both notifications, and say which is the fallback of which.
+    The answer names both notifications, and says which of them is the fallback of the other. A repeated post gets the
+    same answer.
     """
     desk = Desk()
     for replayed in (False, True):

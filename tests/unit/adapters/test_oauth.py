@@ -47,5 +47,5 @@ def test_a_token_has_the_life_that_the_answer_gives(answer: dict[str, Any], life
     ],
 )
 def test_what_is_no_token_is_never_sent(body: bytes) -> None:
-    """An answer without a usable token gives an empty token and raises nothing."""
+    """The token server's answer has no usable token. Reading it gives an empty token and raises no error."""
     assert read_token(body)[0] == ""

@@ -161,7 +161,9 @@ def test_a_sender_has_a_name_and_an_address(text: str, address: str, name: str) 
 
 
 def test_an_international_host_is_used_in_a_labels() -> None:
-    """An SMTP host with non-ASCII letters is looked up, and used in the greeting, in its ASCII form (zammad 2401)."""
+    """An SMTP host or a sender's domain has non-ASCII letters. The ASCII form (A-labels) is used to look up the host
+    and in the greeting (zammad 2401).
+    """
     vendor = make("smtp", host="mail.müller.example", sender="Müller <shop@müller.example>")
     assert (vendor._host, vendor._helo_name) == ("mail.xn--mller-kva.example", "xn--mller-kva.example")
 

@@ -55,7 +55,9 @@ async def test_one_that_is_away_is_not_waited_for() -> None:
 
 
 async def test_a_primary_that_is_down_is_none() -> None:
-    """If the sentinels think that the primary is down, `primary` raises ConnectionError and says so."""
+    """If the sentinels say that the primary is down, `primary` raises ConnectionError. Its text says that no primary
+    works.
+    """
     with pytest.raises(ConnectionError, match="know no primary of orders that works"):
         await route(*(Sentinel(1, 1, is_sdown=True) for _ in range(3))).primary()
 

@@ -98,9 +98,10 @@ def test_every_container_is_restricted(rayservice: Any) -> None:
 
 
 def test_two_workers_never_share_the_only_node(documents: Documents, rayservice: Any) -> None:
-    """The two worker pods are scheduled on two nodes, since each may hold one of the two intake replicas.
+    """Kubernetes must schedule the two worker pods on two nodes, because each pod may hold one of the two intake
+    replicas.
 
-    One of them may be evicted at a time.
+    At most one of the two pods may be evicted at a time.
     """
     (group,) = rayservice["spec"]["rayClusterConfig"]["workerGroupSpecs"]
     labels = group["template"]["metadata"]["labels"]

@@ -70,9 +70,9 @@ UP, SLOW, GIVEN_UP = Found(True), Found(False, reason="no node"), Found(False, T
 def test_a_deployment_waits_for_what_it_changed(
     monkeypatch: pytest.MonkeyPatch, looks: list[dict[str, Found]], wait_s: float, started: list[set[str]], failed: str
 ) -> None:
-    """A deployment waits until the changed applications run.
+    """A deployment waits until all applications that it changed run.
 
-    An application that Serve gave up is started again, three times in all.
+    If Serve gives up an application, the deployment starts the application again, at most three times in all.
     """
     monkeypatch.setattr(on_cluster.time, "sleep", lambda seconds: None)
     begun: list[set[str]] = []

@@ -31,7 +31,9 @@ def condition(rate: float, cores: float, vendors: str = "healthy", went_on: floa
 
 
 def test_two_points_are_met_exactly() -> None:
-    """The line through 0.2 cores at 100/s and 0.6 at 500/s is 0.1 cores at rest plus 1 ms a trigger."""
+    """A part uses 0.2 cores at 100 triggers a second and 0.6 cores at 500. The line through both points has 0.1 cores
+    at rest plus 1 ms for each trigger.
+    """
     line = fit([(500, 0.6), (100, 0.2)])
     assert (line.cores, line.ms, line.error_percent) == pytest.approx((0.1, 1.0, 0.0))
 

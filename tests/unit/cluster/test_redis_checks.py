@@ -112,9 +112,10 @@ def test_all_faults_are_named_at_once() -> None:
 
 
 def test_an_operator_may_state_what_a_server_does_not_show() -> None:
-    """`store.durability_stated` replaces the check only if CONFIG is refused.
+    """A Redis may refuse the command CONFIG, so that its settings cannot be read. Then `store.durability_stated`
+    replaces the check.
 
-    Settings that can be read are still judged.
+    Settings that can be read are checked even so.
     """
     hidden, lossy = cast(redis.Redis, FakeRedis(settings=None)), cast(redis.Redis, FakeRedis(appendfsync="no"))
     assert redis_checks.check(hidden, False, stated=True) == []

@@ -69,7 +69,9 @@ async def test_who_has_no_share_sends_nothing() -> None:
 
 @virtual
 async def test_a_share_belongs_to_one_incarnation() -> None:
-    """A new incarnation of an actor has no share of the contract rate until a plan names it."""
+    """An actor has a share of the contract rate and begins a new incarnation. The new incarnation has no share until a
+    plan names it.
+    """
     stage, a = Stage(), ScriptedVendor("a")
     courier = await stage.courier(a, limits=CourierLimits(rate_per_s=10.0))
     plan = plan_of(1, a="closed")

@@ -70,7 +70,9 @@ async def test_a_yes_that_comes_after_the_takeover_ends_what_waits() -> None:
 )
 @virtual
 async def test_a_late_word_does_not_open_a_recovered_breaker(outcome: Outcome) -> None:
-    """An outcome of a call that began before the breaker was reset does not open the breaker."""
+    """A call begins, then the breaker is reset, and then the call ends badly. This late outcome does not open the
+    breaker.
+    """
     stage, vendor = Stage(), ScriptedVendor("a", duration_s=2.0)
     courier = await stage.courier(vendor)
     vendor.then = outcome

@@ -120,9 +120,9 @@ async def test_one_crash_is_not_worth_a_procession() -> None:
 @pytest.mark.parametrize("fault", ["away", "lost"])
 @virtual
 async def test_without_the_mark_no_suspect_is_sent(fault: str) -> None:
-    """A suspected notification is not sent before the store has confirmed the mark that it is sent alone.
+    """A notification is suspected of crashing its actors, so it is sent alone, and a mark in the store says so.
 
-    When the store answers again, the notification is sent.
+    It is not sent before the store has confirmed the mark. When the store answers again, it is sent.
     """
     stage = Stage()
     vendor = DeadlyVendor(stage)

@@ -41,9 +41,10 @@ HELD, LATER, EARLIER = plan_of(50, a="open"), plan_of(51, a="closed"), plan_of(1
     ],
 )
 def test_which_plan_to_work_by(plan: Plan, asked_with: Plan | None, replaces: bool) -> None:
-    """A published plan replaces the current plan only with a higher epoch.
+    """A plan that was published replaces the current plan only if its epoch is higher.
 
-    A plan that was read from the store replaces it at any epoch, unless a published plan came in between.
+    A plan that was read from the store replaces the current plan at any epoch. But if a published plan arrived during
+    the read, the read plan needs a higher epoch too.
     """
     assert plan.replaces(HELD, asked_with) is replaces
     assert plan.replaces(Plan())
@@ -110,7 +111,10 @@ async def test_a_supervisor_notices_that_its_plan_is_gone() -> None:
 
 @virtual
 async def test_intake_routes_by_the_new_stores_plan() -> None:
-    """An intake replica adopts a plan of the store with a lower epoch within 2.5 seconds."""
+    """The store was replaced, so its plan has a lower epoch than the plan that an intake replica knows.
+
+    The replica uses the store's plan within 2.5 seconds.
+    """
     stage, desk = Stage(), Desk()
     intake = desk.intake
     intake.plan = HELD

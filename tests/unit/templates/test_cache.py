@@ -266,7 +266,11 @@ async def test_what_a_store_lost_is_compiled_again() -> None:
 
 
 async def test_a_stored_version_is_not_judged_again() -> None:
-    """A later rule refuses a new text but not a stored one, so that triggers accepted earlier still render."""
+    """A newer release has a stricter rule, such as no line end in a subject. It refuses a new text that breaks the
+    rule.
+
+    A version that is stored already is still rendered, so that triggers accepted earlier can be sent.
+    """
     store, old = ScriptedStore(), TemplateSource("t", "Hi", "{% if n %}a\nb{% endif %}Paid")
     cache = TemplateCache(store)
     with pytest.raises(TemplateError, match="subject: line 1: must not contain a line end"):

@@ -55,9 +55,9 @@ def test_a_notification_without_a_time_of_its_own_has_the_triggers() -> None:
 
 
 def test_only_texts_that_the_store_can_check_are_named() -> None:
-    """Only templates with a digest are in the result.
+    """`pinned_until_ms` returns only template versions with a digest.
 
-    Content in the request is no template, and without a digest the text cannot be checked.
+    A version without a digest cannot be checked by the store, and content in the request is no template.
     """
     other = TemplatePin("paid", 1, "d1")
     content = NewNotification("sms", "+4915112345678", ("a",), "a", content={"text": "Hi"})

@@ -57,9 +57,10 @@ def test_a_rule_without_priorities_holds_for_high_too() -> None:
 
 
 def test_a_count_belongs_to_tenant_recipient_and_rule() -> None:
-    """Notifications share a count if tenant, recipient and rule are the same, whatever their event and priority are.
+    """A recipient cap counts notifications together if tenant, recipient and rule are the same, whatever their event
+    and priority are.
 
-    A changed maximum keeps the count.
+    If only the rule's maximum changes, the count goes on.
     """
     mine = key(rule())
     assert mine == Cap(mine.key, 3, 60_000)

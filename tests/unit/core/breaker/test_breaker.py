@@ -160,8 +160,8 @@ def test_a_lost_probe_counts_as_failed_when_its_lease_ends() -> None:
 
 
 def test_a_probe_that_reports_after_its_lease_is_late() -> None:
-    """If a probe reports success after its lease has ended, the failure that was counted at the end of the lease
-    stays.
+    """A probe's lease ends before the probe has reported, so a failure is counted. A success that the probe reports
+    later does not change that.
     """
     scene = Scene(probe_lease_ms=300, failure_rate=100.0)
     scene.half_open()
@@ -265,7 +265,9 @@ def test_what_is_no_result_neither_breaks_nor_lengthens_a_row(result: BreakerRes
 
 
 def test_a_row_does_not_continue_over_a_new_state() -> None:
-    """After a reset the count of failures in a row starts again."""
+    """The breaker opens after some failures in a row. Failures before a reset do not count for failures in a row after
+    it.
+    """
     scene = Scene(**ROW)
     scene.call(FAIL, FAIL)
     scene.breaker.reset(scene.now_ns)

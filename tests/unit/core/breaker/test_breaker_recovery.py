@@ -244,7 +244,7 @@ def test_a_stage_of_which_nothing_is_heard_waits() -> None:
 
 
 def test_a_stage_with_little_traffic_that_fails_does_not_pass() -> None:
-    """If the only call of a stage failed, the breaker opens at the end of the stage."""
+    """A recovery stage has only one call, and this call fails. The breaker opens again at the end of the stage."""
     scene = Scene()
     scene.half_open()
     scene.call(*[OK] * 4)

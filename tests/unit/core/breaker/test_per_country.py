@@ -157,8 +157,9 @@ def test_an_operator_s_close_silences_the_countries_too() -> None:
 
 
 def test_a_vendor_opened_from_outside_has_no_countries() -> None:
-    """If the vendor's breaker is opened by an operator or the plan, no country counts as cut off, even before the
-    next call.
+    """France is cut off. Then an operator or the plan opens the vendor's own breaker.
+
+    From that moment on, even before the next call, no country counts as cut off.
     """
     calls = Calls()
     calls.call("DE", OK)

@@ -135,8 +135,8 @@ def test_the_account_and_a_country_are_evidence_while_they_are_new(means: Meanin
 def test_it_is_sent_again_only_within_its_life(
     means: Meaning, certain: bool, attempts: int, passed_ms: int, usable: set[str]
 ) -> None:
-    """Whatever a receipt says, the wait ends before the time to live, and nothing is sent again once the attempts
-    are used up.
+    """Whatever a refusing receipt says, a message is sent again only before its time to live is over and while attempts
+    are left.
     """
     last = changed(attempts=attempts, chain=("a", "b", "c"))
     how = decide_late_refusal(last, refusal(means, certain=certain), at(*usable, now_ms=NOW_MS + passed_ms))

@@ -17,7 +17,8 @@ chances = st.floats(0, 1, exclude_max=True)
 @example(1024, 0.999, None)
 @example(10_000, 0.999, None)
 def test_waits_are_bounded(attempt: int, chance: float, retry_after_s: float | None) -> None:
-    """A wait has full jitter, is at most the cap and at least what the vendor asked for.
+    """A wait is a random part of the backoff and at most the cap. If the vendor asked for a wait, it is at least that,
+    up to the cap.
 
     Even attempt 10,000 does not overflow.
     """

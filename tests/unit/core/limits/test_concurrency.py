@@ -82,8 +82,8 @@ def test_slowness_that_has_nothing_to_do_with_us_becomes_the_usual() -> None:
 
 
 def test_a_limit_that_is_not_used_does_not_grow() -> None:
-    """A limit that was lowered grows to at most about twice the calls in flight, because more calls were never
-    tried.
+    """After the concurrency limit was lowered, few calls are in flight. The limit then grows to at most about twice
+    their number, because nobody knows whether the vendor can do more.
     """
     load = Load(carries(1000), demand=5)
     for n in range(20):

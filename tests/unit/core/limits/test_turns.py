@@ -61,9 +61,9 @@ def test_a_weight_that_became_smaller_ends_no_turn_early_but_the_next() -> None:
 
 @given(st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 20)), WEIGHTS, st.integers(0, 200))
 def test_nothing_rests_while_anything_waits(queued: dict[str, int], weights: dict[str, int], want: int) -> None:
-    """A claim gets as many notifications as it asks for, or all there are.
+    """A claim gets as many notifications as it asks for, or all that wait if there are fewer.
 
-    Each tenant that still has notifications waiting stays in the ring, once.
+    Each tenant that still has notifications waiting has exactly one place in the ring.
     """
     served, turns = serve(ring(list(queued)), queued, weights, want)
     got = flat(served)

@@ -153,9 +153,9 @@ def test_a_share_survives_the_wire() -> None:
 
 
 def test_pools_follow_their_work() -> None:
-    """A pool is sized for all mailboxes that it drains.
+    """A pool is sized for all mailboxes that its vendor drains.
 
-    The pool that adopted a backlog grows, and the pool of the vendor that is down does not.
+    The vendor that adopted a backlog gets a larger pool. The pool of the vendor that is down does not grow.
     """
     busy = [report("a", "open"), report("b", number=1, calls_per_s=500.0, latency_s=0.1)]
     plan = planned(*busy, config=config("a", "b"), mailboxes={"a": 2000, "b": 0})
@@ -386,9 +386,10 @@ def hurried(plan: Plan) -> set[str]:
 def test_open_vendors_probe_soon_while_work_waits_for_them(
     states: dict[str, str], mailboxes: dict[str, int], due: dict[str, int], expected: str
 ) -> None:
-    """If work waits and no vendor of its chain works, the plan tells the chain's open vendors to probe soon.
+    """Work waits, and no vendor of its chain is healthy. The plan then tells the open vendors of the chain to probe
+    soon.
 
-    Otherwise open vendors wait as long as their breakers say.
+    In any other case, open vendors wait as long as their breakers say.
     """
     of = config("a", "b", "c", chains=(("a", "b"), ("c",)))
     overrides = {name: Override(name, "open") for name, state in states.items() if state == "forced_open"}

@@ -98,9 +98,10 @@ def test_an_operator_waits_for_nothing() -> None:
 
 
 def test_a_wait_survives_the_supervisor_and_a_clock_set_back() -> None:
-    """The wait is written in the plan, so it survives a new supervisor.
+    """An unsteady vendor waits for new work. The wait is written in the plan, so a new supervisor continues it.
 
-    A wait that seems to begin in the future does not count, and neither does any wait with `dwell_ms` 0.
+    If the clock was set back, so that the wait seems to begin in the future, the wait does not count. With `dwell_ms`
+    0, no vendor waits.
     """
     history = flapped()
     history.plan = Plan.from_dict(history.plan.to_dict())

@@ -197,7 +197,11 @@ def test_five_deaths_in_a_minute_are_borne_the_sixth_is_not() -> None:
 
 
 def test_a_machine_that_takes_many_actors_with_it_is_one_death() -> None:
-    """Several deaths of one pool at the same time count as one death. A death counts only for its own pool."""
+    """Several actors of one pool die at the same time, for example with their machine. This counts as one death of the
+    pool.
+
+    A death counts only for its own pool.
+    """
     intensity = RestartIntensity(deaths_max=2)
     intensity.on_deaths(["a", "a", "a", "a", "b"], 0.0)
     assert intensity.quarantined(0.0) == set()

@@ -105,7 +105,9 @@ def test_values_are_read_as_values() -> None:
 
 @pytest.mark.parametrize("wrong", [None, "many", [1]])
 def test_a_measure_that_is_no_number_is_not_measured(wrong: object) -> None:
-    """Free cores that are no number are read as not measured, so that they cannot end the supervisor."""
+    """A report has free cores that are no number. They are read as not measured, and do not end the supervisor with an
+    error.
+    """
     for data in (REPORT, STATEMENT):
         found = read("report", {**data, "free_cores": wrong})
         assert isinstance(found, (Report, Statement)) and found.free_cores is None

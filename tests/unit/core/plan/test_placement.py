@@ -46,8 +46,8 @@ def test_who_breaks_a_rule_leaves(places: tuple[str, ...], nodes: set[str], leav
 
 
 def test_a_young_pool_is_left_alone() -> None:
-    """No replica of a pool that has just started has to leave, since the pool may be in the middle of a
-    replacement.
+    """Two replicas share a machine, and their pool has just started. No replica has to leave yet, because the pool may
+    be in the middle of a replacement.
     """
     assert list(leavers(placed("intake@n1", "intake@n1", age_s=2.0), TWO, CHAINS)) == []
     assert list(leavers(placed("a@n1", "b@n1", age_s=2.0), TWO, CHAINS)) == []

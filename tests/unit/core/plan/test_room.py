@@ -55,7 +55,8 @@ def test_nobody_measures_so_every_pool_gets_what_it_asks_for() -> None:
 
 
 def test_one_actor_starts_at_a_time_on_a_node_with_one_free_core() -> None:
-    """If only one actor may start, the pool in greater need gets it.
+    """Two pools want to grow. On a node with one free core only one actor may start, and the pool in greater need gets
+    it.
 
     With two free cores, or two nodes with room, both pools grow.
     """
