@@ -43,7 +43,9 @@ class IntakeActor:
     use_cases: UseCases
 
     def __init__(self, settings: JsonObject, runtime: dict[str, str], identity: Identity) -> None:
-        """Check the settings. Nothing is connected, because a Redis that still loads must not fail a deployment."""
+        """Check the settings. Nothing is connected, because a Redis that is still loading its data must not fail a
+        deployment.
+        """
         self._settings: Settings = parse_settings(settings)
         self._runtime, self._identity = runtime, identity
         self._tasks, self._clock, self._cores = Tasks(), SystemClock(), Cores()

@@ -1,4 +1,6 @@
-"""Code that all actors share: opening Redis, background loops, and statistics. Nothing is opened in a constructor."""
+"""Code that all actors share: it opens Redis, runs background loops, and returns statistics. No constructor of an actor
+opens anything.
+"""
 
 from __future__ import annotations
 

@@ -47,7 +47,11 @@ class Order:
 
 
 class Outcome(TypedDict, total=False):
-    """The result of `apply` or `remove`. Names are those of applications. `refused` and `failed` are sentences."""
+    """The result of `apply` or `remove`. All names are names of applications.
+
+    `refused` is a sentence that says why nothing was changed. `failed` is a sentence that says what failed after some
+    applications may have been changed.
+    """
 
     running: list[str]
     changed: list[str]

@@ -1,3 +1,4 @@
-"""Breaks an installation on purpose and judges the result. It has the sandbox vendors, the load, the drills and
-the demo.
+"""Breaks an installation on purpose and judges the result.
+
+This package has the sandbox vendors, the clients that post triggers, the drills and the demo.
 """

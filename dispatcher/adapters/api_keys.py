@@ -267,9 +267,9 @@ def _rows(path: Path) -> list[StoredKey]:
 
 
 def _row(row: StoredKey) -> KeyRow:
-    """Return a row of the file as a `KeyRow`. Scopes that this release does not know are left out.
+    """Return a stored row of the key file as a `KeyRow`. A scope that this release does not know is left out.
 
-    Raises an error of the types in `_DAMAGED` if the row cannot be read.
+    If the row cannot be read, an error of one of the types in `_DAMAGED` is raised.
     """
     if not _DIGEST.fullmatch(row["digest"]) or not all(isinstance(row[name], str) for name in ("prefix", "tenant")):
         raise ValueError("no row of ours")

@@ -1,5 +1,6 @@
-"""The work of a vendor actor: claim, render, ask for a permit, send, settle, and take over claims of ended actors.
+"""The work of a vendor actor: it claims, renders, asks for a permit, sends, settles, and takes the claims of actors
+that have ended.
 
-Start at `courier`, which claims and passes each claim to `attempt`. `permits` protects the vendor, and `outbox`
-settles.
+Start at `courier`, which claims and passes each claim to `attempt`. `permits` keeps calls away from a failing vendor,
+and `outbox` settles.
 """

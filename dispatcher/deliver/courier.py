@@ -73,9 +73,9 @@ class Courier:
         on_change: Callable[[], None] = lambda: None,
         keys: KeyedBreakers | None = None,
     ) -> None:
-        """Prepare to claim. `on_change` is called when the breaker's state has changed.
+        """Prepare a courier, which claims nothing yet. `on_change` is called when the breaker's state has changed.
 
-        `keys` are the breakers by country.
+        `keys` are the breakers by country, or None if the vendor has only one breaker.
         """
         self.vendor, self.metrics = vendor, around.metrics
         store, clock, chance = around.store, around.clock, around.chance
@@ -381,9 +381,11 @@ class Courier:
         return not self._calls
 
     async def finish(self, deadline_s: float) -> None:
-        """Wait for the calls in flight, then settle the decisions, for at most `deadline_s` seconds.
+        """Claim nothing more, wait for the calls in flight, and settle their decisions, for at most `deadline_s`
+        seconds.
 
-        After that, claims without a settled decision stay pending in the store, so nothing is lost.
+        A claim whose decision is not settled by then stays pending in the store. So it is not lost: another actor takes
+        it.
         """
         self.stopping = True
         self._leave_waiting()

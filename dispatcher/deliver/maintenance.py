@@ -170,9 +170,10 @@ class Caretaker:
                 c.metrics.count("dispatcher_fallbacks", "skipped")
 
     async def _promote_page(self) -> int:
-        """Move up to `DUE_PAGE` notifications that are due into mailboxes, or end those that are too late.
+        """Move up to `DUE_PAGE` notifications that are due into mailboxes. End the ones that are too late, and decide
+        about fallbacks.
 
-        Return how many of them were fallbacks, which begin only if the first notification did not arrive.
+        Return how many of the notifications were fallbacks, which begin only if the first notification did not arrive.
         """
         c = self._courier
         now_ms, found = await self._store.due(DUE_PAGE)

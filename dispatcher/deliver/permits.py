@@ -162,9 +162,9 @@ class Gate:
         self._ramp.give_back()
 
     def acquire(self, key: str | None = None) -> Permit | None:
-        """Return a permit for one call, or None if it is refused.
+        """Return a permit for one call, or None if the call is refused now.
 
-        `key` is the country, if there are breakers by country.
+        `key` is the country of the recipient, if the vendor has breakers by country.
         """
         now_ns = self._now_ns()
         if self.keys is not None and key is not None:

@@ -29,7 +29,7 @@ PATIENCE_S_MAX = 60.0
 
 
 class LookUps:
-    """The look-ups of one courier, at its own vendor."""
+    """Asks the vendor of one courier whether it has messages that are held."""
 
     def __init__(
         self,

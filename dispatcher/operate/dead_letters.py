@@ -56,7 +56,9 @@ class BulkResult:
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    """The decision about one letter: where it goes or why it stays, and which parts of it change."""
+    """The decision about one dead letter: in which mailbox it is tried again or why it stays, and what of it is
+    changed.
+    """
 
     go: Go | Refused
     priority: str

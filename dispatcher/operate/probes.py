@@ -51,7 +51,7 @@ class Replicas(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Watches:
-    """The background watches of an intake replica. The probes show what the watches have found."""
+    """What an intake replica watches in the background. The answers of /healthz and /readyz show what was found."""
 
     store: StoreWatch
     breaks: StoreBreaks

@@ -52,7 +52,7 @@ class Receipts:
         readers: Mapping[str, Reader],
         late: LateRefusals | None = None,
     ) -> None:
-        """Prepare to apply receipts. `readers` gives the reader of each configured vendor.
+        """Prepare to apply receipts. `readers` has, for each configured vendor, the function that reads its call-backs.
 
         `late` applies receipts by which a vendor refuses a message that it had accepted.
         """

@@ -32,7 +32,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The chain and the template that replace the accepted chain and template. None keeps what was accepted."""
+    """The chain and the template with which a dead letter is redriven. None keeps the accepted one."""
 
     chain: tuple[str, ...] | None = None
     template: TemplatePin | None = None

@@ -185,7 +185,8 @@ class Control(Protocol):
         ...
 
     async def backlog(self, depths: Mapping[str, MailboxDepth] | None = None) -> dict[str, Backlog]:
-        """Return, for each mailbox, how many of its notifications are accepted and not ended, wherever they wait.
+        """Return, for each mailbox, how many of its notifications are accepted and not ended. They may wait in any
+        place: queued, claimed, due, delayed or held.
 
         The cost of the call is bounded, however many wait. A caller that has just called `depths` passes its answer.
         """

@@ -143,7 +143,7 @@ class DueEntry:
 
 
 class Due(NamedTuple):
-    """The store's wall time in milliseconds, and the entries whose time had come by then."""
+    """The notifications in `due` whose time has come, and the store's wall time in milliseconds at which it looked."""
 
     now_ms: int
     entries: list[DueEntry]
@@ -182,7 +182,9 @@ class ExpiredPage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DeadPage:
-    """One page of matching dead letters. `last` is the position that was read last, or None at the end of the list."""
+    """One page of the dead letters that match a filter. `last` is the position up to which the list was read, or None
+    at its end.
+    """
 
     letters: list[DeadLetter]
     last: DeadPosition | None

@@ -107,7 +107,9 @@ class Store(Protocol):
         ...
 
     async def drop(self, me: str, orphans: Sequence[Orphan]) -> None:
-        """Remove entries that belong to no notification. An entry that is not pending for `me` stays."""
+        """Remove mailbox entries that belong to no notification (orphans). An entry that is not pending for
+        `me` stays.
+        """
         ...
 
     async def start(self, me: str, claim: Claim, print_: Fingerprint | None = None) -> bool:

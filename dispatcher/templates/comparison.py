@@ -36,9 +36,9 @@ def concatenated(operand: list[str]) -> str:
 
 
 def _split(items: list[str], signs: tuple[str, ...]) -> list[list[str]]:
-    """Split `items` at `signs`. Return an operand, a sign, an operand and so on.
+    """Split a list of tokens at the signs in `signs`. Return an operand, a sign, an operand and so on.
 
-    A minus sign directly after another sign is part of the following operand.
+    A minus sign directly after another sign is part of the operand that follows.
     """
     pieces: list[list[str]] = [[]]
     for text in items:

@@ -64,9 +64,9 @@ class TemplateSeeding:
                     logger().error("template_refused", template=source.name, reason=str(error))
 
     def store_broke(self) -> None:
-        """Drop everything compiled, and make the next `seed` store every template of the file again.
+        """Drop all compiled templates, and make the next `seed` store every template of the file again.
 
-        Call this when the store lost data. An older copy of the store may hold older texts of the file's templates.
+        Call this when the store lost data. The store may then hold older texts of the file's templates.
         """
         self._given.clear()
         self.cache.forget()

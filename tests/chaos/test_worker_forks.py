@@ -1,6 +1,6 @@
-"""Workers that are forked from a fork server equal ordinary ones.
+"""Checks that workers which are forked from a fork server are like ordinary ones.
 
-Whatever process ends, no worker is missing or left over.
+After the end of any process, each wanted worker exists, and no other.
 """
 
 from __future__ import annotations

@@ -133,7 +133,9 @@ async def test_wait_ends_empty_handed(world: World) -> None:
 
 
 async def test_a_woken_wait_leaves_what_comes_next_unclaimed(world: World) -> None:
-    """`wake` ends a wait without a claim. Another actor can claim the next entry."""
+    """An actor waits for an entry of a mailbox. `wake` ends this wait without a claim. Another actor can then claim the
+    next entry.
+    """
     me = await world.actor()
     await world.store.claim(me, lanes("a"), 1)
     waiting = asyncio.ensure_future(world.store.wait(me, lanes("a"), 5, 60_000))

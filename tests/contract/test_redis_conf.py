@@ -82,7 +82,9 @@ def test_the_file_passes_the_checks(client: redis.Redis) -> None:
     ],
 )
 def test_each_setting_of_it_is_needed(client: redis.Redis, name: str, value: str) -> None:
-    """If one needed setting of the file is changed, the check raises ConfigError that names the setting."""
+    """One setting that cluster/files/redis.conf makes is changed on the server. The check raises ConfigError, which
+    names this setting.
+    """
     client.config_set(name, value)
     with pytest.raises(ConfigError, match=f"{name} is {value}"):
         redis_checks.check(client, unsafe=False)

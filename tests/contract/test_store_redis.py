@@ -303,8 +303,10 @@ async def test_other_ends_expire_the_record_too(world: World, redis_client: redi
 
 
 async def test_a_cancelled_wait_loses_nothing(world: World, redis_client: redis.asyncio.Redis) -> None:
-    """A blocking read is cancelled while an entry arrives. The audit (`own`) finds the entry. A later wait can be
-    woken.
+    """A blocking read is cancelled while an entry arrives. The entry is not lost, because the actor's audit (`own`)
+    finds it.
+
+    A later wait can be woken.
     """
     me = await world.actor()
     await world.store.claim(me, lanes("a"), 1)

@@ -227,7 +227,9 @@ async def test_what_waits_for_its_turn_can_be_withdrawn(world: World) -> None:
 
 
 async def test_many_turns_for_nothing_hold_nobody_up(world: World) -> None:
-    """Three hundred tenants have withdrawn all their notifications. The next claim skips their empty queues."""
+    """Three hundred tenants have each withdrawn their only notification, so their queues are empty. The next claim
+    skips these queues and gets another tenant's notification.
+    """
     me = await world.actor()
     await backlogged(world)
     for nid in [(await world.queued(tenant=f"tenant-{n}"))[0] for n in range(300)]:

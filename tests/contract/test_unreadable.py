@@ -82,7 +82,9 @@ def how_inside(request: pytest.FixtureRequest) -> str:
 async def test_an_unreadable_record_does_not_strand_its_neighbours(
     redis_world: World, redis_client: redis.asyncio.Redis, how: str
 ) -> None:
-    """One of five records is unreadable. A claim, an audit and a take report it, and return the other four."""
+    """One of five records is unreadable. A claim, an audit (`own`) and a take each return the other four, and report
+    the unreadable one apart.
+    """
     store = redis_world.store
     ids = await redis_world.queued(5)
     await spoil(redis_client, ids[2], how)

@@ -52,7 +52,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_recent_server_on_the_path_goes_before_the_packaged_one(
     tmp_path: Path, path: Path, on_path: dict[str, str], chosen: str
 ) -> None:
-    """The first server on PATH that is recent enough is chosen, or else the packaged server."""
+    """The first server on PATH that is recent enough is chosen. If there is none, the packaged server is chosen."""
     for name, words in on_path.items():
         program(path / name, words)
     assert redis_binary.binary().path == str(tmp_path / chosen)

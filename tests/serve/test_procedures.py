@@ -59,7 +59,7 @@ class Operator:
         self._shells: list[subprocess.Popen[bytes]] = []
 
     def type(self, *names: str) -> int:
-        """Run the named blocks in one shell, and return its exit code."""
+        """Run the commands of the page's blocks with these tags in one shell. Return the exit code of the shell."""
         return self._shell(*names).wait(READY_S_MAX)
 
     def type_until_ready(self, *names: str) -> None:

@@ -48,7 +48,7 @@ _world: list[World] = []
 
 
 def _hear(_: Any, level: str, fields: Any) -> Any:
-    """Write every warning and error that the product logs into the trace, and tell the checker about it."""
+    """Write each warning and error that the simulated program logs into the trace, and tell the checker about it."""
     if _world:
         world = _world[-1]
         world.note("log", fields.get("event"), *(f"{k}={v}" for k, v in sorted(fields.items()) if k != "event"))

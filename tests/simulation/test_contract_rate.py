@@ -180,8 +180,10 @@ def staged() -> Iterator[None]:
 
 
 def test_the_contract_is_kept_and_used() -> None:
-    """Under overload the vendor never gets more than its contract, in any second or ten seconds, and the contract is
-    used.
+    """In a world with too many messages, the vendor never gets more calls than its contract allows in any second or in
+    any ten seconds.
+
+    The vendor also gets nearly as many as the contract allows.
     """
     failed = {
         seed: found.violations[:2] for seed in range(SEEDS) if (found := run(seed, world_type=Overload)).violations

@@ -65,10 +65,10 @@ class ScriptedVendor:
 
 
 class FaultyStore:
-    """A store in front of another store, which can fail.
+    """A store that passes calls on to another store, and can fail.
 
-    While `away` is set, every call fails before it reaches the other store. A method named in `lose` is carried out
-    once and then fails.
+    While `away` is set, every call fails before it reaches the other store. A method whose name is in `lose` is carried
+    out once and then fails, as if its answer were lost.
     """
 
     def __init__(self, store: MemoryStore) -> None:

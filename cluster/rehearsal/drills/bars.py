@@ -79,8 +79,9 @@ def bar_of(drill: str, figure: str) -> Bar | None:
 
 
 def measured(drill: str, summary: Mapping[str, Mapping[str, Any]]) -> list[tuple[Bar, float]]:
-    """Return each limit of a drill with the worst value that the limited figure had in any run.
+    """Return each limit (bar) of a drill, and the worst value that the limited figure had in any run.
 
-    `summary` maps each figure to its `median` and its `worst`. A limit is left out if `summary` lacks its figure.
+    `summary` maps each figure to its `median` and its `worst`. If `summary` lacks a figure, the limit of this figure is
+    left out.
     """
     return [(bar, summary[bar.figure]["worst"]) for bar in BARS if bar.drill == drill and bar.figure in summary]

@@ -159,7 +159,8 @@ def begun_before_s(run: Run) -> float | None:
 
 
 def kept_up(run: Run) -> float | None:
-    """Return the delivered SMS in percent of the due SMS, in the worst `KEEP_UP_S` seconds of the first fault.
+    """Return how many SMS were delivered in percent of those that were due, in the worst `KEEP_UP_S` seconds of the
+    first fault.
 
     Return None if the fault was shorter than `KEEP_UP_S` seconds.
     """

@@ -13,7 +13,10 @@ from dispatcher.core.life.outcome import OutcomeKind
 
 
 def last_call(cell: Cell, nid: str) -> LastCall | None:
-    """Return a settled or held notification with its last call. Return None if there is nothing to reopen."""
+    """Return a settled or held notification with its last call, so that it can be reopened.
+
+    Return None if the notification cannot be reopened, for example because its content is gone.
+    """
     found = cell.find(nid)
     if found is None or not _has_content(cell, found[0]):
         return None

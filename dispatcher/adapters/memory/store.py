@@ -321,7 +321,7 @@ class MemoryStore:
         return Promoted.DONE
 
     def _wake(self, note: Note, now_ms: int) -> None:
-        """Make the notification's fallback due now, if it has one that waits."""
+        """If a fallback waits for this notification's end, make the fallback due now."""
         if note.fallback in self._cell.delayed:
             self._cell.delayed[note.fallback] = now_ms
 

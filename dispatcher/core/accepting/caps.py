@@ -62,7 +62,8 @@ def caps_of(
 
 
 def has_room(times_ms: Sequence[int], most: int, per_ms: int, now_ms: int) -> bool:
-    """Return True if one more message is allowed: fewer than `most` of `times_ms` lie within the last `per_ms`.
+    """Return True if one more message is allowed under a rule. This is so if fewer than `most` of `times_ms` lie within
+    the last `per_ms`.
 
     `times_ms` are the times at which earlier messages were accepted, in wall milliseconds, the oldest first.
     """

@@ -19,7 +19,8 @@ class BreakerState(str, Enum):
 
 
 class Late(str, Enum):
-    """The treatment of a result whose permit is from an earlier generation: DROP ignores it, and COUNT counts it.
+    """What happens to a result whose permit was granted before the breaker's last change of state (an earlier
+    generation). DROP ignores the result, and COUNT counts it.
 
     COUNT is only for comparing the breaker with resilience4j, which counts such results.
     """

@@ -45,9 +45,10 @@ class RefusedRecipients:
         self._last_ns.clear()
 
     def on_refusal(self, recipient: str, now_ns: int) -> bool:
-        """Note that this recipient was refused. Return True if the refusals are now evidence against the vendor.
+        """Note that the vendor has refused a message to this recipient. Return True if the refusals are now evidence
+        against the vendor (rule 2).
 
-        The caller passes only refusals of messages that no other vendor had refused before.
+        The caller passes only refusals of messages that no other vendor had refused before (rule 3).
         """
         since_ns = now_ns - self.window_ns
         self._last_ns = {name: at_ns for name, at_ns in self._last_ns.items() if at_ns >= since_ns}

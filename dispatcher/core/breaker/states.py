@@ -174,7 +174,9 @@ class BreakerStates:
         self._min = self.config.min_calls_effective
 
     def _next_stage(self, now_ns: int) -> None:
-        """Enter the stage with the next larger share of traffic. After the last stage, close."""
+        """Enter the next stage of recovery, with a larger share of traffic. If the present stage was the last one,
+        close the breaker.
+        """
         if self._stage >= len(self.config.ramp):
             self._enter(S.CLOSED, now_ns, "recovered" if self._stage else "probes succeeded")
             return

@@ -70,7 +70,7 @@ class StallWatch:
             self._delivered[vendor] += gained
 
     def look(self, plan: Plan, backlog: Mapping[str, Backlog], now_s: float) -> list[Stall]:
-        """Return the vendors that are stalled now."""
+        """Return the vendors that are healthy, have work and deliver nothing now. `backlog` is the work by mailbox."""
         return [stall for name in self._channels if (stall := self._look(name, plan, backlog, now_s)) is not None]
 
     def _look(self, name: str, plan: Plan, backlog: Mapping[str, Backlog], now_s: float) -> Stall | None:

@@ -48,9 +48,9 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class CountryCutOff:
-    """A country that a vendor does not reach.
+    """A country to which a vendor does not deliver at present, because the breaker of this country is not closed.
 
-    `state` is the state of the country's breaker. For `for_s` seconds this breaker has not been closed.
+    `state` is the state of that breaker, and `for_s` is for how many seconds it has not been closed.
     """
 
     state: str

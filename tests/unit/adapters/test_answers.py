@@ -240,9 +240,10 @@ def test_the_code_at_the_beginning_of_a_reply_counts_and_no_other(
     ids=["a short code", "a number", "a name"],
 )
 def test_a_short_code_that_may_not_reach_a_country_is_no_fault_of_the_account(sender: str, scope: Scope) -> None:
-    """Twilio's code 21659 concerns only this route if the sender is a short code, which may not reach a country.
+    """Twilio answers with code 21659, and the sender is a short code. A short code may not reach every country, so the
+    answer concerns only this recipient's country.
 
-    For any other sender it concerns the account (21606 means the same).
+    For any other sender the answer concerns the account, because 21659 then means the same as 21606.
     """
     refusal = Answer(400, {}, b'{"code": 21659, "message": "not a Twilio phone number", "status": 400}')
     vendor = twilio.Twilio("t", "sms", TwilioOptions(account_sid="AC1", auth_token=SecretStr("s"), sender=sender))

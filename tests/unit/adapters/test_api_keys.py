@@ -344,9 +344,10 @@ def test_both_keys_work_until_the_old_one_ends(path: Path, clock: list[float]) -
 
 
 def test_a_lost_file_opens_no_door_after_a_restart(path: Path) -> None:
-    """A mark beside the key file records that keys were wanted.
+    """The key file is lost, and the program starts again. A mark beside the file records that keys were wanted, so
+    calls still need a key.
 
-    Therefore keys stay required after a restart with a lost file, and after the last key was revoked.
+    Calls also need a key after the last key was revoked.
     """
     key = new_key(path, "shop")
     path.unlink()

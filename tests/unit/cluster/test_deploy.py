@@ -1,4 +1,6 @@
-"""`deploy` checks its own arguments before it asks any cluster. Then it judges the reports of the nodes."""
+"""`deploy` checks its own arguments before it contacts the cluster. Then it judges what the nodes report about
+themselves.
+"""
 
 from __future__ import annotations
 

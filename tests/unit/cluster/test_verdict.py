@@ -35,9 +35,10 @@ def test_a_whole_ledger_is_clean() -> None:
 
 
 def test_what_was_acknowledged_and_never_received_is_lost() -> None:
-    """An acknowledged message that no vendor received is lost, named as order/channel.
+    """Two messages of an order were acknowledged, and vendors received only one. The other counts as lost, under its
+    name order/channel.
 
-    The order's other channel counts as delivered.
+    The received one counts as delivered.
     """
     verdict = verdict_of(sms_a=[said(SECOND)])
     assert (verdict.lost, verdict.delivered, verdict.clean) == ([f"{FIRST}/sms"], 3, False)

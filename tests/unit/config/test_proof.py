@@ -108,7 +108,8 @@ def test_all_faults_come_at_once() -> None:
 
 
 def test_a_secret_that_is_elsewhere_is_listed_and_no_fault() -> None:
-    """With `secrets_elsewhere`, as in `deploy`, a missing secret is returned in a list and no error is raised.
+    """A secret is missing on this machine. With `secrets_elsewhere`, as `deploy` calls it, `prove` returns the secret's
+    name in a list and raises nothing.
 
     Any other fault still raises ConfigError.
     """

@@ -197,8 +197,8 @@ async def test_a_fenced_courier_stops() -> None:
 @pytest.mark.parametrize(("policy", "calls"), [("hold", 0), ("resend", 1)])
 @virtual
 async def test_a_start_mark_that_is_refused_means_no_send(policy: str, calls: int) -> None:
-    """An incarnation that was declared dead after its claim sends nothing under `hold`, because its start mark is
-    refused.
+    """An incarnation has claimed a notification, and is then declared dead. Under `hold` the store refuses the start
+    mark, so nothing is sent. Under `resend` there is no mark, and the message is sent.
     """
     stage, a = Stage(), ScriptedVendor("a")
     courier = await stage.courier(a, run=False)

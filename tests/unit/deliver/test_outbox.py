@@ -18,7 +18,7 @@ from tests.virtual import VirtualClock, virtual
 
 
 class Ledger:
-    """A fake store that only applies outcomes.
+    """A fake store for the outbox, which can only apply outcomes.
 
     Each call takes `duration_s`. The store can be away for some calls, lose replies or refuse entries.
     """

@@ -1,4 +1,5 @@
-"""A builder waits for a configuration file that kubelet has not put into its pod yet.
+"""Checks how a builder waits for a configuration file. On Kubernetes, kubelet may put the file into the pod after the
+builder has started.
 
 tests/unit/cluster/test_files.py builds every entry.
 """
