@@ -250,7 +250,9 @@ Fill = Callable[[Stand, int], Awaitable[None]]
 
 
 async def nothing(stand: Stand, size: int) -> None:
-    """Fill nothing. `costs` gets this function for a question whose sizes are not numbers of notifications."""
+    """Fill nothing into the store. `costs` gets this function for a question whose sizes are not numbers of
+    notifications, but for example of vendors.
+    """
 
 
 async def costs(

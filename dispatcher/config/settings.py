@@ -299,7 +299,10 @@ class RedriveSettings(_Section):
 
 
 class ReceiptSettings(_Section):
-    """The link and the secret for vendors' call-backs. Give both or neither. Without them no vendor sends receipts."""
+    """The base of the links to which vendors send receipts, and the secret that signs these links.
+
+    Set both or neither. Without them no vendor sends receipts.
+    """
 
     public_url: CallableUrl | None = None  # vendors reach us at this address, without /v1/receipts
     secret: str | None = Field(default=None, repr=False)  # a reference; whoever has the secret can forge receipts

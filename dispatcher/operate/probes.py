@@ -51,7 +51,9 @@ class Replicas(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Watches:
-    """What an intake replica watches in the background. The answers of /healthz and /readyz show what was found."""
+    """The parts of an intake replica that watch in the background. The answers of /healthz and /readyz show what they
+    have found.
+    """
 
     store: StoreWatch
     breaks: StoreBreaks

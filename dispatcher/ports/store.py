@@ -75,9 +75,9 @@ class Store(Protocol):
         ...
 
     async def wake(self) -> None:
-        """End a `wait` of this process early, if one is blocked.
+        """End a blocking `wait` of this process early, if there is one.
 
-        The entries that it would have claimed stay unclaimed.
+        Entries that arrive later are then not claimed by that `wait`.
         """
         ...
 

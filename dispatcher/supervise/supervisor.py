@@ -80,9 +80,10 @@ class Supervisor:
         """Prepare a supervisor. Nothing is opened yet.
 
         `waited_ms` returns for how many milliseconds a process on `node`, this machine, has waited for a core since the
-        last call. `patience_s` is how long the supervisor in office may be silent. If it is 0, there is no other
-        supervisor: this supervisor takes office at once, and ends when a later term begins. `nodes` returns the living
-        machines that may have replicas; empty means that they are not known.
+        last call. `patience_s` is for how long the supervisor in office may be silent before another one takes office.
+        A `patience_s` of 0 means that there is no other supervisor. This supervisor then takes office at once, and ends
+        when a later term begins. `nodes` returns the living machines that may have replicas; empty means that they are
+        not known.
         """
         self._patience_s, self._nodes = patience_s, nodes
         self._alone = 0  # own echoes since the last beat of the supervisor in office

@@ -347,7 +347,7 @@ def _less(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, HtmlSta
 
 
 def _scheme(url: str) -> str:
-    """Return what is known of the scheme of a URL whose beginning is `url`.
+    """Return what is known of the scheme of a URL, if `url` is the beginning of the URL.
 
     `good` means that the URL has no scheme or an allowed scheme. `bad` means a scheme that is not allowed. `made` means
     that an expression is part of the scheme. An empty text means that the beginning is too short to decide.

@@ -23,9 +23,9 @@ IN_FLIGHT = 60
 
 @policies
 def test_everything_killed_at_once_then_up_again_drains(service: Service, policy: str) -> None:
-    """Every process is killed while work is queued.
+    """Every process is killed while work is queued. The next `up` delivers the queued messages.
 
-    The next `up` delivers it, and only what was in flight is repeated or held.
+    Only messages whose call was open at the kill are repeated (under `resend`) or held (under `hold`).
     """
     service.fault("sms-a", mode="slow", latency_ms=400)  # so that much is in flight at the kill
     try:

@@ -76,7 +76,9 @@ class Network:
 
 
 class Machine:
-    """One machine. `disk` survives its power cuts. The machine's processes see it as /tmp."""
+    """A machine made of namespaces. Its folder `disk` survives its power cuts, and its processes see this folder as
+    /tmp.
+    """
 
     def __init__(self, network: Network, name: str, number: int, folder: Path) -> None:
         self.network, self.name, self.number = network, name, number

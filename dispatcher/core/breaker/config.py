@@ -19,10 +19,11 @@ class BreakerState(str, Enum):
 
 
 class Late(str, Enum):
-    """What happens to a result whose permit was granted before the breaker's last change of state (an earlier
-    generation). DROP ignores the result, and COUNT counts it.
+    """The treatment of a result whose permit was granted before the breaker's last change of state (an earlier
+    generation).
 
-    COUNT is only for comparing the breaker with resilience4j, which counts such results.
+    DROP ignores the result, and COUNT counts it. COUNT is only for comparing the breaker with resilience4j, which
+    counts such results.
     """
 
     DROP = "drop"

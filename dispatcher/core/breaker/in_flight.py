@@ -12,7 +12,7 @@ from dispatcher.core.breaker.window import Counts, Window
 class InFlight:
     """The permits that were granted and have no result yet.
 
-    When the breaker enters a new state, all these permits are forgotten.
+    When the breaker enters a new state, all these permits are forgotten, so their results count no longer.
     """
 
     def __init__(self, config: BreakerConfig) -> None:

@@ -277,7 +277,9 @@ def test_every_need_says_why() -> None:
 
 
 def test_channels_are_read() -> None:
-    """A channel's name alone means one message for each trigger. A number after `=` may be less than one."""
+    """`--channels` is parsed. The name of a channel alone means one message for each trigger. A number after `=` gives
+    another mean, which may be less than one.
+    """
     assert parse_channels("sms,email=0.5") == {"sms": 1.0, "email": 0.5}
 
 

@@ -191,7 +191,9 @@ def test_later_calls_are_probes_only_if_they_are_few(
 
 
 def test_the_judge_knows_the_sandboxes_breaker() -> None:
-    """The judge counts probes by breaker settings that equal those in sandbox.yaml."""
+    """The judge tells probes from ordinary calls by the settings of the breaker. Its copy of these settings equals
+    sandbox.yaml.
+    """
     text = (resources.files("cluster") / "sandbox.yaml").read_text()
     for vendor in (SICK, "sms-b"):
         said = BreakerSettings(**yaml.safe_load(text)["vendors"][vendor]["breaker"])

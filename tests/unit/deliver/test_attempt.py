@@ -119,9 +119,10 @@ async def test_a_lasting_bug_after_the_call_has_its_attempts_and_no_more(
 
 @virtual
 async def test_a_timeout_that_an_adapter_raises_is_its_bug() -> None:
-    """A TimeoutError that an adapter raises before the deadline is the adapter's bug.
+    """An adapter raises a TimeoutError before the deadline of the call. This is a bug of the adapter and no failure of
+    the vendor.
 
-    The message is sent again, and the breaker counts no failure.
+    So the breaker counts no failure, and the message is sent again.
     """
     stage, a = Stage(), ScriptedVendor("a", [TimeoutError()])
     courier = await stage.courier(a)

@@ -126,7 +126,7 @@ async def test_probes_of_a_long_outage_do_not_use_up_their_message(outcome: Outc
 @pytest.mark.parametrize("hint_s", [None, 0.0, 1.0, 1.9])
 @virtual
 async def test_a_vendor_that_throttles_and_names_no_time_is_left_to_its_fallback(hint_s: float | None) -> None:
-    """A vendor that throttles each call and asks for less than two seconds is cut off by its breaker.
+    """A vendor throttles each call, and asks for a wait of less than two seconds or for none. Its breaker opens.
 
     The other vendor sends all messages, and none runs out of attempts.
     """

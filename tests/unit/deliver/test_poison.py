@@ -107,7 +107,9 @@ async def test_a_suspect_has_nothing_beside_it_and_is_named() -> None:
 
 @virtual
 async def test_one_crash_is_not_worth_a_procession() -> None:
-    """Notifications that were in flight in only one crash are sent together and not one by one."""
+    """Several notifications were in flight at a single crash. They are sent together by the next actor, and not one by
+    one.
+    """
     stage = Stage()
     vendor = DeadlyVendor(stage)
     ids = await stage.accept(5)

@@ -111,7 +111,7 @@ async def test_two_sweeps_share_the_pace() -> None:
 
 @virtual
 async def test_a_vendor_that_closes_meanwhile_lifts_the_pace() -> None:
-    """A bulk redrive is slow while a breaker is half open. When all breakers have closed, its next call redrives the
+    """A bulk redrive is slow while a vendor's breaker is half open. Then all breakers close. The next call redrives the
     rest at full pace, because each call reads the plan again.
     """
     yard = Yard(a="half_open", b="closed")

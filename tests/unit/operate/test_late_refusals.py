@@ -59,7 +59,11 @@ class Shop:
         return nid
 
     async def say(self, nid: str, vendor: str = "a", **fields: str) -> dict[str, int]:
-        """Call the receipt route with `fields` about a message, as the provider does. Return the counted results."""
+        """Post a receipt about a message to the receipt route, as the provider does. `fields` are the fields of the
+        receipt.
+
+        Return how many receipts had each result.
+        """
         link = LINKS.link(vendor, nid)
         if self.provider == "sendgrid":
             body = json.dumps([{"nid": nid, "ntoken": link.token, **fields}]).encode()

@@ -40,7 +40,9 @@ def test_a_call_without_a_match_ends_with_a_cursor() -> None:
     [("held", "x"), ("held", "a:normal|1-1|"), ("queued", "|17|0-t.0"), ("held", "|17|0-t.0|"), ("held", "")],
 )
 def test_a_cursor_that_is_not_ours_is_refused(state: str, cursor: str) -> None:
-    """A malformed cursor is refused, and so is the cursor of another kind of state."""
+    """A malformed cursor of a listing is refused. So is a cursor from the listing of another state, if that state is
+    read from another part of the store.
+    """
     with pytest.raises(CallerError, match="an earlier answer") as error:
         asyncio.run(Listings(Endless()).listing(ListingFilter(LISTED[state]), cursor))
     assert error.value.field == "cursor"

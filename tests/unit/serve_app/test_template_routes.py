@@ -112,9 +112,10 @@ async def test_what_the_file_gives_is_not_deleted(tmp_path: Path) -> None:
 
 @virtual
 async def test_a_preview_is_of_the_template_that_is_meant(tmp_path: Path) -> None:
-    """A preview shows a tenant's own template, else the common one.
+    """A preview for a tenant shows the tenant's own template. If there is none, it shows the common template of this
+    name.
 
-    An operator gets the common one, or the template of a named tenant.
+    A preview for an operator shows the common template, or the template of the tenant that the operator names.
     """
     shops = Shops(tmp_path)
     await shops.put("chief", "common {{ n }}")

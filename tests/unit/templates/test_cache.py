@@ -78,9 +78,10 @@ async def test_what_does_not_compile_is_not_stored() -> None:
     ],
 )
 async def test_a_text_of_an_earlier_release_goes_on_rendering(part: str, source: str, shown: str) -> None:
-    """A stored text that today's rules would refuse still renders, because accepted triggers use it.
+    """A template was stored by an earlier release, and today's rules would refuse it. It still renders, because
+    accepted triggers use it.
 
-    Storing it again is refused.
+    A template with this text cannot be stored again.
     """
     store = MemoryTemplateStore()
     parts = {"text": "x", part: source}

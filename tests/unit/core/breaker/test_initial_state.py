@@ -154,7 +154,9 @@ async def test_a_clean_end_hands_its_evidence_on() -> None:
 
 @virtual
 async def test_without_a_word_from_before_it_probes_what_the_plan_calls_down() -> None:
-    """If no snapshot can be read and the plan calls the vendor open, a new actor's breaker begins half open."""
+    """A new actor finds no snapshot of its breaker, and the plan says that the vendor is cut off. The actor's breaker
+    begins half open.
+    """
     for written in (None, {"incarnation": "a/0", "breaker": {"state": "molten"}}):
         stage = Stage()
         stage.cell.plan = plan_of(a="open", b="closed")

@@ -47,7 +47,7 @@ def test_a_single_bad_country_never_opens_the_vendor(share: float, failing: floa
 
 
 def test_a_vendor_that_fails_everywhere_opens_as_without_keys() -> None:
-    """Failures spread over several countries, or in the vendor's only country, open the vendor's breaker after as
+    """Failures of a vendor come from several countries, or from its only country. The vendor's breaker opens after as
     many calls as without breakers by country.
     """
     bare = Breaker(CONFIG, SECOND_NS)

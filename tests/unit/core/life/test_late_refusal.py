@@ -48,9 +48,10 @@ def changed(last: LastCall = LAST, **changes: object) -> LastCall:
 
 @pytest.mark.parametrize("means", Meaning)
 def test_only_a_refusal_that_is_not_final_moves_on(means: Meaning) -> None:
-    """A receipt with a final word or an unknown meaning sends nothing again.
+    """A receipt refuses a message that the vendor had accepted. If its word is final or of unknown meaning, nothing is
+    sent again.
 
-    After any other refusal the next vendor tries.
+    After any other word, the next vendor gets the message.
     """
     how = decide_late_refusal(LAST, refusal(means), at("a", "b"))
     assert (how is None) == (means in (Meaning.FINAL, Meaning.UNKNOWN))

@@ -227,7 +227,9 @@ def test_before_its_first_report_a_vendor_keeps_its_state() -> None:
 
 
 def test_what_no_healthy_vendor_can_drain_one_that_recovers_does() -> None:
-    """If one vendor is half open and the other open, the half-open vendor drains both mailboxes."""
+    """No vendor of a chain is healthy: one is half open, and one is open. The half-open vendor then drains both
+    mailboxes.
+    """
     plan = planned(report("a", "half_open"), report("b", "open"), config=config("a", "b"))
     assert plan.vendors["a"].drains == ("a", "b")
     assert plan.undrained == {}
@@ -295,9 +297,9 @@ def test_a_quarantined_pool_drains_where_nobody_else_is_left() -> None:
 
 
 def test_an_operator_ends_a_quarantine() -> None:
-    """An operator's `close` ends a quarantine and `open` makes the vendor forced open.
+    """A vendor is quarantined. An operator's override `close` ends the quarantine, and `open` keeps the vendor cut off.
 
-    An override that is over changes nothing.
+    An override whose time is over changes nothing.
     """
     plan = quarantine(report("a"), report("b"), overrides={"a": Override("a", "close")})
     assert plan.vendors["a"].drains == ("a",)
@@ -360,8 +362,10 @@ def test_a_suspicion_is_published_though_nothing_else_changes() -> None:
 def test_what_another_vendor_accepted_is_evidence_against_who_refused_it(
     window: dict[str, int], refuted: int, state: str
 ) -> None:
-    """If another vendor accepted ten messages that a vendor refused with unlisted words, the plan opens the
-    refusing vendor. The refusing vendor stays closed if most of its calls succeed.
+    """Vendor a refused ten messages with codes that no list explains, and vendor b accepted them. The plan then cuts
+    vendor a off.
+
+    If most of a's calls succeed, a stays in use.
     """
     refusing, accepting = report("a", window=window), report("b", contradicted={"a": refuted})
     plan = planned(refusing, accepting, config=config("a", "b"))
@@ -436,7 +440,7 @@ def test_ten_receipts_cut_off_a_country_and_not_the_vendor() -> None:
     """Vendor a has refused ten messages to the US by receipts, counted over all intake replicas. The plan then lists
     the US among the countries that a refuses.
 
-    After nine such receipts the list is empty. Vendor a stays closed in both cases.
+    After nine such receipts this list is empty. In both cases the plan does not cut off vendor a as a whole.
     """
     two = config("a", "b")
 

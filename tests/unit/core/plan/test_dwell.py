@@ -42,7 +42,7 @@ def flapped() -> History:
 
 
 def test_who_loses_new_work_soon_after_its_return_gets_it_back_later() -> None:
-    """A vendor that is lost again soon after its return gets new work only 60 s after the second loss.
+    """A vendor got new work back and soon afterwards lost it again. It gets new work only 60 s after this second loss.
 
     Until then the vendor still drains its mailbox and is usable as a fallback.
     """

@@ -180,7 +180,8 @@ def test_the_living_are_never_condemned(steps: list[tuple[float, bool, bool]]) -
 
 
 def test_five_deaths_in_a_minute_are_borne_the_sixth_is_not() -> None:
-    """Six deaths within a minute, one of them exactly a minute old, quarantine a pool for a minute.
+    """Six actors of a pool die within a minute, the first exactly a minute before the last. The pool is quarantined for
+    a minute.
 
     After the quarantine the pool's count of deaths is 0.
     """

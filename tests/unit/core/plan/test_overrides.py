@@ -58,8 +58,10 @@ async def test_when_close_ends_the_breaker_judges_again() -> None:
 
 @virtual
 async def test_an_expired_close_is_as_if_never_said() -> None:
-    """A `close` whose time is over changes nothing: the failing vendor gets at most 15 calls and there are at most
-    20 plans in 30 s.
+    """The operator's override `close` has run out. The failing vendor is then cut off as usual, so it gets at most 15
+    calls in 30 s.
+
+    There are at most 20 plans in this time.
     """
     outage = Outage()
     outage.say("close", -1.0)

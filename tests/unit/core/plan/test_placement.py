@@ -96,8 +96,8 @@ def test_one_leaves_at_a_time_and_each_try_waits_longer() -> None:
 
 
 def test_a_replica_is_asked_until_it_is_gone() -> None:
-    """The plan names a leaving replica as long as the replica is heard, so that a lost publication does not stop
-    the move.
+    """A plan tells a replica to leave. Each later plan repeats this as long as the replica is heard, so that a lost
+    publication does not stop the move.
     """
     moves = Moves()
     there = placed("intake@n1", "intake@n1")

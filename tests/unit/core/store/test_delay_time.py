@@ -17,8 +17,8 @@ def known(at_ms: int = 10_000, answered_s: float = 50.0) -> DelayTime:
 
 
 def test_a_step_back_is_told_with_what_the_time_must_be() -> None:
-    """If the store's clock goes back by an hour, `correction` returns the least time in ms that the clock should
-    show.
+    """The store's clock goes back by an hour. `correction` then returns the time to which delay time must be raised:
+    the least time that can be right, in ms.
     """
     assert known().correction(20_000 - HOUR_MS, 0, 60.0, 60.0) == 20_000
 
