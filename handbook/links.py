@@ -26,7 +26,7 @@ LEFT_OUT = {".venv", ".venv-docs", ".git", "site", "node_modules", "state"}
 
 
 def documents(root: Path = ROOT) -> list[Path]:
-    """Return every Markdown file of the repository, sorted by path."""
+    """Return the paths of all Markdown files of the repository, sorted."""
     found: list[Path] = []
     for folder, below, names in os.walk(root):
         below[:] = set(below) - LEFT_OUT  # an environment holds thousands of folders: none is entered

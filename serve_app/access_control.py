@@ -92,7 +92,10 @@ def _authority(origin: str) -> str:
 
 
 class WrongKeys:
-    """Slows down callers that try keys. `failed` is called once for each wrong key, to count it in a metric."""
+    """Slows down callers that try one key after another.
+
+    `failed` is called once for each wrong key, to count it in a metric.
+    """
 
     def __init__(self, failed: Callable[[], None]) -> None:
         self._failed = failed

@@ -181,7 +181,7 @@ def apply(
 
 
 def begin(settings: Settings, runtime: dict[str, str], names: Collection[str], place: Place = ONE_MACHINE) -> None:
-    """Start the applications `names`, and return without waiting for them. `statuses` tells when they run."""
+    """Start the applications `names` and return at once. `statuses` tells when they run."""
     targets = [
         RunTarget(app, name=name, route_prefix="/" if name == "intake" else None)
         for name, app in applications(settings, runtime, place).items()

@@ -35,7 +35,7 @@ def redis_path() -> str | None:
 
 
 def is_answering(path: Path) -> bool:
-    """Return True if a server accepts connections at this Unix socket."""
+    """Return True if a server accepts connections at the Unix socket `path`."""
     with socket.socket(socket.AF_UNIX) as tried:
         try:
             tried.connect(str(path))

@@ -60,7 +60,7 @@ MEND_S = 30.0
 
 
 class WorkerForks:
-    """The fork server of one installation. Where workers cannot be forked, its methods start no server."""
+    """The fork server of one installation. On a machine where workers cannot be forked, no server is started."""
 
     def __init__(self) -> None:
         self._name = f"nd-{secrets.token_hex(16)}"

@@ -57,7 +57,7 @@ class GateLimits:
 
 
 class Gate:
-    """Decides how much one vendor actor may send now."""
+    """Decides how many calls one vendor actor may begin now."""
 
     def __init__(
         self,

@@ -97,7 +97,7 @@ class LookUps:
     async def _look(self, key: tuple[str, int], held: Held) -> bool:
         """Ask the vendor about one notification, and end the notification if the answer allows it.
 
-        Return False if the vendor did not answer; then all questions pause for a while.
+        Return False if the vendor did not answer. The caller then asks nothing for a while.
         """
         c = self._courier
         verdict = await self._ask(held)

@@ -40,7 +40,7 @@ Further ones are refused, and their providers may send them again.
 
 
 class Receipts:
-    """Applies receipts that have a valid token."""
+    """Applies receipts to notifications. A receipt is applied only if its token is valid."""
 
     def __init__(
         self,

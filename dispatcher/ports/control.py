@@ -89,7 +89,7 @@ class Control(Protocol):
         ...
 
     async def recall(self, vendor: str) -> Remembered | None:
-        """Return the breaker state that was stored last for a vendor, or None if there is none."""
+        """Return the breaker state that an actor of this vendor stored last, or None if none was stored."""
         ...
 
     async def live(self) -> dict[str, Incarnation]:

@@ -31,8 +31,8 @@ class AcceptResult(Enum):
 class AcceptReply(NamedTuple):
     """The store's answer to one trigger.
 
-    `suppressed` holds the indices of the notifications that a recipient cap stopped. `quota` is what the tenant may
-    still send. `quota` is None if the tenant has no accept rate, or if the store did not look at the rate.
+    `suppressed` holds the indices of the notifications that a recipient cap stopped. `quota` is how many triggers the
+    tenant may still post. `quota` is None if the tenant has no accept rate, or if the store did not look at the rate.
     """
 
     result: AcceptResult

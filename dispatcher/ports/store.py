@@ -185,9 +185,8 @@ class Store(Protocol):
         ...
 
     async def held_ids(self, begin: int, count: int) -> list[HeldUntil]:
-        """Return `count` held notifications with their deadlines, the earliest first.
-
-        The first `begin` notifications in this order are skipped.
+        """Return `count` held notifications with their deadlines, in the order of the deadlines. The first `begin` of
+        them are skipped.
         """
         ...
 

@@ -1,4 +1,6 @@
-"""The replicas that the supervisor hears, and the refusals by receipt that intake tells."""
+"""Keeps what the supervisor hears: which replicas there are, and which refusals by receipt the intake replicas
+report.
+"""
 
 from __future__ import annotations
 

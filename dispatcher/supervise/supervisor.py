@@ -365,7 +365,9 @@ class Supervisor:
         return leaving
 
     def check(self) -> None:
-        """Raise RuntimeError if this replica should leave its machine."""
+        """Raise RuntimeError if this replica was asked to leave its machine. Serve then replaces it, usually on another
+        machine.
+        """
         if self._cast.replica and self._cast.replica in self._cast.told_to_leave:
             raise RuntimeError("asked to leave this machine")
 

@@ -35,7 +35,7 @@ IN_FLIGHT = RATE * (CALL_S + SETTLE_S + BUSY_S)
 
 
 def test_without_a_fault_everything_arrives_once(service: Service) -> None:
-    """Every acknowledged notification reaches its vendor exactly once."""
+    """Every acknowledged notification reaches its vendor exactly once if there is no fault."""
     run = under_load(service, lambda: None, seconds=5)
     assert run.verdict.accepted == len(run.posted)
     assert run.verdict.clean, (run.verdict.lost, run.verdict.duplicated)

@@ -193,7 +193,7 @@ def test_a_stopped_actor_leaves_nothing_to_repeat(bench: Bench) -> None:
     before = {name for name in bench.actors() if name.startswith("sms-a/")}
 
     def said_goodbye() -> bool:
-        """Return True if the store calls the stopped actors stopped, or has no entry of them any more.
+        """Return True if the store lists the stopped actors as stopped, or has no entry of them any more.
 
         The supervisor soon removes the entries of stopped actors. If it had declared an actor dead instead, its log
         would say so.

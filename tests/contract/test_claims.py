@@ -125,7 +125,7 @@ async def test_wait_gives_the_first_entry_that_comes(world: World) -> None:
 
 
 async def test_wait_ends_empty_handed(world: World) -> None:
-    """If nothing comes while an actor waits, the answer is empty."""
+    """If no entry comes while an actor waits in a claim, the claim returns nothing."""
     me = await world.actor()
     await world.store.claim(me, lanes("a"), 1)
     got = await world.store.wait(me, lanes("a"), 5, 10)

@@ -213,7 +213,7 @@ async def test_a_courier_shares_its_round_trips(redis_world: World, redis_client
 
 
 async def round_trips(world: World, connection: Client, backlog: int) -> list[str]:
-    """Deliver `backlog` messages with a courier. Return the calls that it made to the store: claim, wait or apply, in
+    """Deliver `backlog` messages with a courier. Return the names of its store calls (claim, wait or apply), in
     order.
     """
     store, clock = FaultyStore(world.store), SystemClock()

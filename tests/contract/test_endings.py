@@ -142,7 +142,11 @@ async def test_a_held_notification_is_in_no_mailbox(world: World) -> None:
 
 
 async def test_the_start_mark_needs_a_live_owner(world: World) -> None:
-    """Only the live incarnation that holds the entry can mark it as started. Marking it twice gives the same answer."""
+    """A notification must be marked as started before it is sent under `hold`. Only the live incarnation that claimed
+    it can do that.
+
+    If the incarnation marks it twice, the answer is the same.
+    """
     me, other = await world.actor(), await world.actor()
     (claim,) = await world.claimed(me, on_unknown="hold")
     assert not await world.store.start(other, claim)

@@ -54,7 +54,7 @@ async def states(world: World, posted: NewTrigger) -> list[str]:
 
 
 async def queued(world: World, posted: NewTrigger) -> None:
-    """Leave the first notification queued. No actor has claimed it."""
+    """Leave the first notification as it is: queued, and claimed by no actor."""
 
 
 async def claimed(world: World, posted: NewTrigger) -> tuple[str, Claim]:

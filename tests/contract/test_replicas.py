@@ -241,8 +241,10 @@ async def test_under_hold_nothing_repeats_after_the_primarys_loss() -> None:
 
 
 async def test_a_start_mark_that_a_replica_lacks_allows_no_sending() -> None:
-    """While a replica is frozen, `start` raises UnavailableError, so nothing is sent. When it is back, `start`
-    succeeds.
+    """A replica of Redis is frozen. `start`, which marks a message as started, raises UnavailableError, so nothing is
+    sent.
+
+    When the replica is back, `start` succeeds.
     """
     with fleet(replicas=1) as watched:
         async with desk(watched.url, answer_s=0.5) as found:

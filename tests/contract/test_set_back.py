@@ -43,8 +43,8 @@ class WrongClock(SystemClock):
 class Place:
     """A world whose wall clock a test can set.
 
-    `set` makes the clock wrong by some seconds. `told` lists by how many ms the clock was found set back. `fresh`
-    returns a store as a new process would have it.
+    `set` makes the clock wrong by some seconds. Each time a store finds that the clock was set back, `told` gets the
+    difference in ms. `fresh` returns a store as a new process would have it.
     """
 
     world: World

@@ -226,7 +226,9 @@ async def test_a_second_entry_of_a_notification_is_never_sent(
 
 
 async def test_an_entry_deleted_while_pending_is_counted(world: World, redis_client: redis.asyncio.Redis) -> None:
-    """The body of a pending entry was deleted. A take counts it once as lost, and it is not pending any more."""
+    """The body of an entry was deleted while the entry was claimed. A take counts the entry once as lost, and removes
+    the claim.
+    """
     dying, me = await world.actor(), await world.actor()
     gone, kept = await world.claimed(dying, 2)
     await redis_client.xdel(LANE, gone.entry_id)

@@ -38,7 +38,9 @@ async def test_a_clean_stop_makes_no_suspects(world: World) -> None:
 
 
 async def test_crashes_add_up_over_owners(world: World) -> None:
-    """Each owner that dies adds one to a notification's crashes. By this number a poison message is recognized."""
+    """Each owner of a notification that dies adds one to the number of its crashes. A poison message is recognised by
+    this number.
+    """
     owner = await world.actor()
     await world.claimed(owner)
     for crashes in (1, 2, 3):

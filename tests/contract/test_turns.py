@@ -31,7 +31,9 @@ The first `DIRECT` come before all turns, and one more is the owner's first turn
 
 
 async def claim(world: World, me: str, want: int, mailboxes: Sequence[str] = ("a",)) -> list[str]:
-    """Claim up to `want` notifications and settle them. Return their ids in order."""
+    """Claim up to `want` notifications for the actor `me` and settle them. Return their ids in the order of the
+    claims.
+    """
     got = await world.store.claim(me, lanes(*mailboxes), want)
     assert not got.orphans and not got.unreadable
     assert set(await world.store.apply(me, [(c, settle()) for c in got.claims], got.now_ms)) <= {Applied.DONE}

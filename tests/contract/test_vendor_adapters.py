@@ -229,8 +229,8 @@ async def test_a_refused_account_is_the_accounts_fault(adapter: str, status: str
 
 @pytest.mark.parametrize("adapter", [*HTTP_ADAPTERS, "smtp"])
 async def test_nobody_there_is_not_sent(adapter: str) -> None:
-    """If the connection is refused, the outcome is failed, as a fault on our side, so another vendor can safely be
-    tried.
+    """The vendor's server refuses the connection. The outcome is failed, as a fault on our side, so another vendor can
+    safely be tried.
     """
     port = free_port()
     outcome = await send(make(adapter, f"http://127.0.0.1:{port}", port), message_for(adapter))
@@ -321,8 +321,10 @@ def test_options_name_the_field_and_hide_secrets() -> None:
 @pytest.mark.parametrize("mode", ["error", "reject"])
 @pytest.mark.parametrize("adapter", [*HTTP_ADAPTERS, "smtp"])
 async def test_the_sandbox_fails_for_some_recipients_alone(sandbox: Sandbox, adapter: str, mode: str) -> None:
-    """A fault of the sandbox has the option `to`. Messages to recipients that begin with this text fail, and all others
-    are accepted.
+    """A fault of the sandbox has the option `to`, the beginning of an address. Messages to addresses that begin so
+    fail.
+
+    Messages to all other addresses are accepted.
     """
     message = message_for(adapter)
     await sandbox.fault(adapter, mode=mode, to=message.to[:3])

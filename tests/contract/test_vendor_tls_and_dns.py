@@ -164,7 +164,9 @@ async def test_a_handshake_that_stalls_costs_the_deadline(authority: Authority, 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
 async def test_a_handshake_that_breaks_off_is_not_sent(authority: Authority, adapter: str) -> None:
-    """The peer resets the connection during the handshake. The outcome is failed, as a fault on our side."""
+    """The vendor's server resets the connection during the TLS handshake. The outcome is failed, as a fault on our
+    side.
+    """
     outcome, _ = await call(adapter, None, resets=True)
     assert (outcome.kind, outcome.local_origin) == (OutcomeKind.FAILED, True)
 

@@ -40,9 +40,9 @@ def instructions(text: str) -> Iterator[tuple[str, str]]:
 
 @dataclass
 class Stage:
-    """One stage of the build: its root folder, and the environment, user and folder of its containers.
+    """One stage of the image's build: its root folder, and the environment, user and working folder of its containers.
 
-    `changes` has what the stage changed in this machine's folders.
+    The folder `changes` keeps what this stage has changed in folders that it shares with this machine.
     """
 
     root: Path

@@ -133,9 +133,9 @@ def test_a_mailbox_that_ages_wakes_somebody(promtool: str, tmp_path: Path) -> No
 
 
 def test_a_replica_that_is_waited_for_in_vain_wakes_somebody(promtool: str, tmp_path: Path) -> None:
-    """A critical alert fires if fewer replicas are in step than are needed, for half a minute.
+    """For half a minute, fewer replicas are in step with the primary than an accept needs. A critical alert fires.
 
-    It ends when no more replicas are needed than are in step.
+    The alert ends when an accept needs no more replicas than are in step.
     """
     fires(
         promtool,

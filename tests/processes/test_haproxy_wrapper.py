@@ -258,7 +258,7 @@ def test_haproxy_gets_no_more_connections_than_it_may_open(
 def test_haproxy_starts_with_few_files_for_a_user_who_may_not_raise_the_limit(
     render: Callable[[str], str], folder: Path
 ) -> None:
-    """haproxy starts with a limit of 4,096 open files, as a user who may not raise the limit.
+    """A user may open 4,096 files and may not raise this limit. haproxy starts with our configuration all the same.
 
     Root may raise the limit, so a test as root would show nothing (docker-socket-proxy 134, haproxy 3191).
     """

@@ -57,7 +57,7 @@ def test_a_shim_that_does_not_run_is_passed_over(tmp_path: Path) -> None:
 def test_a_failure_under_a_promised_version_fails_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the tests fail under a promised Python version, the exit code is 1.
 
-    If they fail only under a version that is not promised, or if a version is missing, it is 0.
+    If they fail only under a version that is not promised, or if a version is missing, the exit code is 0.
     """
     monkeypatch.setattr(pythons, "promised", lambda text: ["3.98", "3.99"])
     monkeypatch.setattr(pythons, "UNPROMISED", ("4.0",))

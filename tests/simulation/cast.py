@@ -286,7 +286,9 @@ class Office:
 
 
 class Desk:
-    """An intake process with its HTTP side. A request ends when the process dies or the client's connection closes."""
+    """An intake process together with its HTTP side. A request ends if the process dies or if the client closes its
+    connection.
+    """
 
     def __init__(self, world: World, number: int) -> None:
         self.world, self.number, self.generation = world, number, 0

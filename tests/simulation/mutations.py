@@ -100,7 +100,10 @@ async def start_without_a_fence(self: MemoryStore, me: str, claim: Claim, print_
 
 @mutation(MemoryStore, "_decide")
 def removed_before_it_is_placed(self: Any, me: str, claim: Claim, decision: Decision, now_ms: int) -> Applied:
-    """Remove an entry first and place it afterwards. An error between the two steps loses the notification."""
+    """Remove an entry from its mailbox first, and put the notification into its next place afterwards.
+
+    An error between the two steps loses the notification.
+    """
     if not self._mine(me, claim.lane, claim.entry_id):
         return Applied.LOST
     self._cell.lane(claim.lane).remove(claim.entry_id)

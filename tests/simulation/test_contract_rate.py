@@ -1,10 +1,9 @@
-"""A vendor's contract rate under ten times its load, while actors come and go.
+"""A vendor's contract rate gets ten times its load, while actors come and go. The rate is never exceeded, and is used
+almost fully.
 
-The rate is never exceeded, and almost fully used.
-
-In a steady run, the rate is within 2 % in any ten seconds that begin a second after an event. For a killed actor,
-the event is its declaration of death two seconds later. Until then the actor might still send, so that nobody else
-may use its share.
+In a steady run, the rate is within 2 % in any ten seconds that begin a second after an event. If an actor is killed,
+the event is the moment, two seconds later, at which it is declared dead. Until then the actor might still send, so that
+nobody else may use its share.
 """
 
 from __future__ import annotations

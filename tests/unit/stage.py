@@ -178,10 +178,10 @@ class Stage:
 
 
 def plan_of(epoch: int = 1, **states: str) -> Plan:
-    """Return a plan with these states of the vendors.
+    """Return a plan in which each vendor of `states` has the given state.
 
-    Each healthy or recovering vendor drains its own mailbox. The first healthy vendor also drains the mailboxes of
-    all vendors that are not healthy.
+    Each healthy or recovering vendor drains its own mailbox. The first healthy vendor also drains the mailboxes of all
+    vendors that are not healthy.
     """
     healthy = [name for name, state in states.items() if state == "closed"]
     drains = {name: [name] if state != "open" else [] for name, state in states.items()}

@@ -92,7 +92,10 @@ def figures(service: Service, run: Run) -> Figures:
 
 
 def wrong(found: Figures) -> str | None:
-    """Return why a run does not count as survived, or None if it does."""
+    """Return why the service did not survive this run of a drill, or None if it survived.
+
+    A run in which the fault met no call is not survived either, because it shows nothing.
+    """
     if found["unacknowledged"]:
         return f"{found['unacknowledged']} triggers never acknowledged"
     if found["lost"]:

@@ -232,10 +232,7 @@ class Cell:
         return entry_id
 
     def enqueue(self, nid: str, mailbox: str) -> None:
-        """Put a notification into a mailbox, in the lane of its trigger's priority.
-
-        The notification's state becomes `queued`.
-        """
+        """Put a notification into a mailbox, in the lane of its trigger's priority. Its state becomes `queued`."""
         record, note = self.found(nid)
         lane = Lane(mailbox, record.trigger.priority)
         entry_id = self.add(lane, nid, record.trigger.tenant)

@@ -66,7 +66,9 @@ class RedisPlaces:
         return found
 
     async def _streams(self) -> list[str]:
-        """Return the names of all streams with entries, sorted, without the common prefix of mailboxes."""
+        """Return the names of all streams of mailboxes that have entries, sorted. The prefix that these names share is
+        left out.
+        """
         k = self._keys
         boxes = await self._read(self._redis.smembers(k.mailboxes))
         lanes = [k.lane(lane) for box in boxes for lane in lanes_of(box)]

@@ -80,7 +80,7 @@ class LastCall:
 
 @dataclass(frozen=True, slots=True)
 class Reopen:
-    """Send the notification again, in `wait_ms` milliseconds."""
+    """Send the notification again in `wait_ms` milliseconds, because the vendor refused it by a receipt."""
 
     wait_ms: int
     trail: Trail

@@ -19,9 +19,10 @@ LEAST_CHANGE = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One actor's share in calls per second. `per_s` is its share by this plan.
+    """The share of the contract rate that one actor gets, in calls per second.
 
-    `most_per_s` is the most that it may still use by an earlier plan.
+    `per_s` is what this plan gives the actor. An earlier plan may have given it more. `most_per_s` is the most that the
+    actor may still use, because it may not know this plan yet.
     """
 
     per_s: float

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """How many replicas the sentinels know, and how many of these are up and follow the primary."""
+    """The number of replicas that the sentinels know, and the number of these that are up and follow the primary."""
 
     known: int
     in_step: int

@@ -97,9 +97,8 @@ def examine(
 
 
 def waiting(store: redis.Redis) -> int:
-    """Return how many notifications the store still has to work on.
-
-    Dead, held and ended notifications do not count.
+    """Return how many notifications the store still has to work on. Dead, held and ended notifications are not
+    counted.
     """
     keys = Keys()
     lanes = list(store.scan_iter(match=keys.prefix + "mb:*", count=1000, _type="stream"))

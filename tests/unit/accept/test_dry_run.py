@@ -1,4 +1,4 @@
-"""A dry run answers what a trigger would become, without storing or using up anything."""
+"""A dry run answers what would become of a trigger. It stores nothing and uses up no limit."""
 
 from __future__ import annotations
 

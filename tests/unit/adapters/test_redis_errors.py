@@ -48,9 +48,9 @@ def test_a_key_of_another_type_concerns_no_other(text: str) -> None:
     ],
 )
 def test_what_the_store_says_of_itself_condemns_no_record(text: str) -> None:
-    """An error about the whole store becomes UnavailableError and is no fault of a key.
+    """An error of Redis is about the whole store, and not about one key. It becomes UnavailableError.
 
-    Otherwise a fail-over would mark every record as unreadable.
+    If it counted as a fault of a key, a fail-over would mark every record as unreadable.
     """
     assert not of_a_key(error(text))
     with pytest.raises(UnavailableError) as raised:

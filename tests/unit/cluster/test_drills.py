@@ -155,8 +155,10 @@ def run_of(due_s: list[float], delivered_s: list[float | None], window: Window, 
     ],
 )
 def test_kept_up_is_the_worst_five_seconds_of_the_fault(late_s: dict[int, float], share: float) -> None:
-    """At ten triggers a second and a fault from second 10 to 20, `kept_up` is the delivered share of the worst five
-    seconds.
+    """Ten triggers a second are posted, and a fault lasts from second 10 to 20. `kept_up` looks at each five seconds of
+    the fault.
+
+    It compares the deliveries with the triggers that were due, and returns the percentage of the worst five seconds.
     """
     due = [n / 10 for n in range(300)]
     drill = Drill("x", "", 10, lambda service: None)

@@ -96,7 +96,7 @@ async def test_bulk_moves_however_busy_the_others_are() -> None:
 
 
 class CrowdedVendor(ScriptedVendor):
-    """A vendor that works on `carries` calls at once, and is slower with more calls in flight.
+    """A vendor that can work on `carries` calls at once. If more calls are in flight, it becomes slower.
 
     `crowd` lists how many calls were in flight at the start of each call.
     """

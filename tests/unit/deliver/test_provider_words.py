@@ -168,9 +168,10 @@ def unlisted() -> list[Said]:
 
 
 class Speaking(ScriptedVendor):
-    """A vendor that answers each recipient in `words` with its word, only once or, if `once` is False, each time.
+    """A vendor that answers a message to a recipient in `words` with the word given there, and accepts every other
+    message.
 
-    Every other message is accepted.
+    If `once` is False, each message to such a recipient gets this answer, otherwise only the first.
     """
 
     def __init__(self, name: str, words: dict[str, Said], once: bool = True) -> None:

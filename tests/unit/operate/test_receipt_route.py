@@ -33,7 +33,7 @@ class Refusing:
 
 
 class Stage:
-    """One held notification behind the real HTTP application.
+    """A stand for tests: one held notification behind the real HTTP application.
 
     `ended` lists each withdrawal as (id, new state, reason).
     """

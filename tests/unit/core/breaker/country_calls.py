@@ -15,7 +15,7 @@ OK, FAIL, LOCAL = BreakerResult.SUCCESS, BreakerResult.FAILURE, BreakerResult.LO
 
 
 class Calls:
-    """A vendor's breakers and a clock of their own. Each call takes 10 ms."""
+    """A vendor's breaker with its breakers for countries, and a clock that the test moves. Each call takes 10 ms."""
 
     def __init__(self, config: BreakerConfig = CONFIG) -> None:
         self.now_ns = SECOND_NS

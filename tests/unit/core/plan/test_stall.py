@@ -31,7 +31,7 @@ def backlog(ready_s: float, name: str = "a", count: int = 3) -> dict[str, Backlo
 
 
 class Watched:
-    """A StallWatch, and a clock by which the watch is asked once a second."""
+    """A StallWatch that is asked once a second, and the clock by which this is done."""
 
     def __init__(self, **rates: float) -> None:
         self.watch, self.now_s = StallWatch(CHANNELS, rates), 100.0
