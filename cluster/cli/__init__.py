@@ -1,4 +1,6 @@
-"""The command line. `main` starts and deploys the service. `operate` talks to a running service over HTTP."""
+"""The command line. The module `main` has the commands that start and deploy the service. The module `operate` has
+those that talk to a running service over HTTP.
+"""
 
 import os
 import signal

@@ -212,7 +212,8 @@ class Routing(NamedTuple):
 class Redriven:
     """One dead letter that is to be redriven: its new mailbox, priority and expiry in wall milliseconds.
 
-    `chain` and `template` replace those of the letter, in this generation and all later ones. None keeps the old value.
+    `chain` and `template` replace the chain and the template of the letter, in this generation and all later ones. With
+    None, the letter keeps its own.
     """
 
     letter: DeadLetter

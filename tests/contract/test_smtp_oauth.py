@@ -160,7 +160,9 @@ async def test_a_token_at_its_end_is_replaced(tmp_path: Path) -> None:
 
 
 async def test_a_relay_that_refuses_every_token_is_the_accounts_fault(tmp_path: Path) -> None:
-    """If the relay refuses every token, the outcome has account scope, and the mail goes to the next vendor."""
+    """If the relay refuses every token, the outcome is a refusal of our account, and the mail goes to the next
+    vendor.
+    """
     async with relayed(tmp_path, Relay(set()), Endpoint()) as vendor:
         outcome = await vendor.send(EMAIL, 10.0)
     assert (outcome.reason, outcome.scope) == ("smtp_535", Scope.ACCOUNT)

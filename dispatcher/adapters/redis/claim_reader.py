@@ -62,9 +62,8 @@ class ClaimReader:
         """Return the claims of `rows`.
 
         Each row has four values: the key of a stream, the id of an entry, the id of a notification, and the fields of
-        its record. If the record names another entry than this one, or is gone, the entry is an orphan. If this release
-        cannot read the record, the claim is unreadable. `lost` is the number of pending entries whose content is no
-        longer stored.
+        its record. If the record is gone or names another entry, this entry is an orphan. If this release cannot read
+        the record, the claim is unreadable. `lost` is the number of pending entries whose content is no longer stored.
         """
         claims: list[Claim] = []
         orphans: list[Orphan] = []

@@ -263,7 +263,7 @@ async def test_what_was_taken_from_my_last_name_is_not_forgotten() -> None:
 @virtual
 async def test_what_was_not_sent_after_a_short_sleep_is_sent_soon() -> None:
     """An actor claims a message and then sleeps for 1.5 s. When it wakes, it does not send the message, because it may
-    be dead for others.
+    have been declared dead meanwhile.
 
     After its incarnation is renewed, its audit sends the message within a second.
     """

@@ -162,9 +162,9 @@ async def test_a_stored_name_is_no_way_around(tmp_path: Path, name: str) -> None
 
 @virtual
 async def test_without_keys_a_template_is_common_unless_a_tenant_is_named() -> None:
-    """On a service without keys every caller is an operator.
+    """On a service without keys every caller is an operator. A template that such a caller stores is common.
 
-    A template that it stores is common, unless a tenant is named.
+    If the caller names a tenant, the template belongs to that tenant.
     """
     edge = Edge()
     headers = {**JSON, "host": "localhost"}
