@@ -6,10 +6,7 @@ import threading
 from collections.abc import Callable
 
 from cluster.local.foreground import say
-from cluster.local.state_directory import processes_of
-
-CORE_OF_RAY = ("gcs_server", "raylet")
-"""Ray's core processes. Without them nothing of Ray can be stopped cleanly, because calls of Ray never return."""
+from cluster.local.ray_core import core_runs
 
 
 def stop_ray(
@@ -47,14 +44,6 @@ def stop_ray(
         why = "a second signal came" if at_once() else "Ray's own processes have ended already"
         say(f"{why}: stopped without a drain; nothing is lost")
     return False
-
-
-def core_runs(marker: str) -> bool:
-    """Return True if all core processes of one Ray run. That Ray is the one whose processes have `marker` in their
-    environment.
-    """
-    commands = list(processes_of(marker).values())
-    return all(any(name in command.split(" ", 1)[0] for command in commands) for name in CORE_OF_RAY)
 
 
 def finished(work: Callable[[], None], worth_waiting: Callable[[], bool], look_s: float = 0.5) -> bool:

@@ -42,6 +42,7 @@ from cluster.local.frozen import FrozenReplicas
 from cluster.local.housekeeping import Housekeeping
 from cluster.local.hurry import hurried
 from cluster.local.listening import check_port
+from cluster.local.ray_core import CoreWatch
 from cluster.local.ray_parts import leave_out_unused
 from cluster.local.ray_stop import stop_ray
 from cluster.local.readiness import answering, url_of
@@ -64,9 +65,8 @@ READY_S = 600.0
 TRIES_MAX = 20
 """The number of consecutive errors of Ray, a second apart, that end a start. A dead controller is back in seconds."""
 
-EVENTS_S = 0.5
-HEALTH_S = 5.0
-"""How often `up` asks for warnings about delivery, in seconds."""
+EVENTS_S, HEALTH_S = 0.5, 5.0
+"""How often `up` shows new events, and asks for warnings about delivery, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,7 @@ class Up:
         self._housekeeping = Housekeeping(self._state.marker)
         self._frozen = FrozenReplicas(self._state.marker)
         self._forks = WorkerForks()
+        self._core = CoreWatch(self._state.marker)
         self._ray_is_gone = False
         self._log_dir = absolute(options.log_dir or self._state.path / "logs")
         self._events: EventLog | None = None
@@ -133,8 +134,8 @@ class Up:
         except StopAskedError:
             say("stopped before it was ready, as a signal asked")
         leave_quietly()
-        if self._ray_is_gone:
-            os._exit(0)  # a thread still waits for a Ray that is gone, and would keep this process
+        if self._ray_is_gone or self._core.fault:
+            os._exit(1 if self._core.fault else 0)  # a thread may wait for a Ray that is gone, and keep this process
 
     # ---- start
 
@@ -305,14 +306,14 @@ class Up:
             say(f"  sandbox  {self._sandbox_url}", error=False)
         if self._settings is not None and (public := https.public_url(self._settings, self._options.host)):
             say(f"  HTTPS    {public}", error=False)
-        rays = self._state.runtime_dir() / "ray"
-        say(f"  logs     {self._log_dir}   (warnings are shown here too; Ray's: {rays})", error=False)
+        rays = f"Ray's: {self._state.runtime_dir() / 'ray'}"
+        say(f"  logs     {self._log_dir}   (warnings are shown here too; {rays})", error=False)
 
     # ---- serve, stop
 
     def _serve(self) -> None:
         asked_s, read_s, warnings = time.monotonic(), 0.0, DeliveryWarnings(self._url)
-        while not self._signals.stop:
+        while not self._signals.stop and not self._core.ended(time.monotonic()):
             self._housekeeping.calm(time.monotonic())
             if self._signals.reload_asked():
                 self._reload()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 
 import pytest
 
+from cluster.local.ray_core import CORE_OF_RAY, core_of
 from cluster.local.service import Service
+from cluster.local.state_directory import processes_of
 from cluster.rehearsal.drills.play import DRAIN_S, fresh_checkouts, is_held, judged
 from cluster.rehearsal.load import Posted, post_steadily
 from cluster.rehearsal.verdict import Verdict
@@ -49,6 +53,27 @@ def test_up_alone_killed_then_up_again_drains(service: Service) -> None:
     assert verdict.lost == []
     assert verdict.repeats <= IN_FLIGHT
     assert "redis: adopted" in service.log.read_text()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", CORE_OF_RAY)
+def test_up_ends_with_the_core_of_ray_and_the_next_up_drains(service: Service, name: str) -> None:
+    """The raylet or the GCS is killed, so that no process that dies is started again.
+
+    `up` ends with code 1 and a sentence that names the cause. It leaves no process of Ray, and the next `up` delivers
+    what was accepted.
+    """
+
+    def kill() -> None:
+        os.kill(core_of(service.state.marker)[name], signal.SIGKILL)
+        assert service.wait(60.0) == 1
+        assert not processes_of(service.state.marker)
+
+    verdict = _killed_in_the_middle(service, kill)
+    assert f"Ray's {name} ended" in service.log.read_text()
+    assert verdict.accepted > 100
+    assert verdict.lost == []
+    assert verdict.repeats <= IN_FLIGHT
 
 
 def test_a_second_up_is_refused_by_name(service: Service) -> None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from cluster.local.foreground import LIBRARY_LOG
-from cluster.local.ray_stop import CORE_OF_RAY
+from cluster.local.ray_core import CORE_OF_RAY
 from cluster.local.service import Service
 from cluster.local.state_directory import processes_of
 from tests.chaos.running import wait_for
