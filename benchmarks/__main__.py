@@ -115,7 +115,8 @@ QUESTIONS = (
     Question(
         "load_step",
         "What does a checkout wait when the load steps up sixfold, pools free and pinned?",
-        *(600, 180),
+        *(1500, 180),
+        brief=("--rounds", "1"),
         shares=True,
     ),
     Question(

@@ -1,17 +1,18 @@
 """Measures the wait of a checkout when the load steps up sixfold, with pools that may grow and with fixed pools.
 
-    python -m benchmarks.load_step
+    python -m benchmarks.load_step [--rounds 3]
 
 Posts 116 triggers a second for 15 s, then 700 for 60 s, open-loop. Latency counts from the due time. No trigger is
-tried twice, and a refused trigger counts as 15 s. The load is posted to two fresh installations, one after the other.
-The first has the configuration as shipped, so its pools may grow. In the second, every pool is fixed at its smallest
-size. Prints accept percentiles over the whole step and over its second half, and the number of actors at the end.
+tried twice, and a refused trigger counts as 15 s. In each round the load is posted twice, each time to a fresh
+installation. One has the configuration as shipped. In the other, every pool is fixed at its smallest size. The one that
+goes first alternates. Prints accept percentiles over the whole step and over its second half, and the number of actors
+at the end, as medians of the rounds. The ratio of a round is its accept p99 as shipped ÷ pinned.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import click
 import uvloop
 
 from benchmarks import results
-from benchmarks.whole_service import FIXED, bodies, drained, losses, running, vendors
+from benchmarks.whole_service import FIXED, bodies, drained, losses, running, vendor_actors
 from cluster.local.service import Service
 from cluster.rehearsal.load import Posted, percentile, post_steadily
 
@@ -57,7 +58,7 @@ def figures(before: list[Posted], step: list[Posted]) -> dict[str, float]:
 
 def measure(service: Service, rates: tuple[float, float], seconds: tuple[float, float]) -> dict[str, Any]:
     before, step = uvloop.run(_post(service.api, rates, seconds))
-    actors = sum(len(vendor["breaker"]) for vendor in vendors(service).values())
+    actors = vendor_actors(service)
     intake = len(service.pids("ServeReplica:intake"))
     plans = [entry["reason"] for entry in service.get("/v1/plan?limit=20")["history"]]
     verdict = drained(service, [*before, *step])
@@ -72,25 +73,38 @@ def measure(service: Service, rates: tuple[float, float], seconds: tuple[float, 
     }
 
 
-@click.command()
+@click.command(help=__doc__)
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
 @results.options
-def main(quick: bool, results_: Path | None) -> None:
+def main(*, rounds: int, quick: bool, results_: Path | None) -> None:
     rates, seconds = ((20.0, 50.0), (1.0, 2.0)) if quick else ((LOW, HIGH), (BEFORE_S, STEP_S))
-    found: dict[str, Any] = {}
-    for name, changes in VARIANTS.items():
-        with running(changes) as (service, _):
-            found[name] = measure(service, rates, seconds)
-        click.echo(
-            f"{name:11} accept p50 {found[name]['step_p50_ms']:.1f} ms, p99 {found[name]['step_p99_ms']:.1f} ms, "
-            f"second half p99 {found[name]['second_half_p99_ms']:.1f} ms, first try {found[name]['first_try']:.2%}, "
-            f"{found[name]['vendor_actors']} vendor actors, {found[name]['intake_replicas']} intake, "
-            f"last delivery {found[name]['late_s']:.1f} s late, lost {found[name]['lost']}"
-        )
-        for reason in found[name]["plans"]:
-            click.echo(f"            plan: {reason}")
-    ratio = found["as shipped"]["step_p99_ms"] / found["pinned"]["step_p99_ms"]
-    click.echo(f"accept p99 as shipped ÷ pinned: {ratio:.2f}")
-    results.report("load_step", {**found, "p99_ratio": round(ratio, 3)}, results_, quick)
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in VARIANTS}
+    for number in range(1 if quick else rounds):
+        for name in sorted(VARIANTS, reverse=number % 2 == 1):
+            with running(VARIANTS[name]) as (service, _):
+                rows[name].append(measure(service, rates, seconds))
+            show(name, rows[name][-1])
+    ratios = [one["step_p99_ms"] / other["step_p99_ms"] for one, other in zip(*rows.values(), strict=True)]
+    figures = {**{name: spread(found) for name, found in rows.items()}, "p99_ratio": results.spread(ratios)}
+    click.echo(f"accept p99 as shipped ÷ pinned: {figures['p99_ratio']['median']:.2f}")
+    results.report("load_step", figures, results_, quick)
+
+
+def spread(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the spread of each number of the rounds. `rounds` has the rounds themselves, with their plans."""
+    numbers = [{name: value for name, value in row.items() if name != "plans"} for row in rows]
+    return {**results.spreads(numbers), "rounds": list(rows)}
+
+
+def show(name: str, row: Mapping[str, Any]) -> None:
+    click.echo(
+        f"{name}: accept p50/p99 {row['before_p50_ms']:.1f}/{row['before_p99_ms']:.1f} ms at {LOW:g}/s, "
+        f"{row['step_p50_ms']:.1f}/{row['step_p99_ms']:.1f} ms over the step, p99 {row['second_half_p99_ms']:.1f} ms "
+        f"in its second half, {row['first_try']:.2%} at first try, {row['vendor_actors']} vendor actors, "
+        f"{row['intake_replicas']} intake, last delivery {row['late_s']:.1f} s late, lost {row['lost']}"
+    )
+    for reason in row["plans"]:
+        click.echo(f"            plan: {reason}")
 
 
 if __name__ == "__main__":

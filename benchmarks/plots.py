@@ -333,7 +333,7 @@ def _load_step(figures: Figures) -> Drawing:
     drawing, axes = _pyplot().subplots(figsize=(6, 4))
     names = [name for name in ("as shipped", "pinned") if name in figures]
     for offset, field in ((-0.2, "step_p50_ms"), (0.2, "step_p99_ms")):
-        heights = [figures[name][field] for name in names]
+        heights = [figures[name][field]["median"] for name in names]
         axes.bar([place + offset for place in range(len(names))], heights, 0.4, label=field.split("_")[1])
     axes.set_xticks(range(len(names)), names)
     axes.set_ylabel("accept, ms")

@@ -4,9 +4,9 @@
 
 This module measures nothing itself. It reads what accept_latency and growth wrote, and notes the commit of each. The
 CPU cost of a part is a line: the cores that it uses at any rate, plus a CPU time for each trigger. The line is fitted
-by least squares to the rates that accept_latency sustained, with healthy vendors and pools at their smallest sizes. The
-profile also tells how far the lines are off: at most at the rates to which they were fitted, and, as
-`benchmarks.model_check` finds it, at other rates. With `--results` the file is written to that folder.
+by least squares to the rates that accept_latency sustained, with healthy vendors and without an additional actor. The
+profile also holds the largest error of a line at its own points, and the error that `benchmarks.model_check` finds at
+other rates. With `--results` the file is written to that folder.
 """
 
 from __future__ import annotations
@@ -94,12 +94,13 @@ def sizes(measured: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 
 
 def sustained(conditions: Any) -> list[Mapping[str, Any]]:
-    """Return the conditions with healthy vendors that were sustained in every round.
+    """Return the conditions with healthy vendors that were sustained in every round, with the least vendor actors.
 
-    A condition that was not sustained is left out, because under overload the service uses CPU that a trigger does not
-    cost. Raises ClickException if fewer than two rates are left, because a line needs two.
+    The CPU that an overload uses is not a cost, and the model needs to know how many actors shared the work. Raises
+    ClickException if there are fewer than two such rates.
     """
     found = [c for c in conditions if c["vendors"] == "healthy" and c["sustained"]["min"] == 1.0]
+    found = [c for c in found if c.get("vendor_actors", {"max": VENDOR_ACTORS})["max"] == VENDOR_ACTORS]
     if len({c["rate_per_s"] for c in found}) < 2:
         rates = ", ".join(f"{c['rate_per_s']:g}" for c in found) or "none"
         raise click.ClickException(

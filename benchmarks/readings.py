@@ -29,6 +29,8 @@ the dispatcher.
 """
 
 GROWTH = 1.10
+FIRST_TRY = 0.999
+"""The least share of triggers that are accepted at their first try, in every row with a rate."""
 OVERLOAD, CALM = 1157.0, 116.0
 
 
@@ -88,6 +90,23 @@ def decoupling(figures: Figures) -> Found:
 def within_10_ms(figures: Figures) -> Found:
     rate = figures["highest_rate_with_p99_of_10_ms"]["healthy"]
     return Found(rate, f"{rate:g}/s")
+
+
+def step_p99(part: str) -> Callable[[Figures], Found]:
+    """Read the accept p99 of `load_step` as shipped. `part` is `step` for all of the step, or `second_half`."""
+
+    def read(figures: Figures) -> Found:
+        shipped, pinned = (figures[name][f"{part}_p99_ms"] for name in ("as shipped", "pinned"))
+        first_try = figures["as shipped"]["first_try"]["min"]
+        misses = (f"{first_try:.2%} at the first try",) if first_try < FIRST_TRY else ()
+        return Found(shipped["median"], f"{_ms(shipped)}; pools pinned {_ms(pinned)}", misses)
+
+    return read
+
+
+def step_ratio(figures: Figures) -> Found:
+    ratio = figures["p99_ratio"]
+    return Found(ratio["median"], f"{ratio['median']:.2g}{_between(ratio['all'], '.2g')}")
 
 
 # ---- end to end
@@ -160,14 +179,19 @@ def dispatch_cost(figures: Figures) -> Found:
     return Found(ours, text, above if cost else ("no peer measured",))
 
 
+def idle_memory(figures: Figures) -> Found:
+    pss = figures["idle_pss_mib"]
+    return Found(pss["median"], f"{pss['median']:,.0f} MiB in {figures['idle_processes']['median']:g} processes")
+
+
+def idle_cores(figures: Figures) -> Found:
+    cores = figures["idle_cores"]
+    return Found(cores["median"], f"{cores['median']:.2g}{_between(cores['all'], '.2g')}")
+
+
 def cold_start(figures: Figures) -> Found:
     first = figures["first_delivery_of_the_first_trigger_s"]
-    processes, mib, cores = (figures[f"idle_{what}"]["median"] for what in ("processes", "pss_mib", "cores"))
-    return Found(
-        first["median"],
-        f"{first['median']:.1f} s ({first['min']:.1f} to {first['max']:.1f}); "
-        f"idle {processes:g} processes, {mib / 1024:.1f} GiB, {cores:g} of a core",
-    )
+    return Found(first["median"], f"{first['median']:.1f} s ({first['min']:.1f} to {first['max']:.1f})")
 
 
 # ---- growth, scaling

@@ -178,6 +178,11 @@ def vendors(service: Service) -> dict[str, dict[str, Any]]:
     return {entry["name"]: entry for entry in service.get("/v1/vendors")["vendors"]}
 
 
+def vendor_actors(service: Service) -> int:
+    """Return how many vendor actors run, in all pools together."""
+    return sum(len(vendor["breaker"]) for vendor in vendors(service).values())
+
+
 def fault_all(service: Service, **fault: Any) -> None:
     for vendor in CHANNELS:
         service.fault(vendor, **fault)
