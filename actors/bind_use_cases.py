@@ -10,7 +10,7 @@ from actors.assembly import receipt_readers, retry_policy
 from actors.runtime import VERSION, receipt_links
 from dispatcher.accept.intake import Intake
 from dispatcher.adapters.redis.control import RedisControl
-from dispatcher.adapters.redis.places import RedisPlaces
+from dispatcher.adapters.redis.listings import RedisListings
 from dispatcher.adapters.redis.script_calls import Client
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.templates import RedisTemplateStore
@@ -63,7 +63,7 @@ def bind_use_cases(settings: Settings, intake: Intake, watches: Watches, bound: 
             wall_ms=intake.time.now_ms,
             updates=RedriveUpdates(s, bound.cache),
         ),
-        listings=Listings(RedisPlaces(bound.asking)),
+        listings=Listings(RedisListings(bound.asking)),
         templates=Templates(bound.cache, templates, quota, s.templates),
         probes=Probes(intake, watches, control, control, channels=channels, replica=replica),
         receipts=None

@@ -14,7 +14,7 @@ from redis.sentinel import SentinelConnectionPool
 
 from cluster.local.redis_checks import silence
 from dispatcher.adapters.redis.keys import Keys
-from dispatcher.adapters.redis.route import in_step
+from dispatcher.adapters.redis.primary import in_step
 from dispatcher.config.settings import StoreSettings
 from dispatcher.core.store.replication import Seen
 from dispatcher.errors import ConfigError

@@ -35,7 +35,7 @@ from dispatcher.deliver.unreadable import UnreadableRecords
 from dispatcher.errors import UnavailableError
 from dispatcher.ports import Applied, Claims, Vendor
 from dispatcher.store_clock import StoreTime
-from dispatcher.telemetry.decisions import count, count_refused
+from dispatcher.telemetry.decision_counts import count, count_refused
 from dispatcher.telemetry.log import logger
 from dispatcher.waiting import rung
 

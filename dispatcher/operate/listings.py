@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from dispatcher.core.life.listing import ListingFilter, Placed, is_wanted, parse_position
 from dispatcher.errors import CallerError
-from dispatcher.ports import Places
+from dispatcher.ports import StateListings
 
 PAGE = 200
 """How many notifications are read in one round trip.
@@ -21,7 +21,7 @@ EXAMINED_MAX = 5_000
 class Listings:
     """Lists the notifications in a place, page by page."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: StateListings) -> None:
         self._places = places
 
     async def listing(self, wanted: ListingFilter, cursor: str | None) -> tuple[list[Placed], str | None]:

@@ -8,7 +8,7 @@ and `dead_letters` are for what people read and change. `replies` holds the valu
 from dispatcher.ports.clock import Clock
 from dispatcher.ports.control import Control, Incarnation, Remembered, Term, Vitals
 from dispatcher.ports.dead_letters import DeadLetterQueue
-from dispatcher.ports.places import Places
+from dispatcher.ports.listings import StateListings
 from dispatcher.ports.replies import (
     STORED,
     AcceptReply,
@@ -58,11 +58,11 @@ __all__ = [
     "Memory",
     "Orphan",
     "PlacePage",
-    "Places",
     "Promoted",
     "Redriven",
     "Remembered",
     "Routing",
+    "StateListings",
     "Store",
     "Term",
     "TriggerViews",

@@ -17,7 +17,7 @@ import redis
 
 from actors.intake import IntakeActor
 from cluster.local import redis_checks
-from dispatcher.adapters.redis import route
+from dispatcher.adapters.redis import primary
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.script_calls import client
 from dispatcher.adapters.redis.store import RedisStore
@@ -135,7 +135,7 @@ async def test_a_primary_that_hangs_is_left(watched: Fleet) -> None:
     old.thaw()
     until(lambda: old.ask.info("replication")["role"] == "slave", "the old primary follows")
     assert await answered(lambda: store.accept([later])) in SLOW_OR_NOT
-    assert await connection.route.primary() == ("127.0.0.1", new.port)
+    assert await connection.finder.primary() == ("127.0.0.1", new.port)
     await connection.aclose()
 
 
@@ -176,7 +176,7 @@ async def test_a_sentinel_that_is_away_or_knows_less_is_outvoted(monkeypatch: py
 
     The client uses the new primary, which the other sentinels name (celery 5538).
     """
-    monkeypatch.setattr(route, "SENTINEL_S", WAIT_S)  # on a busy machine the two others may be slow
+    monkeypatch.setattr(primary, "SENTINEL_S", WAIT_S)  # on a busy machine the two others may be slow
     with fleet(sentinels=3) as found:
         connection = client(found.url)
         await connection.ping()
@@ -187,14 +187,14 @@ async def test_a_sentinel_that_is_away_or_knows_less_is_outvoted(monkeypatch: py
         old.kill()
         found.sentinels.append(found.sentinels.pop(0))
         new = found.promoted(old)
-        assert await connection.route.primary() == ("127.0.0.1", new.port)
-        assert connection.route.known_replicas == 1
+        assert await connection.finder.primary() == ("127.0.0.1", new.port)
+        assert connection.finder.known_replicas == 1
         found.sentinels[0].ask.execute_command("SENTINEL", "REMOVE", SERVICE)
         found.sentinels[0].ask.execute_command("SENTINEL", "MONITOR", SERVICE, "127.0.0.1", old.port, 2)
         frozen.thaw()
         until(lambda: int(frozen.ask.sentinel_master(SERVICE)["port"]) == new.port, "the thawed one learns of it")
         for _ in range(5):
-            assert await connection.route.primary() == ("127.0.0.1", new.port)
+            assert await connection.finder.primary() == ("127.0.0.1", new.port)
         await connection.aclose()
 
 

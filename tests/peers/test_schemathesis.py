@@ -21,7 +21,7 @@ import uvicorn
 
 from cluster.local.state_directory import free_port
 from dispatcher.adapters.api_keys import SCOPES, new_key
-from tests.unit.serve_app.edge import Edge
+from tests.unit.serve_app.http_application import Edge
 
 pytestmark = pytest.mark.peers
 

@@ -18,7 +18,8 @@ import aiohttp
 import httptools
 
 from cluster.rehearsal.sandbox.dialects import Dialect, Reply, find
-from cluster.rehearsal.sandbox.ledger import Fault, FaultError, Ledger, Vendor
+from cluster.rehearsal.sandbox.fault import Fault, FaultError
+from cluster.rehearsal.sandbox.ledger import Ledger, Vendor
 
 DRIP_S = 0.1
 GARBAGE = Reply(200, b"<html><body>It works!</body></html>", media="text/html; charset=utf-8")

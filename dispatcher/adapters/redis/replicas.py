@@ -151,7 +151,7 @@ class ReplicatedWrites:
             needed, known = self._rule.needed(self._seen), self._rule.known(self._seen)
             (reply,) = await self._ask(("WAITAOF", 1, needed, step_ms), step_ms / 1000)
             if isinstance(reply, Exception):  # of a server that is no primary any more, or has no append-only file
-                self._own.route.moved()
+                self._own.finder.moved()
                 await self._own.shared.close()
                 raise UnavailableError(f"redis: {reply}")
             local, synced = (int(count) for count in reply)
@@ -179,10 +179,10 @@ class ReplicatedWrites:
             asked.cancel()
 
     async def _look(self) -> None:
-        route = self._own.route
-        if not route.fixed:
+        finder = self._own.finder
+        if not finder.fixed:
             try:
-                self._seen = Seen(*await route.replicas())
+                self._seen = Seen(*await finder.replicas())
             except UNAVAILABLE as error:
                 if self._seen is None:
                     raise UnavailableError(f"redis: {error}") from error

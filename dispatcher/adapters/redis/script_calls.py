@@ -16,7 +16,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from dispatcher.adapters.redis.address import parse
 from dispatcher.adapters.redis.connection import SharedConnection
-from dispatcher.adapters.redis.route import Route, connection_options
+from dispatcher.adapters.redis.primary import PrimaryFinder, connection_options
 from dispatcher.errors import RefusedError, UnavailableError
 
 _FOLDER = Path(__file__).parent / "scripts"
@@ -66,12 +66,12 @@ class Client(redis.Redis):
     """redis-py's client for single commands, with one additional connection that all scripts share."""
 
     shared: SharedConnection
-    route: Route
+    finder: PrimaryFinder
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         await self.shared.close()
         await super().aclose(close_connection_pool)
-        await self.route.close()
+        await self.finder.close()
 
 
 def client(url: str, *, timeout_s: float = 2.0, connections_max: int = 32, queues_s: float | None = None) -> Client:
@@ -101,7 +101,7 @@ def client(url: str, *, timeout_s: float = 2.0, connections_max: int = 32, queue
         pool = redis.BlockingConnectionPool(timeout=queues_s, **options)
     made = Client(connection_pool=pool)
     made.auto_close_connection_pool = True
-    made.shared, made.route = SharedConnection(pool.make_connection, timeout_s), place["route"]
+    made.shared, made.finder = SharedConnection(pool.make_connection, timeout_s), place["finder"]
     return made
 
 

@@ -200,7 +200,7 @@ class RedisViews:
         since = "-inf" if wanted.since_ms is None else wanted.since_ms
         start = (since, "") if after is None else after
         until = "+inf" if wanted.until_ms is None else wanted.until_ms
-        row = await run_one(self._redis, "dead_page", [self._keys.dead], [*start, until, count])
+        row = await run_one(self._redis, "timed_page", [self._keys.dead], [*start, until, count])
         return [(nid, int(score)) for nid, score in zip(row[::2], row[1::2], strict=True)]
 
     async def _load(self, page: Sequence[tuple[str, int]]) -> list[DeadLetter]:

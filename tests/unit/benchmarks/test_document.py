@@ -16,7 +16,7 @@ def test_the_documents_have_their_blocks() -> None:
     """The documents have exactly the expected printed blocks, in their order."""
     assert [command for command, _ in BLOCKS] == [
         "python -m benchmarks.measured_table",
-        "python -m benchmarks.fault_tables",
+        "python -m benchmarks.replacement_tables",
         "python -m benchmarks.measured_table --limits",
         "python -m benchmarks.drill_table",
         "dispatcher capacity --per-day 10000000",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cluster.rehearsal.sandbox.ledger import Fault, FaultError
+from cluster.rehearsal.sandbox.fault import Fault, FaultError
 
 SPAIN, GERMANY = "+34612345678", "+4915112345678"
 

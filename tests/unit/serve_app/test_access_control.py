@@ -14,7 +14,7 @@ from dispatcher.adapters.api_keys import SCOPES, new_key
 from serve_app import access_control
 from serve_app.access_control import scope_needed
 from tests.unit.desk import body
-from tests.unit.serve_app.edge import JSON, Edge
+from tests.unit.serve_app.http_application import JSON, Edge
 from tests.virtual import virtual
 
 

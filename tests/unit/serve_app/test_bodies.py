@@ -10,7 +10,7 @@ import pytest
 
 from serve_app.description import KEY_LENGTH_MAX
 from tests.unit.desk import body
-from tests.unit.serve_app.edge import JSON, LINKS, Edge
+from tests.unit.serve_app.http_application import JSON, LINKS, Edge
 from tests.virtual import virtual
 
 ROUTES = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.unit.desk import body
-from tests.unit.serve_app.edge import Edge
+from tests.unit.serve_app.http_application import Edge
 from tests.virtual import virtual
 
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.unit.serve_app.edge import Edge
+from tests.unit.serve_app.http_application import Edge
 from tests.virtual import virtual
 
 

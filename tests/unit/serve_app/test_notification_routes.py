@@ -11,7 +11,7 @@ from dispatcher.adapters.api_keys import new_key
 from dispatcher.core.life.listing import LISTED
 from serve_app.notification_routes import ListedState
 from tests.unit.desk import body
-from tests.unit.serve_app.edge import JSON, Edge
+from tests.unit.serve_app.http_application import JSON, Edge
 from tests.virtual import virtual
 
 

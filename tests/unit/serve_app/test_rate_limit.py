@@ -9,7 +9,7 @@ from dispatcher.core.limits.accept_rate import AcceptRate, Quota
 from dispatcher.errors import LimitedError
 from dispatcher.telemetry.metrics import Metrics
 from tests.unit.desk import body
-from tests.unit.serve_app.edge import JSON, Answer, Edge
+from tests.unit.serve_app.http_application import JSON, Answer, Edge
 from tests.virtual import virtual
 
 TENANTS = {"tenants": {"default": {"accept_per_s": 0.5, "accept_burst": 2}}}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dispatcher.adapters.api_keys import new_key
-from tests.unit.serve_app.edge import JSON, Edge
+from tests.unit.serve_app.http_application import JSON, Edge
 from tests.virtual import virtual
 
 SCOPES = ("send", "read", "templates")

@@ -1,4 +1,4 @@
-"""Listings of notifications by place, in memory. `dispatcher.ports.Places` is the contract."""
+"""Listings of notifications by place, in memory. `dispatcher.ports.StateListings` is the contract."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dispatcher.core.life.listing import Placed, PlacePosition
 from dispatcher.ports import PlacePage
 
 
-class MemoryPlaces:
+class MemoryListings:
     """Reads pages of the mailboxes, and of the waiting, held and dead notifications in the order of their times."""
 
     def __init__(self, cell: Cell) -> None:

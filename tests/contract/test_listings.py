@@ -5,25 +5,25 @@ from __future__ import annotations
 import pytest
 import redis.asyncio
 
-from dispatcher.adapters.memory.places import MemoryPlaces
-from dispatcher.adapters.redis.places import RedisPlaces
+from dispatcher.adapters.memory.listings import MemoryListings
+from dispatcher.adapters.redis.listings import RedisListings
 from dispatcher.core.life.decide import REFUSED_BY_ALL, Hold, Retry
 from dispatcher.core.life.listing import LISTED, ListingFilter, Placed
 from dispatcher.core.life.notification import Trail
 from dispatcher.operate.listings import Listings
-from dispatcher.ports import Places
+from dispatcher.ports import StateListings
 from tests.contract.worlds import World, attempt, lanes
 
 
 @pytest.fixture
-def places(world: World, request: pytest.FixtureRequest) -> Places:
+def places(world: World, request: pytest.FixtureRequest) -> StateListings:
     if request.node.callspec.params["world"] == "redis":
         client: redis.asyncio.Redis = request.getfixturevalue("redis_client")
-        return RedisPlaces(client)
-    return MemoryPlaces(world.store._cell)
+        return RedisListings(client)
+    return MemoryListings(world.store._cell)
 
 
-async def listed(places: Places, state: str, limit: int = 100, **chosen: str) -> list[Placed]:
+async def listed(places: StateListings, state: str, limit: int = 100, **chosen: str) -> list[Placed]:
     """Return all rows of a state, read in pages of `limit`."""
     cursor, rows = None, list[Placed]()
     while True:
@@ -34,7 +34,9 @@ async def listed(places: Places, state: str, limit: int = 100, **chosen: str) ->
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 100])
-async def test_each_notification_is_in_the_list_of_its_state_once(world: World, places: Places, limit: int) -> None:
+async def test_each_notification_is_in_the_list_of_its_state_once(
+    world: World, places: StateListings, limit: int
+) -> None:
     """The pages of all states together hold each open notification once. A claimed notification is listed as queued."""
     me = await world.actor()
     refused = Trail(refusals=1)
@@ -60,7 +62,7 @@ async def test_each_notification_is_in_the_list_of_its_state_once(world: World, 
     }
 
 
-async def test_a_row_says_whose_it_is_why_and_until_when(world: World, places: Places) -> None:
+async def test_a_row_says_whose_it_is_why_and_until_when(world: World, places: StateListings) -> None:
     """A row shows the tenant, the caller's key and recipient id, the reason, until when it waits, and every attempt."""
     me = await world.actor()
     (claim,) = await world.claimed(me, recipient_id="c-7", idempotency_key="order-1234")
@@ -79,7 +81,7 @@ async def test_a_row_says_whose_it_is_why_and_until_when(world: World, places: P
     assert row.expires_ms == claim.notification.expires_ms
 
 
-async def test_a_filter_leaves_out_what_does_not_match(world: World, places: Places) -> None:
+async def test_a_filter_leaves_out_what_does_not_match(world: World, places: StateListings) -> None:
     """A listing can be filtered by tenant, vendor, channel and reason, and then has only the rows that match."""
     mine = await world.queued(2)
     other = await world.queued(1, tenant="other")
@@ -90,7 +92,7 @@ async def test_a_filter_leaves_out_what_does_not_match(world: World, places: Pla
     assert await listed(places, "queued", reason="refused_by_all") == []
 
 
-async def test_a_position_survives_what_goes_on(world: World, places: Places) -> None:
+async def test_a_position_survives_what_goes_on(world: World, places: StateListings) -> None:
     """Between two pages some notifications become held and one is added. The next page repeats no row and skips
     none.
     """
@@ -111,7 +113,7 @@ def replace_limit(wanted: ListingFilter, limit: int) -> ListingFilter:
     return ListingFilter(wanted.place, wanted.tenant, wanted.vendor, wanted.channel, wanted.reason, limit)
 
 
-async def test_what_waits_for_its_tenants_turn_is_listed(world: World, places: Places) -> None:
+async def test_what_waits_for_its_tenants_turn_is_listed(world: World, places: StateListings) -> None:
     """With a backlog each tenant has a queue of its own. The listing shows the notifications of all queues."""
     flood = await world.queued(50, tenant="big")
     small = await world.queued(3, tenant="small")
@@ -123,6 +125,6 @@ async def test_a_listing_looks_for_no_keys(redis_world: World, redis_client: red
     """A listing sends no KEYS or SCAN command to Redis."""
     await redis_world.queued(30)
     await redis_client.config_resetstat()
-    await listed(RedisPlaces(redis_client), "queued")
+    await listed(RedisListings(redis_client), "queued")
     calls = set(await redis_client.info("commandstats"))
     assert not {"cmdstat_keys", "cmdstat_scan", "cmdstat_hscan", "cmdstat_zscan"} & calls

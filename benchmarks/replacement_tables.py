@@ -1,6 +1,6 @@
 """Prints what is lost, repeated and refused when a version or a Redis server is replaced, for docs/benchmarks.md.
 
-    python -m benchmarks.fault_tables
+    python -m benchmarks.replacement_tables
 
 This module measures nothing itself. It reads what `benchmarks.rolling_upgrade` and `benchmarks.replica_loss` wrote.
 """

@@ -1,7 +1,8 @@
--- Read only: the dead letters after a position, oldest first, by time of death and then id.
--- KEYS[1] dead letters   ARGV[1] time of the position or '-inf'  [2] its id, '' for none  [3] latest time  [4] at most
--- Reply {id, time, id, time…}. The position's own letter may be gone: its rank is searched for, in log n steps, so a page
--- costs the same whatever lies before it, and however many died in the same millisecond.
+-- Read only: the entries of a set ordered by time that come after a position, oldest first, by time and then id.
+-- The sets are the dead letters and what is due, delayed or held.
+-- KEYS[1] the set   ARGV[1] time of the position or '-inf'  [2] its id, '' for none  [3] latest time  [4] at most
+-- Reply {id, time, id, time…}. The position's own entry may be gone: its rank is searched for, in log n steps, so a page
+-- costs the same whatever lies before it, and however many have the same millisecond.
 local function up_to(a, b) -- by bytes, as the set is ordered: Lua's own <= follows the server's locale
   for n = 1, math.min(#a, #b) do
     local x, y = string.byte(a, n), string.byte(b, n)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from actors.assembly import receipt_readers
 from dispatcher.adapters.api_keys import ApiKeys
-from dispatcher.adapters.memory.places import MemoryPlaces
+from dispatcher.adapters.memory.listings import MemoryListings
 from dispatcher.core.life.receipt import ReceiptLinks
 from dispatcher.core.store.continuity import Continuity
 from dispatcher.operate.dead_letters import DeadLetters
@@ -71,7 +71,7 @@ class Edge:
             dead_letters=DeadLetters(
                 stage.views, found.vendors.__contains__, lambda: intake.plan, per_s=100.0, slow_per_s=1.0
             ),
-            listings=Listings(MemoryPlaces(stage.cell)),
+            listings=Listings(MemoryListings(stage.cell)),
             templates=Templates(intake._templates, stage.template_store, TemplateQuota(2, 10_000), {"from-file"}),
             probes=probes,
             receipts=Receipts(LINKS, self.desk.store, stage.views, stage.metrics, readers=readers),

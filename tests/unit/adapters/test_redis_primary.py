@@ -9,7 +9,7 @@ import pytest
 from redis.exceptions import ConnectionError
 
 from dispatcher.adapters.redis.address import parse
-from dispatcher.adapters.redis.route import Route
+from dispatcher.adapters.redis.primary import PrimaryFinder
 
 
 class Sentinel:
@@ -33,8 +33,8 @@ class Sentinel:
         return {"orders": {**state, **self.flags}}
 
 
-def route(*sentinels: Sentinel) -> Route:
-    made = Route(parse("redis+sentinel://a.test,b.test,c.test/orders"))
+def finder(*sentinels: Sentinel) -> PrimaryFinder:
+    made = PrimaryFinder(parse("redis+sentinel://a.test,b.test,c.test/orders"))
     made._sentinels.sentinels = list(sentinels)
     return made
 
@@ -44,14 +44,14 @@ async def test_the_first_answer_is_not_believed_alone() -> None:
 
     The answer of the other two sentinels, with a newer epoch, wins.
     """
-    found = route(Sentinel(1, epoch=1), Sentinel(2, epoch=2, turns=9), Sentinel(2, epoch=2, turns=9))
+    found = finder(Sentinel(1, epoch=1), Sentinel(2, epoch=2, turns=9), Sentinel(2, epoch=2, turns=9))
     assert await found.primary() == ("h", 2)
 
 
 async def test_one_that_is_away_is_not_waited_for() -> None:
     """Two of three sentinels decide, whether the third is away or very slow."""
-    assert await route(Sentinel(None), Sentinel(2, 2), Sentinel(2, 2)).primary() == ("h", 2)
-    assert await route(Sentinel(1, 1, turns=10_000_000), Sentinel(2, 2), Sentinel(2, 2)).primary() == ("h", 2)
+    assert await finder(Sentinel(None), Sentinel(2, 2), Sentinel(2, 2)).primary() == ("h", 2)
+    assert await finder(Sentinel(1, 1, turns=10_000_000), Sentinel(2, 2), Sentinel(2, 2)).primary() == ("h", 2)
 
 
 async def test_a_primary_that_is_down_is_none() -> None:
@@ -59,16 +59,16 @@ async def test_a_primary_that_is_down_is_none() -> None:
     works.
     """
     with pytest.raises(ConnectionError, match="know no primary of orders that works"):
-        await route(*(Sentinel(1, 1, is_sdown=True) for _ in range(3))).primary()
+        await finder(*(Sentinel(1, 1, is_sdown=True) for _ in range(3))).primary()
 
 
 async def test_all_who_ask_at_once_share_one_question_and_a_move_is_an_epoch() -> None:
     """Twenty calls at once ask each sentinel once.
 
-    The route's epoch rises by one when the primary changes, and stays otherwise.
+    The finder's epoch rises by one when the primary changes, and stays otherwise.
     """
     sentinels = [Sentinel(1, 1, turns=3) for _ in range(3)]
-    found = route(*sentinels)
+    found = finder(*sentinels)
     await asyncio.gather(*(found.primary() for _ in range(20)))
     assert [one.asked for one in sentinels] == [1, 1, 1]
     before = found.epoch

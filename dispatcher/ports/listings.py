@@ -9,7 +9,7 @@ from dispatcher.core.life.listing import PlacePosition
 from dispatcher.ports.replies import PlacePage
 
 
-class Places(Protocol):
+class StateListings(Protocol):
     """The places where notifications wait, each in a fixed order (`core.life.listing`)."""
 
     async def page(self, place: str, after: PlacePosition | None, examine: int) -> PlacePage:

@@ -1,4 +1,4 @@
-"""Listings of notifications by place, on Redis. `dispatcher.ports.Places` is the contract."""
+"""Listings of notifications by place, on Redis. `dispatcher.ports.StateListings` is the contract."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ At = tuple[str, PlacePosition]
 """A notification's id, and its position in the listing."""
 
 
-class RedisPlaces:
+class RedisListings:
     """Reads pages of the mailboxes, and of the waiting, held and dead notifications in the order of their times.
 
     No page is read by searching all keys of Redis.
@@ -47,7 +47,7 @@ class RedisPlaces:
         k = self._keys
         key = {"due": k.due, "delayed": k.delayed, "held": k.held, "dead": k.dead}[place]
         start = ("-inf", "") if after is None else (after.at, after.id)
-        row = await run_one(self._redis, "dead_page", [key], [*start, "+inf", examine])
+        row = await run_one(self._redis, "timed_page", [key], [*start, "+inf", examine])
         return [(nid, PlacePosition("", str(int(score)), nid)) for nid, score in zip(row[::2], row[1::2], strict=True)]
 
     async def _queued(self, after: PlacePosition | None, examine: int) -> list[At]:

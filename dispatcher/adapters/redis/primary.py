@@ -29,7 +29,7 @@ SENTINEL_S = 0.5
 """The time-out of a sentinel's answer, in seconds."""
 
 
-class Route:
+class PrimaryFinder:
     """Finds the primary for one client. `epoch` is increased when open connections may lead to the wrong server."""
 
     def __init__(self, address: Address) -> None:
@@ -152,21 +152,21 @@ def of_a_replica(error: Exception) -> bool:
     return "READONLY" in str(error) or type(error).__name__ == "ReadOnlyError"
 
 
-class _Routed:
-    """A mixin for redis-py's connections that connects to the route's primary, and closes when a server was demoted."""
+class _AtThePrimary:
+    """A mixin for redis-py's connections: it connects to the primary, and closes when a server was demoted."""
 
-    def __init__(self, *, route: Route, **options: Any) -> None:
+    def __init__(self, *, finder: PrimaryFinder, **options: Any) -> None:
         super().__init__(**options)
-        self._route, self._epoch = route, route.epoch
+        self._finder, self._epoch = finder, finder.epoch
 
     async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
         mine: Any = self
-        if mine.is_connected and self._epoch != self._route.epoch:
+        if mine.is_connected and self._epoch != self._finder.epoch:
             await mine.disconnect(nowait=True)
         if not mine.is_connected:
-            if not self._route.fixed:
-                mine.host, mine.port = await self._route.primary()
-            self._epoch = self._route.epoch
+            if not self._finder.fixed:
+                mine.host, mine.port = await self._finder.primary()
+            self._epoch = self._finder.epoch
         await super().connect_check_health(check_health, retry_socket_connect)  # type: ignore[misc]
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
@@ -175,27 +175,27 @@ class _Routed:
         except ResponseError as error:
             if not of_a_replica(error):
                 raise
-            self._route.moved()
+            self._finder.moved()
             mine: Any = self
             await mine.disconnect(nowait=True)
             raise ConnectionError("this server is a replica and takes no writes") from error
 
 
-class PlainConnection(_Routed, Connection):
+class PlainConnection(_AtThePrimary, Connection):
     """A TCP connection."""
 
 
-class TlsConnection(_Routed, SSLConnection):
+class TlsConnection(_AtThePrimary, SSLConnection):
     """A TCP connection with TLS."""
 
 
-class SocketConnection(_Routed, UnixDomainSocketConnection):
+class SocketConnection(_AtThePrimary, UnixDomainSocketConnection):
     """A connection by a unix socket."""
 
 
 def connection_options(address: Address) -> Mapping[str, Any]:
     """Return the class of the connections to `address`, and the arguments for redis-py's connection pool."""
-    options = {**address.options, "route": Route(address)}
+    options = {**address.options, "finder": PrimaryFinder(address)}
     if address.path:
         return {**options, "connection_class": SocketConnection, "path": address.path}
     kind = TlsConnection if address.tls else PlainConnection
