@@ -60,8 +60,8 @@ def measure(service: Service, rates: tuple[float, float], seconds: tuple[float, 
     before, step = uvloop.run(_post(service.api, rates, seconds))
     actors = vendor_actors(service)
     intake = len(service.pids("ServeReplica:intake"))
-    plans = [entry["reason"] for entry in service.get("/v1/plan?limit=20")["history"]]
     verdict = drained(service, [*before, *step])
+    plans = [entry["reason"] for entry in service.get("/v1/plan?limit=20")["history"]]
     late_s = max(verdict.delivered_at.values(), default=time.time()) - step[-1].due_s
     return {
         **figures(before, step),
