@@ -63,7 +63,7 @@ def test_command_and_commit_are_those_of_the_file() -> None:
         " | 0123456 | `python -m benchmarks.soak --minutes 7` |"
     )
     accept = lines["accept p99 at 1,157 triggers/s, whole service running"]
-    assert accept.startswith("| accept p99 at 1,157 triggers/s, whole service running | 50 ms | 10 ms | ")
+    assert accept.startswith("| accept p99 at 1,157 triggers/s, whole service running | 100 ms | 20 ms | ")
     assert accept.endswith("| `make bench NAME=accept_latency` |")
 
 
