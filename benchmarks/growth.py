@@ -281,7 +281,10 @@ async def costs(
 
 
 def over_least(by_size: Mapping[str, Mapping[str, results.Spread]]) -> dict[str, float]:
-    """Return for each cost its greatest median divided by its smallest. `by_size` maps each size to its costs."""
+    """Return how much each cost grows with the size: its greatest median divided by its smallest median.
+
+    `by_size` maps each size to the costs that were measured at this size.
+    """
     names = next(iter(by_size.values()))
     medians = {name: [found[name]["median"] for found in by_size.values()] for name in names}
     return {name: round(max(values) / min(values), 3) for name, values in medians.items()}

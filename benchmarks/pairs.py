@@ -66,7 +66,9 @@ def run(checkout: Path, rate: float, seconds: float) -> dict[str, float]:
 
 
 class Comparison(TypedDict):
-    """The spreads of one figure in both copies, and of the ratios of their pairs."""
+    """The comparison of one figure between two working copies: the spread of its values in each copy, and the spread of
+    its ratios. Each ratio is the figure of this copy divided by that of the other copy, in one pair of runs.
+    """
 
     ours: results.Spread
     other: results.Spread

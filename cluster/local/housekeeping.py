@@ -27,9 +27,10 @@ class Housekeeping:
         self._marker, self._calmed_s = marker, float("-inf")
 
     def calm(self, now_s: float) -> None:
-        """Lower the priority of these processes, at most every `PERIOD_S` seconds.
+        """Lower the priority of the installation's Serve controller and proxies (`HOUSEKEEPERS`), at most every
+        `PERIOD_S` seconds.
 
-        A process that Serve has started again has the usual priority until the next call.
+        If Serve has started such a process again, the process has the usual priority until the next call.
         """
         if now_s - self._calmed_s >= PERIOD_S:
             self._calmed_s = now_s

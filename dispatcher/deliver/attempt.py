@@ -129,8 +129,8 @@ class Delivery:
     async def decide(self, me: str, claim: Claim) -> Decision | None:
         """Handle one claim of the incarnation `me`, and return where the notification goes next.
 
-        None means that the claim stays pending for `me`, and that the audit finds it again. Only a cancellation leaves
-        this method as an exception.
+        None means that the claim stays pending for `me`. The audit, which searches for claims that the actor does not
+        know, finds it again. Only a cancellation leaves this method as an exception.
         """
         n, ready = claim.notification, None
         try:

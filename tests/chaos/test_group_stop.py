@@ -1,4 +1,6 @@
-"""A service manager or container may send the stop signal to the whole process group, as `kill -- -PGID` does."""
+"""Tests a stop signal that reaches the whole process group, as `kill -- -PGID` and some service managers and containers
+send it. The service still ends in order.
+"""
 
 from __future__ import annotations
 

@@ -51,9 +51,9 @@ def test_a_worker_cut_off_for_ten_seconds(cluster: Rig) -> None:
 
 
 def test_the_head_off_for_a_minute(cluster: Rig) -> None:
-    """The head is off for a minute.
+    """The machine of Ray's head is off for a minute.
 
-    Deliveries continue, and callers are accepted, because Ray's state is on another machine.
+    Deliveries continue and triggers are accepted, because another machine keeps Ray's state.
     """
     found = faults.head_off(cluster)
     kept(found, 0)

@@ -57,7 +57,8 @@ async def test_what_did_not_arrive_is_not_found(sandbox: Sandbox) -> None:
 
 
 async def test_other_recipients_are_not_in_the_list(sandbox: Sandbox) -> None:
-    """The look-up returns only the messages to the recipient, the newest first, and says that there are more.
+    """The vendor has more messages than one page, and one of them is to another recipient. The look-up returns the
+    newest messages to the recipient it asks about, the newest first, and says that the vendor has more.
 
     A plus sign and an umlaut arrive unchanged.
     """

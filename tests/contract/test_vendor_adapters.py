@@ -354,7 +354,8 @@ async def test_the_sandbox_checks_requests_as_the_provider_would(sandbox: Sandbo
 
 @pytest.mark.parametrize("sender", ["shop@example.com", "Müller, Söhne <shop@example.com>"])
 async def test_a_sender_with_a_name_arrives_with_both(sender: str) -> None:
-    """With a display name in the sender, the envelope has the bare address, and the mail has the name too.
+    """A sender is given with a display name or without one. The envelope has the bare address. The mail has the display
+    name too, if there is one.
 
     This holds for SMTP and for SendGrid.
     """

@@ -198,7 +198,8 @@ async def test_a_relay_that_nobody_vouches_for_is_not_used(world: World) -> None
     ],
 )
 async def test_postfixs_words_are_read(world: World, to: str, kind: OutcomeKind, reason: str) -> None:
-    """Postfix's refusals are read as rejected, deferred, or failed for this vendor.
+    """Postfix refuses four recipients for four reasons. Each refusal becomes the right outcome: rejected, deferred, or
+    failed for this vendor.
 
     The connection stays usable for the next mail.
     """

@@ -310,9 +310,9 @@ def test_the_admin_socket_is_moved_aside(render: Callable[[str], str], folder: P
 
 
 def test_the_program_says_aloud_which_edits_it_could_not_make(folder: Path) -> None:
-    """For a foreign configuration the wrapper names each missing edit on stderr.
+    """The wrapper gets a configuration that Ray did not make, so no edit fits. It names each missing edit on stderr.
 
-    It refuses to start without the edits that protect the network.
+    It refuses to start, because the missing edits include those that protect the network.
     """
     path = folder / "foreign.cfg"
     path.write_text("global\n    maxconn 10\n")

@@ -259,7 +259,9 @@ def test_the_second_up_is_refused_before_anything_starts(
 
 
 def test_sockets_get_a_short_private_directory(state: StateDirectory) -> None:
-    """The directory of the sockets always gets mode 0700, and its path is short enough for HAProxy's 27 characters."""
+    """The directory of the sockets always gets mode 0700. Its path is so short that the path of HAProxy's configuration
+    file in it has at most 27 characters.
+    """
     path = state.runtime_dir()
     path.chmod(0o755)
     assert state.runtime_dir() == path

@@ -66,7 +66,8 @@ def judged(service: Service, posted: list[Posted], drain_s: float = DRAIN_S) -> 
 class Window:
     """The time of one fault, in epoch seconds.
 
-    From `began_s` to `hit_s`, the fault is started. At `hit_s` all its processes have been killed or stopped.
+    From `began_s` to `hit_s` the drill starts the fault. At `hit_s` every process that the fault kills or stops has
+    been killed or stopped.
     """
 
     drill: Drill

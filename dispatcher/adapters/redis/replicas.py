@@ -51,7 +51,7 @@ _Waiting = tuple[Sequence[Call], "asyncio.Future[list[Any]]"]
 
 
 class ReplicatedWrites:
-    """Runs scripts and waits until replicas have their writes on disk.
+    """Runs scripts, and waits until the writes of these scripts are on the disks of replicas.
 
     `own` is a client that is used for nothing else. `poke` is any other client of the same Redis; it sends the PINGs.
     """

@@ -101,11 +101,12 @@ class BreakerConfig:
         return min(self.min_calls, self.half_open_calls)
 
     def open_wait_ns(self, attempts: int, chance: float) -> int:
-        """Return how long the breaker waits, in nanoseconds, after its opening number `attempts` (at least 1).
+        """Return how long the breaker waits, in nanoseconds, after it has opened for the time number `attempts` (at
+        least 1).
 
-        The wait grows up to `open_wait_ms_max`, and jitter by `chance` only shortens it. Each step truncates to whole
-        milliseconds, as resilience4j does. The loop stops at the maximum or when the wait no longer grows, so a high
-        `attempts` such as 10,000 takes no longer to compute than 10.
+        The wait grows with each opening, up to `open_wait_ms_max`. Jitter shortens the wait by a part that `chance`
+        decides. Each step truncates to whole milliseconds, as resilience4j does. The loop stops at the maximum or when
+        the wait no longer grows, so a high `attempts` such as 10,000 takes no longer to compute than 10.
         """
         wait = self.open_wait_ms
         for _ in range(attempts - 1):

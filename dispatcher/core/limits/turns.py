@@ -37,7 +37,7 @@ WEIGHT_MAX = 100
 
 
 class Turn(NamedTuple):
-    """A tenant's place in the ring.
+    """A tenant's place in the ring, which is the order in which the tenants of a lane take turns.
 
     `left` is how many notifications remain of a turn that began in an earlier claim. It is 0 if the turn has not begun.
     """

@@ -63,7 +63,7 @@ async def test_a_primary_that_is_down_is_none() -> None:
 
 
 async def test_all_who_ask_at_once_share_one_question_and_a_move_is_an_epoch() -> None:
-    """Twenty calls at once ask each sentinel once.
+    """Twenty calls at once ask each sentinel only once which server is the primary.
 
     The finder's epoch rises by one when the primary changes, and stays otherwise.
     """

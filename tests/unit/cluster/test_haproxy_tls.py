@@ -174,7 +174,9 @@ def test_a_haproxy_that_is_being_started_again_gets_it_later(rig: Rig, capsys: p
 
 
 def test_what_intake_is_told_is_said_again_until_it_is_heard(rig: Rig) -> None:
-    """HAProxy tells intake the certificate's state. If HAProxy does not answer, the wrapper sends the state again."""
+    """The wrapper tells HAProxy the state of the certificate, and HAProxy passes it on to intake. If HAProxy does not
+    answer the wrapper, the wrapper tells it again later.
+    """
     rig.admin.deaf = True
     rig.renew(SECOND)
     rig.looks(10)

@@ -1,4 +1,4 @@
-"""Has settings of a breaker that opens after four failures, and makes a memory store, for the tests of the courier."""
+"""Builds stores, and the settings of a breaker that opens after four failures, for the tests of the courier."""
 
 from __future__ import annotations
 

@@ -67,8 +67,8 @@ async def test_a_providers_word_decides_about_the_fallback(provider: str, word: 
 
 @virtual
 async def test_a_receipt_about_another_message_is_not_for_it() -> None:
-    """A later `undelivered` does not bring back a fallback that waited only for acceptance and was therefore
-    skipped.
+    """A fallback waits only for acceptance, and it was skipped because the first notification was accepted. A receipt
+    that says `undelivered` comes later. The fallback stays skipped.
     """
     play = Play()
     tid = await play.begin(600)

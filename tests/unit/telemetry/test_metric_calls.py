@@ -21,8 +21,8 @@ DEFINITION = ROOT / "dispatcher" / "telemetry" / "metrics.py"
 
 
 def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
-    """Yield (`count` or `observe`, the call) for each such call on `metrics`, or with a name that begins with
-    `dispatcher_`.
+    """Yield each call of `count` or `observe` on an object named like `metrics`, and each such call whose metric name
+    begins with `dispatcher_`. A result is the function's name and the call.
     """
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or node.func.attr not in KINDS:
