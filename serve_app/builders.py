@@ -52,7 +52,7 @@ class VendorArguments(Arguments):
 def intake(args: IntakeArguments) -> serve.Application:
     """Return the intake application.
 
-    Raises `ConfigError` if the key file is missing, because anybody could post then.
+    Raises `ConfigError` if the key file is missing. Without this check, an intake without keys would serve anybody.
     """
     if not args.api_keys.is_file():
         raise ConfigError(f"api_keys: {args.api_keys} is not there, and without keys anybody may post")

@@ -62,7 +62,7 @@ class Signals:
 
     @property
     def at_once(self) -> bool:
-        """True once a second SIGTERM or SIGINT was received. Then nobody wants to wait for a drain."""
+        """Return True once a second SIGTERM or SIGINT was received. The stop then waits for no drain."""
         return len(self._ending) > 1
 
     def reload_asked(self) -> bool:

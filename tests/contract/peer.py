@@ -203,8 +203,8 @@ class Peer:
     async def redrive(self, id: str, chain: list[str] | None = None, template: list[Any] | None = None) -> int:
         """Redrive the dead letter `id` and return how many letters were redriven.
 
-        `template` has a version, a digest and a name. A version of the program that knows no digests ignores the
-        digest.
+        `chain` and `template` replace what was accepted. `template` has a version, a digest and a name. A version of
+        the program that knows no digests ignores the digest.
         """
         page = await self._views.dead_page(DeadLetterFilter(ids=(id,)), None, 10_000)
         now_ms = time.time_ns() // 1_000_000

@@ -36,7 +36,7 @@ def brief_memory() -> World:
 
 @pytest.fixture(params=["redis", "memory"])
 def brief(request: pytest.FixtureRequest) -> World:
-    """A world whose retention is only `BRIEF_MS` milliseconds."""
+    """Return a world whose retention is only `BRIEF_MS` milliseconds."""
     found: World = request.getfixturevalue(f"brief_{request.param}")
     return found
 

@@ -130,7 +130,11 @@ async def call(adapter: str, context: ssl.SSLContext | None, **broken: bool) -> 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
 async def test_a_good_certificate_is_believed(authority: Authority, adapter: str) -> None:
-    """With a good certificate the message is accepted. Each of the following tests changes one thing."""
+    """A vendor's certificate is signed by a trusted authority, is valid now and has the vendor's name. The message is
+    accepted.
+
+    Each of the following tests changes one of these properties.
+    """
     outcome, peer = await call(adapter, authority.server())
     assert outcome.kind is OutcomeKind.ACCEPTED
     assert peer.heard

@@ -132,7 +132,8 @@ _EVERY_MESSAGE = (404, 405, 408, 410, 425)
 
 
 def unspoken(answer: Answer) -> Outcome:
-    """Return the outcome of a 3xx or 4xx answer that is not in the provider's own format. The message was not accepted.
+    """Return the outcome of a 3xx or 4xx answer that is not in the provider's own format. The provider did not accept
+    the message.
 
     Such an answer often comes from a proxy or a firewall, because of the text of one message (RainLoop issue 1059). So
     the answer counts against the provider only if many recipients are affected, or if another vendor accepts the same

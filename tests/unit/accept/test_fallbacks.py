@@ -75,10 +75,10 @@ async def test_its_time_counts_from_the_time_of_the_first() -> None:
 
 @virtual
 async def test_an_event_may_have_one() -> None:
-    """An event's definition may have a fallback.
+    """An event's definition lists a fallback for its SMS. Each notification of the event, for one or several
+    recipients, gets this fallback.
 
-    The fallback's template is rendered at accept, so data that does not fit is refused. Each of several
-    recipients gets a fallback.
+    The fallback's template is rendered at accept too, so data that does not fit it is refused.
     """
     fallback = {"channel": "email", "template": "mail", "after_s": 30}
     event = {"notifications": [{"channel": "sms", "template": "text", "fallback": fallback}]}

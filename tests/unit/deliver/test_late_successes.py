@@ -46,9 +46,10 @@ async def test_a_yes_that_comes_after_the_takeover_ends_what_is_held() -> None:
 
 @virtual
 async def test_a_yes_that_comes_after_the_takeover_ends_what_waits() -> None:
-    """Under `resend`, a message that another actor took over waits for its next try.
+    """An actor is declared dead during its call. Under `resend` another actor takes the message, which then waits for
+    its next try.
 
-    When the first actor's call is accepted late, the message is settled and not sent again.
+    When the first call is accepted late, the message is settled and not sent again.
     """
     stage, slow = Stage(), ScriptedVendor("a", duration_s=3.0)
     other = ScriptedVendor("a", [Outcome.failed("x", retry_after_s=30.0)])

@@ -256,7 +256,9 @@ def test_a_success_in_between_starts_the_row_again() -> None:
 
 @pytest.mark.parametrize("result", [BreakerResult.IGNORED, BreakerResult.THROTTLED, BreakerResult.LOCAL])
 def test_what_is_no_result_neither_breaks_nor_lengthens_a_row(result: BreakerResult) -> None:
-    """Ignored, throttled and local results neither continue nor end a row of failures."""
+    """A result that was ignored, throttled, or failed on our side of the network (local origin) neither continues nor
+    ends a row of failures.
+    """
     scene = Scene(**ROW)
     scene.call(FAIL, FAIL, *[result] * 5)
     assert scene.breaker.state is S.CLOSED

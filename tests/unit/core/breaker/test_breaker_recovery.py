@@ -225,7 +225,8 @@ def test_a_stage_with_little_traffic_passes_by_time() -> None:
 
 
 def test_a_stage_of_which_nothing_is_heard_waits() -> None:
-    """A stage of recovery does not pass by time while its calls hang.
+    """The calls of a stage of recovery hang. The stage then does not end after its time, as a stage without traffic
+    does.
 
     When the calls are overdue they count as slow, and the breaker opens.
     """
