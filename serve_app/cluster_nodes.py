@@ -34,7 +34,9 @@ class NodeWatch:
         threading.Thread(target=self._run, name="nodes", daemon=True).start()
 
     def read(self) -> set[str]:
-        """Return the ids of the machines. The set is empty if the latest answer is older than `HOLDS_S`."""
+        """Return the ids of the living machines that have CPUs. The set is empty if Ray's latest answer is older than
+        `HOLDS_S`.
+        """
         return self._found if time.monotonic() - self._found_s < HOLDS_S else set()
 
     def look(self) -> None:

@@ -123,7 +123,9 @@ def parts_of(meta: Meta) -> list[Part]:
 
 
 def chain_of(part: Part, own: str | None) -> tuple[str, ...]:
-    """Return the chain of a notification: `own`, which it got at a redrive, or else the accepted chain."""
+    """Return the chain of a notification. `own` is the chain that a redrive gave the notification, or None. Without it,
+    the chain is the one from accept, in `part`.
+    """
     return tuple(own.split()) if own else tuple(part["ch"])
 
 

@@ -80,7 +80,9 @@ async def test_one_whose_sender_died_is_told_about_too(world: World) -> None:
 
 
 async def test_the_mark_is_of_the_last_start(world: World) -> None:
-    """A notification was started at one vendor, moved, and started at another. `held` returns the last vendor."""
+    """A notification was started at one vendor, moved to another vendor and started there. `held` returns the vendor of
+    the last start.
+    """
     me, other = await world.actor(), await world.actor("b")
     claim = await started(world, me)
     await world.store.apply(me, [(claim, move())], world.now_ms())

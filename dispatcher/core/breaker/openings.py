@@ -20,10 +20,10 @@ class Openings:
         self.closed_ns = now_ns
 
     def note(self, before: BreakerState, to: BreakerState, now_ns: int, *, reset: bool, timed: bool) -> None:
-        """Note the transition from `before` to `to`.
+        """Note the transition from `before` to `to`. An opening makes the next wait longer.
 
-        `reset` is True if an operator wants a fresh breaker. `timed` is True if the caller has set the length of the
-        open wait; then the opening does not count.
+        `reset` is True if an operator wants a fresh breaker, without former openings. `timed` is True if the caller has
+        set the length of the open wait. Such an opening does not make later waits longer.
         """
         if before is S.CLOSED and self._decay_ns:
             self.count = max(0, self.count - (now_ns - self.closed_ns) // self._decay_ns)
