@@ -312,7 +312,7 @@ class Intake:
 def trigger_id(tenant: str, key: str | None) -> str:
     """Return a trigger id, `<cell>-<26 letters>`. The id is computed from tenant and key, or random without a key.
 
-    So a trigger is found by its key, and its record is also the record of its idempotency key.
+    So a trigger is found by its key, and the key needs no record of its own.
     """
     raw = hashlib.sha256(f"{tenant}\0{key}".encode()).digest()[:16] if key else secrets.token_bytes(16)
     return f"{CELL}-{base64.b32encode(raw).decode().rstrip('=').lower()}"

@@ -68,7 +68,9 @@ class Outbox:
         self._changed.set()
 
     def nudge(self) -> None:
-        """Check again whether calls are in flight. If there are none, waiting decisions are written at once."""
+        """Check again whether calls are in flight. If there are none, the decisions that wait are written to the store
+        at once.
+        """
         self._changed.set()
 
     def __len__(self) -> int:

@@ -20,7 +20,10 @@ from dispatcher.wire.trigger import phone_region
 
 
 class LateRefusals:
-    """Sends refused notifications again, tells operators, and collects the evidence against vendors."""
+    """Handles receipts that refuse a message which the vendor had accepted.
+
+    Sends the notification again, tells operators, and collects the evidence against the vendor.
+    """
 
     def __init__(
         self,

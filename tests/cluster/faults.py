@@ -56,7 +56,8 @@ def other(rig: Rig, machine: Machine) -> Machine:
 def spread(rig: Rig) -> bool:
     """Return True if every application runs, and each channel would survive the loss of one worker.
 
-    Intake and supervisor must run on both workers, and so must the two vendors of each channel together.
+    Intake and the supervisor must run on both workers. For each channel, the actors of its two vendors must not all be
+    on one worker.
     """
     found = rig.replicas()
     if set(found) != {"intake", "supervisor", *(f"vendor-{name}" for name in VENDORS)}:

@@ -150,8 +150,9 @@ async def test_a_woken_wait_leaves_what_comes_next_unclaimed(world: World) -> No
 
 @pytest.mark.parametrize("count", [1, 3, 9])
 async def test_the_audit_finds_what_is_mine_and_unknown(world: World, count: int) -> None:
-    """`own` returns the actor's pending entries, except those that it already knows. So a claim without a reply is
-    found.
+    """`own` returns the actor's pending entries, except those that the actor already knows.
+
+    So it returns the entries of a claim whose reply got lost.
     """
     me = await world.actor()
     claims = await world.claimed(me, count)

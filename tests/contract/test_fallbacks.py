@@ -150,8 +150,8 @@ async def test_the_store_decides_as_the_rules_do(world: World, act: Any, when: s
 
 
 async def test_what_has_begun_is_sent_like_any_other(world: World) -> None:
-    """A fallback that has begun is due at once, with its own time to live. The actor of its own vendor claims and
-    settles it.
+    """A fallback has begun. It is due at once, with its own time to live, and the actor of the fallback's vendor claims
+    and settles it.
     """
     posted = pair()
     await world.store.accept([posted])

@@ -24,7 +24,7 @@ def places(world: World, request: pytest.FixtureRequest) -> StateListings:
 
 
 async def listed(places: StateListings, state: str, limit: int = 100, **chosen: str) -> list[Placed]:
-    """Return all rows of a state, read in pages of `limit`."""
+    """Return all notifications that are listed for a state, read in pages of at most `limit`."""
     cursor, rows = None, list[Placed]()
     while True:
         page, cursor = await Listings(places).listing(ListingFilter(LISTED[state], limit=limit, **chosen), cursor)

@@ -106,7 +106,9 @@ def redis_place(redis_client: redis.asyncio.Redis, skewed_scripts: None) -> Plac
 
 
 async def test_a_retry_waits_no_longer(place: Place) -> None:
-    """The clock is set back an hour while a retry waits. The retry is due at its old time, and can be promoted once."""
+    """The clock is set back by an hour while a retry waits. The retry still becomes due after the wait that it was
+    given, and it can be promoted once.
+    """
     nid = await place.waiting(retry(WAIT_MS))
     await place.set(-HOUR_S)
     assert await place.due() == []

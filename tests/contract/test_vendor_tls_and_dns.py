@@ -143,8 +143,10 @@ async def test_a_good_certificate_is_believed(authority: Authority, adapter: str
 @pytest.mark.parametrize("adapter", ADAPTERS)
 @pytest.mark.parametrize("fault", ["expired", "not yet valid", "of another host", "of nobody known"])
 async def test_a_bad_certificate_gets_no_byte(authority: Authority, tmp_path: Path, adapter: str, fault: str) -> None:
-    """With a bad certificate the outcome is failed for the reason `tls`, as a fault on our side. The peer gets
-    nothing.
+    """A vendor has a bad certificate. The outcome is `failed` with the reason `tls`, which counts as a fault on our
+    side.
+
+    The vendor gets no byte of the message.
     """
     context = {
         "expired": lambda: authority.server(age_days=9),
@@ -213,9 +215,10 @@ async def test_a_name_without_an_address_is_not_sent(
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
 async def test_without_a_thread_to_resolve_in_it_is_not_sent(adapter: str) -> None:
-    """No thread can be started for the resolver (fault row 39). The outcome is failed, as a fault on our side.
+    """The process can start no thread in which the vendor's name is resolved (docs/faults.md, row 39). The outcome is
+    `failed`, and counts as a fault on our side.
 
-    When threads can be started again, the name is found.
+    When threads can be started again, the name is resolved.
     """
 
     class NoThread(ThreadPoolExecutor):

@@ -237,8 +237,9 @@ async def test_a_claimed_one_is_not_swept(world: World) -> None:
 
 
 async def test_what_is_postponed_is_looked_at_later(world: World) -> None:
-    """Postponed notifications leave `due` until the new time. A second postponement with the same old entries does
-    nothing.
+    """Notifications in `due` are postponed. They leave `due` and come back at the new time.
+
+    A second postponement that names their old entries does nothing.
     """
     me = await world.actor()
     (claim,) = await world.claimed(me)

@@ -1,8 +1,8 @@
 """Carries out the steps of cluster/files/Dockerfile in a root file system of its own, without a container engine.
 
-No image registry is used. In place of the image `python:3.11-slim-bookworm`, this machine's Debian is used, with the
-standard library of the interpreter that runs the tests in /usr/local, and a fresh pip. Of this machine's folders
-only /usr, /etc and /var are visible, under overlays. Each RUN is carried out as it is written. Only root can do
+No image registry is used. This machine's Debian takes the place of the image `python:3.11-slim-bookworm`. Its
+/usr/local has a fresh pip, and the standard library of the interpreter with which the tests run. Of this machine's
+folders only /usr, /etc and /var are visible, under overlays. Each RUN is carried out as it is written. Only root can do
 this, on a Debian.
 """
 

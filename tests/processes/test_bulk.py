@@ -142,10 +142,10 @@ def test_a_terminal_gets_a_bar(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_what_of_today_is_wanted_is_in_each_call(stub: Stub) -> None:
-    """`--todays-route` and `--todays-template` are sent in every call, also in those that count. By default they are
-    off.
+    """With `--todays-route` or `--todays-template`, every call of a redrive asks for it, also a call that only counts.
+    By default no call asks for them.
 
-    A discard does not send them.
+    A discard never sends these options.
     """
     run(stub, "redrive", "--all", "--yes", "--todays-route")
     assert {(o["todays_route"], o["todays_template"]) for o in stub.orders} == {(True, False)}

@@ -28,7 +28,7 @@ def test_a_port_that_another_program_has_is_named(host: str) -> None:
 
 
 def test_a_port_with_the_connections_of_an_ended_service_is_free() -> None:
-    """A port is free although old connections of an ended service are still known to the kernel."""
+    """A service has ended, and the kernel still knows old connections on its port. The port counts as free."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         client = socket.create_connection(("127.0.0.1", port))

@@ -1,4 +1,4 @@
-"""The commands of docs/operating.md are run as the page has them: stop, backup, restore, upgrade, removal."""
+"""Runs the commands of docs/operating.md exactly as the page shows them: stop, backup, restore, upgrade, removal."""
 
 from __future__ import annotations
 

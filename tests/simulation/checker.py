@@ -152,7 +152,8 @@ class Checker:
     def on_stopped(self, incarnation: str) -> None:
         """Check that an incarnation which reports its stop has no call in flight.
 
-        Another actor sends the stopped incarnation's entries at once, so an open call would be repeated.
+        Another actor sends the entries of a stopped incarnation at once. If a call were in flight, its message would be
+        sent twice.
         """
         now_s = self.world.loop.time()
         for sent in self.world.sent:

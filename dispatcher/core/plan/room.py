@@ -87,7 +87,9 @@ class Pool:
 
     @property
     def useful(self) -> int:
-        """Return how many actors the pool's calls in flight and its CPU time can keep busy."""
+        """Return the number of actors that the pool can keep busy with its calls in flight and the CPU time that it
+        gets.
+        """
         return max(
             *(self.least, 1),
             math.ceil(self.in_flight / (LIMITED * self.concurrency)),

@@ -56,11 +56,12 @@ class Findings:
         return self.verdict.clean and not self.lost and not self.contradictions
 
     def kept(self, policy: str, in_flight: int, repeats: int | None = None) -> bool:
-        """Return True if the promise of `policy` was kept, with at most `in_flight` messages of unknown outcome.
+        """Return True if the promise of `policy` was kept. `in_flight` is how many messages may have had an unknown
+        outcome.
 
         Nothing may be lost, contradictory or misdirected. Under `resend`, at most `in_flight` messages (or `repeats`,
-        if given) may be repeated. Under `hold`, none may be repeated. Each must be settled or held, with at most
-        `in_flight` held.
+        if given) may be repeated. Under `hold`, no message may be repeated, and each must be settled or held, at most
+        `in_flight` of them held.
         """
         verdict, states = self.verdict, self.states
         if self.lost or self.contradictions or verdict.unexpected or verdict.misdirected:

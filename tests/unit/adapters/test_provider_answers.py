@@ -95,8 +95,8 @@ def test_a_rate_never_ends_a_message() -> None:
     ],
 )
 def test_a_wait_is_read_however_it_is_written(wait: str, seconds: float | None) -> None:
-    """The wait in seconds is read from `Retry-After`: from two joined headers, from a number with a unit and from
-    a past date. Any other text gives None.
+    """The wait in `Retry-After` is read in seconds: also from two headers that were joined, from a number with a unit,
+    and from a date that is past. Any other text gives None.
     """
     assert answered("twilio", 429, {"code": 20429}, Retry_After=wait).retry_after_s == seconds
 

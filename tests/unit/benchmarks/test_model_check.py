@@ -56,7 +56,7 @@ def test_the_model_is_compared_part_by_part() -> None:
 
 
 def test_a_rate_that_the_lines_were_fitted_to_is_no_check() -> None:
-    """Only a sustained rate that differs enough from the fitted rates counts as a check."""
+    """The model is checked only at sustained rates that differ enough from the rates to which its lines were fitted."""
     found = points(PROFILE, {"rates": [row(50.0), row(100.0), row(299.0), row(900.0, sustained=False)]}, SOAK)
     assert {point["where"] for point in found} == {"end_to_end, 100/s", "soak"}
 

@@ -131,9 +131,9 @@ def test_a_slow_vendor_needs_actors_not_cores() -> None:
     ids=["one thread is not enough", "one memory is not enough"],
 )
 def test_more_than_one_redis_is_said(load: Load, profile: Profile) -> None:
-    """A load that is too much for one thread or the memory of one Redis needs several cells.
+    """A load needs several cells if it is too much for one Redis: for its single thread or for its memory.
 
-    The reason names the thread and the memory of one Redis.
+    The reason that the estimate gives names the thread and the memory.
     """
     (cells,) = [need for need in needs(load, profile) if need.what == CELLS]
     assert cells.value > 1

@@ -154,7 +154,7 @@ def test_the_service_has_the_workers_alone(rayservice: Any) -> None:
 
 
 def test_the_chart_has_the_facts_of_the_code() -> None:
-    """The chart's Ray settings, image and version equal those of the code and the other files."""
+    """The Helm chart has the same Ray settings, image and version as the code and the other files."""
     assert loaded("helm/ray-settings.yaml") == SETTINGS
     chart, values = loaded("helm/Chart.yaml"), loaded("helm/values.yaml")
     image = loaded("ray-up.yaml")["docker"]["image"]

@@ -1,5 +1,7 @@
-"""Checks a vendor that fails for one country: messages to that country go to another vendor until the country
-works again, and all others stay.
+"""Checks a vendor that fails for one country. Messages to that country go to another vendor until the country works
+again.
+
+Messages to all other countries stay with the vendor.
 """
 
 from __future__ import annotations

@@ -101,9 +101,9 @@ async def test_a_courier_that_leaves_lanes_out_blocks_briefly() -> None:
 @pytest.mark.parametrize(("pace_s", "least", "most"), [(0.015, 30, 70), (0.0, 150, 10_000)], ids=["paced", "unpaced"])
 @virtual
 async def test_claims_are_paced_while_there_is_little_work(pace_s: float, least: int, most: int) -> None:
-    """All 200 notifications that arrive one by one within a second are sent.
+    """200 notifications arrive one by one within a second, and all are sent.
 
-    With a pace of 15 ms there are far fewer claims than without it (ADR 0004).
+    A courier that waits 15 ms between claims makes far fewer claims than a courier without this pace (ADR 0004).
     """
     stage, vendor = Stage(), ScriptedVendor("a")
     store = FaultyStore(MemoryStore(stage.cell))

@@ -1,4 +1,4 @@
-"""Rates, shares and concurrency of a courier: what a contract or a slow vendor allows."""
+"""Checks what limits a courier: the contract rate and its shares, and the concurrency that a slow vendor allows."""
 
 from __future__ import annotations
 

@@ -185,7 +185,9 @@ async def test_what_dies_again_is_not_tried_again_by_the_same_sweep() -> None:
 
 @virtual
 async def test_a_filter_that_matches_nothing_answers_soon() -> None:
-    """One call examines at most `EXAMINED_MAX` letters, and returns a cursor at which the next call continues."""
+    """A filter matches no letter. One call still examines at most `EXAMINED_MAX` letters, and returns a cursor at which
+    the next call continues.
+    """
     yard = Yard()
     await yard.die(EXAMINED_MAX + 10)
     letters, cursor = await yard.operations.listing(DeadLetterFilter(reason="other"), None)

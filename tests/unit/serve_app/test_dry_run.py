@@ -55,7 +55,7 @@ async def test_it_is_described() -> None:
 
 @virtual
 async def test_several_recipients_are_told_apart() -> None:
-    """Each notification in an answer has its recipient's place in the list.
+    """A trigger has several recipients. In each answer, each notification has its recipient's index in the list.
 
     The answers are the 202, its repeat, the dry run and GET.
     """

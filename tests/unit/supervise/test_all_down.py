@@ -23,10 +23,9 @@ DOWN = {
 @pytest.mark.parametrize("messages", [1, 60])
 @pytest.mark.parametrize("down", DOWN)
 async def test_a_mended_vendor_has_work_soon(down: str, messages: int) -> None:
-    """While both vendors fail, they get probes only.
+    """Both vendors fail and get only probes, and their breakers wait for minutes.
 
-    When one vendor works again, it delivers a message within 30 seconds, although its breaker's wait is minutes
-    long.
+    When one vendor works again, it delivers a message within 30 seconds all the same.
     """
     outage = Outage(open_wait_s=150.0)
     outage.a.then = outage.b.then = DOWN[down]

@@ -129,9 +129,9 @@ def test_a_split_is_met_within_two_percent(split: dict[str, int], down: set[str]
 def test_a_split_moves_only_the_notifications_of_the_vendor_that_is_down(
     split: dict[str, int], seed: int, tid: str
 ) -> None:
-    """The same id always gives the same order of vendors, each once.
+    """A route splits its notifications among vendors. The same id always gives the same order of vendors, each once.
 
-    If one vendor is down, only its own notifications change their vendor.
+    If one vendor is down, only the notifications that it would have got change their vendor.
     """
     used = route(*split, "rest", split=split)
     chain = order_chain(used, f"0-{tid}.0")

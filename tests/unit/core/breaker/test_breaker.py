@@ -13,9 +13,10 @@ from tests.unit.core.breaker.scene import FAIL, MS, OK, SECOND, S, Scene
 
 
 def test_every_new_state_is_one_generation_on() -> None:
-    """Each transition and each reset raises the generation by one, also a transition to the same state.
+    """Each transition and each reset raises the breaker's generation by one. This holds also if the new state is the
+    same.
 
-    A permit carries the generation that granted it.
+    A permit carries the generation in which it was granted.
     """
     scene = Scene()
     generations = [scene.permit().generation]

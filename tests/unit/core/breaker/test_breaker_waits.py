@@ -163,9 +163,10 @@ def test_a_hint_is_capped_by_the_longest_wait() -> None:
 
 
 def test_failed_probes_after_a_hint_wait_as_if_it_had_been_none() -> None:
-    """If probes fail after a wait that the vendor asked for, the next wait is as long as if the vendor had not asked.
+    """The breaker opens because the vendor asked for a wait, and then its probes fail. The next wait is as long as if
+    the vendor had not asked.
 
-    Only failures count as openings.
+    Only openings by failures make later waits longer.
     """
     scene = Scene()
     scene.breaker.open_for(5 * SECOND, scene.now_ns)

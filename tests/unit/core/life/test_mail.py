@@ -39,7 +39,7 @@ def body(part: Mail) -> str:
 
 @pytest.mark.parametrize("place", ["subject", "sender"])
 def test_an_encoded_word_in_a_text_is_only_text(place: str) -> None:
-    """An encoded word inside a subject or a display name arrives as text.
+    """A subject or display name contains an encoded word (`=?utf-8?…?=`). It arrives as text.
 
     In CVE-2024-6923 and similar faults the content of such a word became a header.
     """

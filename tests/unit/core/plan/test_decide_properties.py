@@ -1,4 +1,6 @@
-"""Checks plans for any reports: each mailbox has a drainer or a reason why not, and adoption has no circle."""
+"""Checks the plan for any set of reports: each mailbox has a drainer or a reason why not, and vendors never adopt each
+other's mailboxes in a circle.
+"""
 
 from __future__ import annotations
 

@@ -55,7 +55,10 @@ def test_who_loses_new_work_soon_after_its_return_gets_it_back_later() -> None:
 
 
 def test_who_was_well_for_ten_minutes_is_believed_again() -> None:
-    """If a vendor worked for ten minutes before it is lost again, it gets new work as soon as it recovers."""
+    """An unsteady vendor got new work back and then worked for ten minutes, so it counts as steady.
+
+    If it loses new work again, it gets it back as soon as it recovers.
+    """
     history = flapped()
     history.say(80)
     assert history.say(80 + 601, a="open") == {"b", "c"}

@@ -107,7 +107,11 @@ def test_a_replica_is_asked_until_it_is_gone() -> None:
 
 
 def test_a_pool_that_finds_no_room_holds_up_no_other() -> None:
-    """While one pool waits long for its next try, a replica of another pool can be told to leave at once."""
+    """A replica of one pool was told to leave and found no room on another machine. The pool now waits long for its
+    next try.
+
+    Meanwhile a replica of another pool can be told to leave at once.
+    """
     moves, now_s, tries = Moves(), 0.0, 0
     while now_s < 100.0:  # intake comes back to its machine each time
         there = [*placed("intake@n1"), Placed(f"late{tries}", "intake", "n1", 30.0)]

@@ -1,6 +1,6 @@
-"""Checks how a contract rate is divided among actors that may hear late, stay silent or die.
+"""Checks how a contract rate is divided among actors that may hear of a new plan late, stay silent or die.
 
-The sum in use is never above the rate.
+The sum of the shares in use is never above the rate.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checks how many actors a pool gets for its work."""
+"""Checks how many actors the plan gives a vendor's pool for its calls and its backlog."""
 
 from __future__ import annotations
 

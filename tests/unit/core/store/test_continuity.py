@@ -130,7 +130,9 @@ def test_what_is_undone_is_told_in_bytes() -> None:
 
 @pytest.mark.parametrize("other", [990, 1000, 1007])
 def test_one_restore_is_counted_once(other: int) -> None:
-    """One restore of the store is counted as one break, even if another process goes on reporting its old mark."""
+    """The store was restored from a backup. This is counted as one break, even if another process goes on reporting the
+    count from before the restore.
+    """
     mine = Continuity()
     mine.hear(Mark("life", 1000))
     breaks = 0
