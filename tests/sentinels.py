@@ -96,7 +96,7 @@ class Process:
 
 
 class Fleet:
-    """One primary, its replicas, and the sentinels that watch them. `options` are settings of every server."""
+    """One primary of Redis, its replicas, and the sentinels that watch them. `options` are settings of every server."""
 
     def __init__(
         self, replicas: int = 1, sentinels: int = 1, login: dict[str, Any] | None = None, **options: str

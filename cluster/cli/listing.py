@@ -14,7 +14,7 @@ from dispatcher.core.life.listing import LISTED, ROWS_MAX
 
 
 class Caller(Protocol):
-    """Calls the service. `cluster.cli.api.Api` is the real caller."""
+    """An object that calls the service. In production this is a `cluster.cli.api.Api`."""
 
     def call(self, method: str, path: str) -> Any: ...
 

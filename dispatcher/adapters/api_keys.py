@@ -241,9 +241,9 @@ def _locked(path: Path) -> Iterator[list[StoredKey]]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write the file so that only its owner can read it.
+    """Write the key file so that only its owner can read it.
 
-    After a crash the file has the old or the new text, never a part.
+    After a crash the file has either the old text or the new text, never a part of one.
     """
     draft = path.with_suffix(".new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -51,7 +51,7 @@ class TemplateSource:
         return {"subject": self.subject, "text": self.text, "html": self.html}
 
     def canonical(self) -> str:
-        """Return the parts as JSON. Equal parts always give the same text."""
+        """Return the template's parts as a JSON text. Equal parts always give the same text."""
         return json.dumps(self.parts(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     @property

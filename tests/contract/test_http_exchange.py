@@ -78,8 +78,10 @@ async def post_to(server: Scripted, times: int = 1) -> list[Answer | Outcome]:
 
 
 async def test_an_answer_is_told_as_it_came() -> None:
-    """An answer has the status, the body and the fields that were sent. Field names ignore case, and the first value
-    counts.
+    """A server's answer is read with its status, body and header fields. The case of a field's name makes no
+    difference.
+
+    If a field comes twice, its first value counts.
     """
     server = Scripted(YES)
     (answer,) = await post_to(server)

@@ -52,8 +52,8 @@ def watched() -> Iterator[Fleet]:
 
 
 async def test_everybody_finds_the_next_primary(watched: Fleet) -> None:
-    """The primary is killed. Scripts, single commands, the blocking read and the subscription work with the promoted
-    replica.
+    """The primary is killed and a replica is promoted. Scripts, single commands, the blocking read and the subscription
+    then work with the new primary.
     """
     connection, waiting = client(watched.url), client(watched.url, timeout_s=3.0, connections_max=2)
     store, control = RedisStore(connection, waiting), RedisControl(connection)

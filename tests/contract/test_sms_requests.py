@@ -87,7 +87,9 @@ async def test_vonage_gets_our_reference_and_the_regulators_ids() -> None:
 
 
 async def test_a_receipt_is_asked_for_with_a_boolean() -> None:
-    """A receipt is asked for with `status-report-req: true`, because Vonage's description says that it is a boolean."""
+    """A receipt is asked for by the field `status-report-req: true`. Vonage's description says that this field is a
+    boolean.
+    """
     links = ReceiptLinks("https://shop.example.com", "secret")
     message = replace(SMS, receipt=links.link("v", SMS.notification_id))
     assert (await posted("vonage", message)).form["status-report-req"] == "true"

@@ -1,4 +1,6 @@
-"""Tests the template stores: versions, deletion, quotas, and templates from the configuration file."""
+"""Tests the two template stores, in memory and on Redis: versions, deletion, quotas, and templates from the
+configuration file.
+"""
 
 from __future__ import annotations
 

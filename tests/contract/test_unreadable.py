@@ -247,9 +247,10 @@ class Refusing:
 
 
 async def test_what_cannot_be_ended_holds_up_nobody(world: World) -> None:
-    """An expired delayed notification cannot be ended. It is put off and reported as unreadable, and is no dead letter.
+    """An expired delayed notification cannot be ended, because the store finds it unreadable. It is tried again later
+    and reported as unreadable, and is no dead letter.
 
-    The others of the same page end or are queued.
+    The other notifications of the same page end or are queued.
     """
     metrics = Metrics()
     courier = courier_of(world, ScriptedVendor("a"), metrics)

@@ -81,7 +81,9 @@ async def test_an_endless_body_is_too_large(adapter: str, body: str) -> None:
 
 @pytest.mark.parametrize("head", HEADS)
 async def test_endless_headers_are_no_answer(head: str) -> None:
-    """An answer with endless headers or an endless status line is unknown, and memory stays below a limit."""
+    """The headers or the status line of an answer do not end. The outcome is unknown, and memory stays below a
+    limit.
+    """
     peer = Endless(*HEADS[head])
     outcome, peak = await against(
         peer, lambda port: send(make("twilio", f"http://127.0.0.1:{port}"), message_for("twilio"), DEADLINE_S)

@@ -270,7 +270,9 @@ async def test_a_retry_is_postponed_by_the_clock_that_dates_it(
 
 
 async def test_a_redrive_gives_time_to_nobody_else(world: World) -> None:
-    """A redrive gives its letter a new expiry time, which a retry keeps. A sibling keeps its own time."""
+    """A redrive gives its letter a new expiry time, which later retries keep. The trigger's other notification keeps
+    its own time.
+    """
     me = await world.actor()
     expires_ms = world.now_ms() + 60_000
     two = trigger(expires_ms=expires_ms)

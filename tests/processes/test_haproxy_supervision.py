@@ -182,9 +182,9 @@ def test_a_reload_that_fails_leaves_the_one_before_in_place(stand: Stand) -> Non
 
 
 def test_haproxy_dies_with_the_wrapper(stand: Stand) -> None:
-    """The wrapper is killed, and haproxy dies too, so that it does not keep the port.
+    """The wrapper is killed, and haproxy dies with it, so that haproxy does not keep the port.
 
-    The next wrapper removes the files that the killed one has left.
+    The next wrapper removes the files that the killed wrapper has left.
     """
     wrapper = stand.serving()
     child = child_of(wrapper.pid)

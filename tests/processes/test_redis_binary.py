@@ -129,6 +129,6 @@ def test_the_package_has_a_server_for_this_machine() -> None:
 
 
 def test_a_package_without_a_server_for_this_machine_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a machine for which the package has no server, `packaged` returns None."""
+    """The package has no server for this kind of machine. `packaged` then returns None."""
     monkeypatch.setattr(redis_binary.platform, "machine", lambda: "riscv64")
     assert redis_binary.packaged() is None

@@ -122,7 +122,9 @@ def test_it_is_as_safe_as_the_program_demands(place: Path) -> None:
 
 
 def test_only_the_owner_comes_near(place: Path) -> None:
-    """The directory and the socket have mode 0700, and the lock file has mode 0600."""
+    """The directory and the socket have mode 0700, and the lock file has mode 0600. So only their owner can use
+    them.
+    """
     one = server(place)
     one.start()
     assert [mode(place / name) for name in ("data", "data.s", "data/redis.lock")] == [0o700, 0o700, 0o600]

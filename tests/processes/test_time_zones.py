@@ -28,7 +28,9 @@ def asked(before: str = "") -> subprocess.CompletedProcess[str]:
 
 
 def test_a_host_without_time_zones_has_those_of_the_package() -> None:
-    """On a host without time zones, a time in Berlin is right."""
+    """A host has no time zone files of its own. A time in Berlin is right all the same, because a package has the
+    zones.
+    """
     done = asked()
     assert done.stdout == "2030-07-01T14:00:00+02:00\n", done.stderr
 

@@ -136,9 +136,10 @@ class BreakerStates:
             self._events.append(BreakerEvent(EventKind.TRANSITION, before, to, reason))
 
     def _begin(self, to: BreakerState, now_ns: int, duration_ns: int | None) -> None:
-        """Enter the state `to` in a new generation. `duration_ns` is the open wait; None means the configured wait.
+        """Enter the state `to`. This begins a new generation, so late results of earlier states can be told apart.
 
-        The new state begins with an empty window. Only an open breaker keeps the window whose results opened it.
+        `duration_ns` is the open wait; None means the configured wait. The new state begins with an empty window. Only
+        an open breaker keeps its window, which has the results that opened it.
         """
         self.state = to
         self.generation += 1

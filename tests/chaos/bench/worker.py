@@ -39,7 +39,9 @@ KILLED = 137
 
 
 def nursery() -> None:
-    """Read orders from standard input and fork one process for each."""
+    """Run the process that forks the tests' processes: read orders from standard input, and fork one process for each
+    order.
+    """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel collects ended children
     for line in sys.stdin:
         pid = os.fork()

@@ -66,7 +66,8 @@ async def test_a_template_that_the_store_has_lost_is_no_final_no() -> None:
 )
 @virtual
 async def test_a_message_that_says_nothing_is_refused(wanted: dict[str, Any], field: str, says: str) -> None:
-    """A text or subject without a visible character is refused at accept, by its field.
+    """A text or subject without a visible character is refused when the trigger is accepted. The refusal names the
+    field.
 
     Vendors refuse such messages (twilio-php 255, check-api 1487).
     """

@@ -102,8 +102,9 @@ async def test_one_bad_recipient_refuses_all(changes: dict[str, Any], field: str
 
 @virtual
 async def test_a_country_that_is_not_allowed_names_whose_it_is() -> None:
-    """If one recipient's country is not allowed or has no route, the error names that recipient's place in the
-    list.
+    """A trigger has several recipients, and the country of one of them is not allowed or has no route.
+
+    The error names the place of that recipient in the list.
     """
     desk = Desk(limits={"sms_countries": ["DE"]})
     with pytest.raises(CallerError) as caught:

@@ -35,8 +35,9 @@ async def test_a_repeated_key_gives_the_first_answer() -> None:
 
 @virtual
 async def test_a_key_with_another_body_is_a_conflict() -> None:
-    """The same key with another body is refused with 409 by the field `idempotency_key`, and the second body is
-    not stored.
+    """A used idempotency key comes with another body. It is refused with 409, which names the field `idempotency_key`.
+
+    The second body is not stored.
     """
     desk = Desk()
     await desk.post(0, key="order-1")

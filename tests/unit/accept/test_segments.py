@@ -66,8 +66,9 @@ async def test_a_vendor_with_a_lower_limit_is_left_out() -> None:
     ids=["of all vendors", "of the event", "of the event, with content"],
 )
 async def test_a_text_beyond_the_limit_is_refused(event: str, changes: dict[str, Any], field: str, says: str) -> None:
-    """If the text has more segments than the event's limit or every vendor's limit, the answer names the limit,
-    and nothing is stored.
+    """A text has more segments than the event or every vendor allows. It is refused, and nothing is stored.
+
+    The refusal names the limit.
     """
     events = {"short": {"notifications": [{"channel": "sms", "template": "greet"}], "segments_max": 2}}
     desk = await desk_with_template(vendors=VENDORS, events=events, templates={"greet": {"text": "Hi"}})

@@ -151,7 +151,9 @@ def test_a_key_made_while_we_run_is_known_in_two_seconds(path: Path, clock: list
 
 
 def test_a_removed_key_opens_nothing_any_more(path: Path, clock: list[float]) -> None:
-    """A key whose row was removed is not valid any more. Keys stay required even if the last row was removed."""
+    """The row of a key is removed from the key file. The key is no longer valid. Callers need a key even if no row is
+    left.
+    """
     key = new_key(path, "shop")
     keys = ApiKeys.load(path)
     path.write_text('{"keys": []}')
@@ -206,8 +208,9 @@ def test_a_place_that_takes_no_file_is_one_sentence(place: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"keys": [{}]}', '{"keys": "abc"}', "[" * 100_000])
 def test_a_file_unreadable_from_the_start_lets_nobody_in(path: Path, text: str) -> None:
-    """If the key file is unreadable at the start, keys are required and none is valid, because the file shows that
-    keys were wanted.
+    """The key file cannot be read when the service starts. Callers need a key, and no key is valid.
+
+    The file's existence shows that the operator wanted keys.
     """
     path.parent.mkdir()
     path.write_text(text)

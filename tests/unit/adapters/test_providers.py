@@ -182,7 +182,7 @@ def test_whatever_is_a_sender_is_one_address(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["+4915112345678", "4915112345678", "12345", "Shop", "Shop & Co", " Shop\n", "1A"])
 def test_numbers_short_codes_and_names_send_sms(text: str) -> None:
-    """A number, a short code or a name is a valid SMS sender. White space around it is dropped."""
+    """A telephone number, a short code or a name is valid as the sender of an SMS. White space around it is dropped."""
     assert parse_sms_sender(text) == text.strip()
 
 

@@ -74,7 +74,7 @@ def test_no_secret_is_shown() -> None:
     ],
 )
 def test_each_fault_is_one_sentence(url: str, words: str) -> None:
-    """Each fault of a URL raises ConfigError with one line that names the rule."""
+    """A URL has a fault. ConfigError says in one line which rule it breaks."""
     with pytest.raises(ConfigError, match=words.replace("+", r"\+")) as refused:
         parse(url)
     assert "\n" not in str(refused.value)

@@ -111,7 +111,9 @@ EXPRESSIONS += [(panel["title"], target["expr"]) for panel in panels() for targe
 
 @pytest.mark.parametrize(("name", "expression"), EXPRESSIONS)
 def test_only_our_metrics_are_asked_for(series: Series, name: str, expression: str) -> None:
-    """Every metric and label in an expression, and every label value that is known, is one that /metrics can show."""
+    """Every alert asks only for what /metrics can show: its metrics, their labels, and those label values that are
+    known.
+    """
     bare = re.sub(r"\[[^]]*\]", "", expression)  # ranges
     grouped = {label for found in re.findall(r"\bby \(([^)]*)\)", bare) for label in found.replace(" ", "").split(",")}
     matched = re.findall(r'(\w+)\s*(=~|=)\s*"([^"]*)"', bare)

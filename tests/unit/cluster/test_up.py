@@ -25,7 +25,9 @@ RUNNING = {"vendor-a": "1", "vendor-b": "2", "intake": "3"}
 
 
 class Applications:
-    """Stands in for `serve_app.applications`: notes what is restored, and raises in the functions named in `fails`."""
+    """Stands in for `serve_app.applications`. It notes which applications are restored, and raises an error in the
+    functions that `fails` names.
+    """
 
     def __init__(self, *fails: str) -> None:
         self.fails, self.restored = fails, list[dict[str, str]]()

@@ -233,7 +233,9 @@ def summary_of(posts: list[Posted], **changes: list[dict[str, Any]]) -> dict[str
 
 
 def test_the_figures_are_those_of_the_ledger() -> None:
-    """The summary has the counts of the verdict, and the milliseconds from due to acknowledged and to delivered."""
+    """The summary has the counts of the verdict. It also has the times from due to acknowledged and from due to
+    delivered, in ms.
+    """
     posts = posted(FIRST, SECOND)
     outage = Outage(100.0, 110.0, first_failure_s=100.2, last_burst_s=100.55, probes=3, recovered_s=114.25)
     summary = figures(posts, judge(posts, ledger(), CHANNELS), outage, 20.04)

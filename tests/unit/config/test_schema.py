@@ -27,7 +27,7 @@ def test_the_committed_schema_is_current() -> None:
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
 def test_every_sample_names_the_schema_and_fits_it(path: Path) -> None:
-    """The first line of each sample file names the schema, so that an editor finds it, and the file is valid under
+    """The first line of each sample file names the schema, so that an editor finds the schema. The file is valid under
     it.
     """
     first, _, rest = path.read_text().partition("\n")

@@ -204,7 +204,7 @@ async def test_a_cursor_that_is_not_ours_is_refused(text: str) -> None:
 
 
 def test_a_cursor_is_its_text() -> None:
-    """A cursor that was written as text is read back as the same cursor."""
+    """A cursor is written as text and read back. The result is the same cursor."""
     cursor = Cursor(1_700_000_000_000, DeadPosition(1_600_000_000_000, "0-abc.12"))
     assert Cursor.parse(str(cursor)) == cursor
 

@@ -158,8 +158,8 @@ async def test_an_accepted_text_that_the_store_lost_is_not_replaced_unasked() ->
 
 @virtual
 async def test_a_template_that_is_gone_is_named() -> None:
-    """A redrive with today's template is refused if the template is no longer stored, and the reason names the
-    template.
+    """A redrive wants today's template, but the template is no longer stored. The letter is refused, and the reason
+    names the template.
     """
     world = World()
     letter = await world.letter()

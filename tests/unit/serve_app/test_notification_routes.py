@@ -1,4 +1,4 @@
-"""GET /v1/notifications: its rows, its pages, and what a tenant may see."""
+"""Checks GET /v1/notifications: its rows, its pages, and what a tenant may see."""
 
 from __future__ import annotations
 

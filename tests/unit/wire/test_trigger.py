@@ -241,7 +241,7 @@ def test_send_at_is_an_instant() -> None:
 def test_send_at_may_be_a_minute_late(late_ms: int, accepted: bool) -> None:
     """A `send_at` of up to a minute ago is accepted, because clocks differ and requests are repeated.
 
-    An earlier one is refused.
+    A `send_at` of more than a minute ago is refused.
     """
     body = changed("send_at", "2030-03-17T17:46:40Z")
     if accepted:
@@ -357,7 +357,7 @@ def test_sixty_point_nought_is_a_whole_number() -> None:
 
 @pytest.mark.parametrize("length", [0, 200_000])
 def test_the_length_of_a_text_is_told_in_characters(length: int) -> None:
-    """The error about a text that is too short or too long counts characters, and does not speak of items."""
+    """A text is too short or too long. The error counts characters, and not items as it does for a list."""
     content = {"channel": "sms", "content": {"text": "x" * length}}
     with pytest.raises(CallerError, match=r"notifications\.0\.content\.text: must have at (least|most) \d+ characters"):
         parse_trigger(changed("notifications", [content]), NOW_MS)

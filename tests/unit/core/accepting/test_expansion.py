@@ -78,7 +78,9 @@ def test_a_request_may_list_its_own() -> None:
     ],
 )
 def test_what_cannot_be_sent_whole_is_refused(made: TriggerRequest, field: str) -> None:
-    """If one notification of a trigger cannot be sent, the whole trigger is refused by the field at fault."""
+    """If one notification of a trigger cannot be sent, the whole trigger is refused. The refusal names the field at
+    fault.
+    """
     with pytest.raises(CallerError) as caught:
         expand(made, EVENTS, found(TEMPLATES))
     assert caught.value.field == field

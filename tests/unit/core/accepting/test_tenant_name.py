@@ -1,4 +1,4 @@
-"""A tenant's name must look the same in an API key and in the configuration."""
+"""Checks which names a tenant may have: those that look the same in an API key and in the configuration."""
 
 from __future__ import annotations
 

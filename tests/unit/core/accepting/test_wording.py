@@ -11,7 +11,9 @@ from dispatcher.core.accepting.wording import missing_text
     "blank", ["", " ", "\n\t", "\u200b", "\ufeff \u00a0", "\u2028", "\u200d\u2060", "\u3164", "\u2800 \ufe0f", "\uffff"]
 )
 def test_what_nobody_sees_is_no_text(blank: str) -> None:
-    """A text of invisible characters counts as missing for an SMS and for an e-mail, and so does such a subject."""
+    """A text of invisible characters counts as no text, for an SMS and for an e-mail. A subject of such characters
+    counts as no subject.
+    """
     assert missing_text("sms", None, blank) == ("text", "must say something: the text is empty or blank")
     assert missing_text("email", "S", blank) == ("text", "must say something: the text is empty or blank")
     assert missing_text("email", blank, "T") == ("subject", "must say something: the subject is empty or blank")

@@ -24,9 +24,7 @@ def test_every_step_matches_the_recording(family: str) -> None:
 
 
 def test_the_sample_is_whole() -> None:
-    """The recording has all 150 scenarios. Some were recorded with late results counted, and some with late results
-    dropped.
-    """
+    """The recording has all 150 scenarios. In some of them late results count, and in the others they are dropped."""
     assert len(SCENARIOS) == 150
     assert Counter(s["late"] for s in SCENARIOS).keys() == {"count", "drop"}
 

@@ -78,8 +78,10 @@ def test_no_number_of_attempts_overflows(attempts: int, multiplier: float) -> No
 
 @pytest.mark.parametrize("count", [1024, 10_000])
 def test_a_vendor_that_never_comes_back_is_probed_for_ever(count: int) -> None:
-    """After thousands of openings the wait is still the jittered maximum, and a successful probe then closes the
-    breaker.
+    """A vendor never comes back. After thousands of openings the breaker still waits for the maximum, made longer or
+    shorter at random.
+
+    When a probe then succeeds, the breaker closes.
     """
     scene = Scene(chance=itertools.repeat(0.5), open_wait_jitter=0.5, half_open_calls=1, min_calls=1)
     scene.call(FAIL)
@@ -139,7 +141,7 @@ def test_a_refusal_says_how_long_it_will_last() -> None:
 
 @pytest.mark.parametrize("begin", ["closed", "half_open"])
 def test_a_hint_opens_for_as_long_as_it_says(begin: str) -> None:
-    """If a vendor asks for a wait, a closed or half-open breaker opens for exactly that time, without jitter.
+    """A vendor asks for a wait. A closed or half-open breaker opens for exactly that time, without a random part.
 
     This does not count as an opening.
     """

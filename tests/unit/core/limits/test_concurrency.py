@@ -105,7 +105,7 @@ def test_a_throttle_cuts_at_once_and_once() -> None:
 
 
 def test_calls_without_an_answer_cut_a_little() -> None:
-    """Calls without an answer cut the limit by a tenth, once for calls at about the same time."""
+    """Some calls get no answer. They cut the limit by a tenth, and only once if they end at about the same time."""
     limit = AdaptiveLimit(FLOOR, CAP, 0.0)
     limit.unanswered(1.0)
     limit.unanswered(1.1)

@@ -36,7 +36,7 @@ def test_what_was_overspent_is_paid_back() -> None:
 
 
 def test_a_new_share_counts_from_now() -> None:
-    """A changed rate counts from the moment of the change and gives no permits for the time before."""
+    """The rate of a bucket changes. The new rate counts from that moment, and gives no permits for the time before."""
     bucket = TokenBucket(1.0, 0.0)
     bucket.set_rate(100.0, 0.5)
     assert bucket.available(0.5) == 0

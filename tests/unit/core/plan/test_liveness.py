@@ -64,8 +64,8 @@ def test_one_that_waits_for_a_core_is_not_dead_for_ten_seconds() -> None:
 
 
 def test_a_beat_gives_a_starved_one_its_patience_again() -> None:
-    """An actor beats rarely, because it waits for a core. After each beat it may be silent for the whole patience
-    again.
+    """An actor beats rarely, because its process waits for a core. After each beat it may be silent for the whole
+    patience again.
 
     A process may report that it waited longer than the time since the last echo (the supervisor's own beat). Then only
     that time counts as waiting.
