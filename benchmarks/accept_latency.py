@@ -78,7 +78,9 @@ even after many failures.
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """The rate of triggers and the state of the vendors for one line of the result."""
+    """The load under which one line of the result is measured: a rate of triggers, and the state of the vendors
+    meanwhile.
+    """
 
     rate: float
     vendors: str

@@ -122,10 +122,11 @@ def _queued(service: Service) -> int:
 
 
 def verdicts(rows: list[dict[str, float]]) -> list[str]:
-    """Return a sentence for each rule that does not hold.
+    """Return a sentence for each rule that the measured rounds break.
 
-    The first rule is that B's p99 is at most twice its idle value, in the median round. It is checked for the accept
-    time and for the delivery time. The second rule is that A's flood was still waiting when B's last message was sent.
+    The first rule is that tenant B's p99 with the flood is at most twice B's p99 without the flood, in the median
+    round. This rule is checked for the accept time and for the delivery time. The second rule is that tenant A's flood
+    was still waiting when B's last message was sent.
     """
     figures = results.spreads(rows)
     missed = [

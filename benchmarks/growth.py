@@ -218,10 +218,10 @@ def _groups(count: int, size: int) -> Iterator[int]:
 
 
 async def bytes_each(server: RedisServer, notifications: int) -> dict[str, float]:
-    """Return the bytes per notification, by name.
+    """Return how many bytes one notification takes, by the name of the place.
 
-    `queued` and `retained` are bytes of memory. `aof_written` is what the append-only file grew by. Names that begin
-    with `aof_kept` are the sizes of that file after a rewrite.
+    `queued` and `retained` are bytes of memory, while it waits and after it has ended. `aof_written` is what the
+    append-only file grew by. The sizes of that file after a rewrite have names that begin with `aof_kept`.
     """
     stand = Stand(server, 2)
     await stand.open()

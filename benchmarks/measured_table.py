@@ -179,7 +179,7 @@ def cell(row: Row, figures: Figures) -> str:
 def _command(document: Mapping[str, Any]) -> str:
     """Return the command that repeats the measurement.
 
-    This is `make bench` if the benchmark had no arguments other than its folder.
+    If the benchmark was run with no argument but its folder, this is `make bench`.
     """
     name, arguments = document["benchmark"], list(document["arguments"])
     if "--results" in arguments:

@@ -102,7 +102,7 @@ def convict(rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def spreads(rows: Sequence[Mapping[str, float]], digits: int = 3) -> dict[str, Spread]:
-    """Return each figure of repeated runs as its spread. Each row holds the figures of one run."""
+    """Return the spread of each figure over repeated runs. Each row holds the figures of one run."""
     return {name: spread([row[name] for row in rows], digits) for name in rows[0]}
 
 

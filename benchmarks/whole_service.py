@@ -191,7 +191,9 @@ def fault_all(service: Service, **fault: Any) -> None:
 
 
 def override(service: Service, vendor: str, state: str) -> None:
-    """Set an operator's override: `open` sends nothing to the vendor, and `auto` ends the override."""
+    """Set an operator's override for a vendor. With `open` nothing is sent to the vendor. With `auto` the override
+    ends.
+    """
     request = urllib.request.Request(
         f"{service.api}/v1/vendors/{vendor}/override",
         json.dumps({"state": state, "why": "benchmark"}).encode(),

@@ -76,7 +76,7 @@ def key_list(state_dir: Path) -> None:
 @click.argument("prefix")
 @in_state_dir
 def key_revoke(prefix: str, state_dir: Path) -> None:
-    """Remove the key with this PREFIX. A service that requires keys still requires one after the last key is
+    """Remove the key with this PREFIX. A service that requires keys goes on requiring a key, even after its last key is
     removed.
     """
     row = revoke_key(_file(state_dir), prefix)

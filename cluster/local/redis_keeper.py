@@ -11,7 +11,7 @@ WAIT_S_MAX = 30.0
 
 
 class RedisKeeper:
-    """Keeps the private Redis running, as long as `mend` is called again and again."""
+    """Keeps the private Redis running: each call of `mend` starts it again if it has ended."""
 
     def __init__(self, server: RedisServer) -> None:
         self.server = server

@@ -18,7 +18,7 @@ class StopAskedError(BaseException):
 
 
 class Signals:
-    """The signals that were received so far.
+    """The signals that this process has received so far.
 
     While `starting` is True, the first SIGTERM or SIGINT raises StopAskedError at once. `now_s` is a monotonic clock.
     """

@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
 
 
 class Pool:
-    """Connections to one address, as many as there are requests at the same time.
+    """The open connections to one address. A new connection is opened only if no other connection is idle.
 
     A request uses the idle connection that was used last.
     """

@@ -42,7 +42,7 @@ def test_an_error_of_the_block_is_not_its_deadline(error: type[Exception]) -> No
 
 @virtual
 async def test_a_block_that_ends_in_time_leaves_nothing_behind() -> None:
-    """If a block ends in time, nothing happens when its deadline passes later."""
+    """A block with a deadline ends in time. When the deadline passes later, nothing happens."""
     async with timeout(2.0) as deadline:
         await asyncio.sleep(1.0)
     await asyncio.sleep(5.0)

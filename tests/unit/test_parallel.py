@@ -53,9 +53,9 @@ def play(workers: int, tests: list[str]) -> list[list[str]]:
 
 
 def test_the_last_worker_computes_from_the_beginning() -> None:
-    """The last worker runs only tests that compute and begins with the simulation.
+    """Of the processes that run the tests, the last one runs only tests that compute. It begins with the simulation.
 
-    The other workers run such tests only when nothing else is left.
+    The other processes run such tests only when nothing else is left.
     """
     ran = play(4, KILLS + LIVES + WAITS + COMPUTES + SIMULATES)
     assert sorted(chain.from_iterable(ran)) == sorted(KILLS + LIVES + WAITS + COMPUTES + SIMULATES)

@@ -78,7 +78,9 @@ class Window:
 
 @dataclass(slots=True)
 class Run:
-    """A drill that was played: what was posted, when something was broken, and what the vendors received."""
+    """The record of a drill that was played: what was posted, when something was broken, and what the vendors
+    received.
+    """
 
     posted: list[Posted]
     faults: list[Window]

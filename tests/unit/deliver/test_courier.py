@@ -136,7 +136,7 @@ async def test_a_failure_moves_to_the_next_vendor(outcome: Outcome) -> None:
 
 @virtual
 async def test_failures_before_the_vendor_is_reached_are_counted_in_a_row() -> None:
-    """Failures to connect in a row are counted, because they point to our own network.
+    """Calls fail in a row before the vendor is reached. They are counted, because they point to our own network.
 
     Any answer of the vendor sets the count to 0.
     """
@@ -210,7 +210,8 @@ async def test_an_open_breaker_moves_what_was_claimed_and_not_sent() -> None:
 
 @virtual
 async def test_an_accounts_failure_opens_at_once() -> None:
-    """One answer that our account is refused opens the breaker, because every message would fail.
+    """A vendor answers that it refuses our account. The breaker opens after this one answer, because every message
+    would fail.
 
     The refused call costs the notification no attempt.
     """

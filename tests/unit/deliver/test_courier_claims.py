@@ -93,8 +93,10 @@ async def test_a_lost_claim_is_found_after_the_mailbox_went_to_another() -> None
 @pytest.mark.parametrize("again", [False, True], ids=["alone", "and another begins meanwhile"])
 @virtual
 async def test_a_late_audit_sends_nothing_twice(again: bool) -> None:
-    """A notification that is claimed, sent and settled while an audit asks the store is not sent again, even if a
-    second audit runs meanwhile.
+    """While an audit asks the store, a notification is claimed, sent and settled. The audit's answer may still contain
+    it.
+
+    It is not sent again, even if a second audit runs meanwhile.
     """
     stage, a = Stage(), ScriptedVendor("a", duration_s=0.01)
     store = courier_store(stage)

@@ -17,7 +17,9 @@ from tests.virtual import until, virtual
 
 
 async def caretaker(stage: Stage, plan: Plan | None = None, vendors: str = "a") -> Caretaker:
-    """Make the Caretaker of an actor of vendor a whose configuration names `vendors`. Nothing of it runs by itself."""
+    """Return the Caretaker of an actor of vendor a whose configuration names `vendors`. Its background loops are not
+    started.
+    """
     courier = await stage.courier(ScriptedVendor("a"), run=False)
     if plan is not None:
         courier.adopt_plan(plan)

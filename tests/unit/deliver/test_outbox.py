@@ -147,7 +147,7 @@ async def test_nothing_is_lost_while_the_store_is_away() -> None:
 
 @virtual
 async def test_a_lost_reply_is_told_once_and_as_lost() -> None:
-    """If the reply to a round trip is lost, the outcome is sent again and reported once, as LOST."""
+    """The reply to a round trip is lost. The outcome is sent again, and is reported once, with the answer LOST."""
     scene = Scene(busy=False)
     scene.ledger.lose = 1
     scene.put("a")

@@ -173,7 +173,9 @@ async def test_little_is_claimed_meanwhile() -> None:
 
 @virtual
 async def test_an_end_that_cannot_wait_leaves_the_others_too() -> None:
-    """If the time to finish runs out, a courier keeps only the call in flight and gives up its other claims."""
+    """A courier ends, and the time to finish runs out. It keeps only the call in flight, and gives up its other
+    claims.
+    """
     stage = Stage()
     vendor = DeadlyVendor(stage)
     vendor.duration_s = 5.0

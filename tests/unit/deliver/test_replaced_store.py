@@ -61,9 +61,9 @@ class Limited(OneActor):
 
 @virtual
 async def test_an_actor_works_on_after_the_store_was_emptied() -> None:
-    """After the store was emptied, plans begin again at epoch 1.
+    """An actor has a plan of epoch 50. The store is emptied, so that plans begin again at epoch 1.
 
-    An actor that had a plan of epoch 50 adopts the new plan, gets a share and sends again.
+    The actor adopts the new plan, gets a share of the rate, and sends again.
     """
     stage, vendor = Stage(), ScriptedVendor("a")
     stage.cell.plan = plan_of(50, a="closed")

@@ -69,8 +69,9 @@ async def held(stage: Stage, vendor: AskableVendor, text: str) -> str:
 
 @virtual
 async def test_what_the_vendor_has_is_settled_long_before_the_deadline() -> None:
-    """A held notification that the vendor has is settled within three seconds, with the vendor's id in its reason,
-    and is not sent again.
+    """A notification is held, and the vendor has its message. It is settled within three seconds and not sent again.
+
+    The reason has the vendor's id of the message.
     """
     vendor = AskableVendor("a")
     stage, _, (nid,) = await scene(vendor)
@@ -186,9 +187,9 @@ async def test_many_are_asked_about_at_a_bounded_rate() -> None:
 
 @virtual
 async def test_a_vendor_that_does_not_answer_is_left_in_peace() -> None:
-    """A vendor that does not answer look-ups is asked at growing intervals, at most 14 times in 300 s.
+    """A vendor does not answer look-ups. The courier asks it at growing intervals, at most 14 times in 300 s.
 
-    After its first answer all notifications are asked about.
+    After the vendor's first answer, the courier asks about all held notifications.
     """
     vendor = AskableVendor("a")
     vendor.silent = True

@@ -141,7 +141,7 @@ def test_every_meaning_of_a_refusal_is_explained() -> None:
 
 @pytest.mark.parametrize("name", ["backup", "restore", "upgrade", "removal"])
 def test_procedures_are_blocks_that_can_be_run(name: str) -> None:
-    """Each line of a procedure is one command, so that a test can run the page's own commands."""
+    """Each line of a procedure in the handbook is one command. So a test can run the commands of the page itself."""
     block = re.search(rf"^```console test={name}\n(.*?)^```$", OPERATING, re.MULTILINE | re.DOTALL)
     assert block is not None
     assert all(line.startswith("$ ") for line in block[1].splitlines())

@@ -27,8 +27,9 @@ class Endless:
 
 
 def test_a_call_without_a_match_ends_with_a_cursor() -> None:
-    """A call without a match ends after 25 pages (5,000 notifications), and returns the cursor at which the next
-    call continues.
+    """No notification of a place matches a listing. The call ends after 25 pages (5,000 notifications).
+
+    It returns the cursor at which the next call continues.
     """
     place = Endless()
     rows, cursor = asyncio.run(Listings(place).listing(ListingFilter(LISTED["held"]), None))

@@ -1,4 +1,4 @@
-"""A redrive may use the text and the route that a dead letter would have if it were accepted today."""
+"""Checks a redrive with today's text and route: those that the dead letter would have if it were accepted today."""
 
 from __future__ import annotations
 

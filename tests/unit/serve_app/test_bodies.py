@@ -1,4 +1,6 @@
-"""Every route reads its body through one bounded, strict reader, and no input gives a 5xx."""
+"""Checks the bodies of requests. Every route reads its body through one bounded, strict reader, and no input gives a
+5xx.
+"""
 
 from __future__ import annotations
 

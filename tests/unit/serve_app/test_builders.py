@@ -37,7 +37,10 @@ def test_a_file_that_comes_late_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_file_that_never_comes_is_given_up(tmp_path: Path) -> None:
-    """After `VOLUME_S_MAX` seconds the wait ends. The caller then fails with the error of a missing file."""
+    """A file never appears in its volume. The wait ends after `VOLUME_S_MAX` seconds.
+
+    The caller then fails with the error of a missing file.
+    """
     waited = list[float]()
     await_file(volume(tmp_path), waited.append)
     assert sum(waited) == VOLUME_S_MAX

@@ -8,9 +8,10 @@ UP, SLOW, GONE = Found(True), Found(False, reason="replica failed its health che
 
 
 def test_what_is_slow_or_died_is_waited_for_and_said() -> None:
-    """A slow or dead application is waited for without a limit, because Serve replaces it.
+    """An application is slow or has died during a start. The start waits for it without a limit, because Serve replaces
+    it.
 
-    A line names it every `SAY_EVERY_S` seconds.
+    A line names the application every `SAY_EVERY_S` seconds.
     """
     watch = StartWatch(["a", "b", "c"])
     looks = [watch.look({"a": UP, "b": SLOW}, now_s / 2) for now_s in range(1000)]

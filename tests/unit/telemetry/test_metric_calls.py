@@ -93,9 +93,9 @@ def test_every_call_names_a_metric_and_all_its_labels() -> None:
 
 
 def test_every_metric_is_counted_somewhere() -> None:
-    """Every metric of the catalogue is counted by some call.
+    """Every metric of the catalogue is counted by some call in the code.
 
-    Otherwise it would stay 0, and its alert would never fire.
+    A metric that nobody counts would stay 0, and its alert would never fire.
     """
     counted = {_name(call) for _, tree in sources() for _, call in calls(tree)}
     assert counted == set(CATALOGUE)

@@ -138,7 +138,9 @@ def test_a_report_says_the_whole_so_a_lost_one_is_made_good() -> None:
 
 
 def test_a_repeated_report_counts_once() -> None:
-    """The sum does not change if the same report is heard again, even after the process was declared ended."""
+    """The same report is heard a second time. The sum does not change, even if the process was declared ended
+    meanwhile.
+    """
     totals, metrics = Totals(), Metrics()
     metrics.count(ACCEPTS, "accepted", by=4)
     for _ in range(3):
@@ -287,7 +289,7 @@ def test_no_text_at_all_brings_an_address_in(text: str) -> None:
 
 @virtual
 async def test_a_vendor_that_answers_with_an_address_does_not_bring_it_into_the_metrics() -> None:
-    """An address in a vendor's reason is counted as `other`.
+    """A vendor's reason contains an address. In the metrics this reason is counted as `other`.
 
     An error code that looks like a phone number is not even stored.
     """

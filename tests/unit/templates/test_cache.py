@@ -54,7 +54,7 @@ async def test_the_same_content_is_the_same_version() -> None:
 async def test_what_does_not_compile_is_not_stored() -> None:
     """A template that does not compile is refused and not stored.
 
-    So the author gets the error, and no notification does.
+    So its author sees the error, and no notification fails because of it.
     """
     store = MemoryTemplateStore()
     with pytest.raises(TemplateError):
@@ -181,7 +181,7 @@ class FailingClient(redis.asyncio.Redis):
     ],
 )
 async def test_a_redis_that_does_not_answer_is_unavailable(error: Exception) -> None:
-    """If Redis is unreachable or full, each operation raises `UnavailableError`."""
+    """Redis is unreachable or full. Each operation of the template store raises `UnavailableError`."""
     store = RedisTemplateStore(FailingClient(error))
     for operation in (store.put(TemplateSource("t", "x")), store.get("t", 1), store.latest()):
         with pytest.raises(UnavailableError):

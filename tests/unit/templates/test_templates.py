@@ -318,7 +318,7 @@ def test_a_template_has_a_plain_name(name: str) -> None:
 
 
 def test_a_source_survives_as_a_dict() -> None:
-    """A source that is turned into a dict and back is equal to the original."""
+    """A template's source is turned into a dict and back. The result equals the original."""
     source = TemplateSource("t", "x", "s", "<b>", 3)
     assert TemplateSource.from_dict(source.to_dict()) == source
 

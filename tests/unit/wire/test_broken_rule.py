@@ -1,4 +1,4 @@
-"""Rules in errors for callers. Each rule continues a sentence that begins with the field's name."""
+"""Checks the rules in errors for callers. Each rule continues a sentence that begins with the field's name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A moment is shown in two forms: milliseconds for programs, and local time for people."""
+"""Checks the two forms in which a moment is shown: milliseconds for programs, and local time for people."""
 
 from __future__ import annotations
 

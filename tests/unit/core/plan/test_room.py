@@ -140,7 +140,7 @@ class Machine:
 
     @property
     def speed(self) -> float:
-        """Return the share of the wanted calls that the cores can carry, from 0.01 to 1."""
+        """Return the part of the wanted calls that the machine's cores can carry, from 0.01 to 1."""
         work = sum(map(self.asked, self.live)) * self.per_call_s
         left = self.cores - self.other - self.idle * sum(self.live.values())
         return max(0.01, min(1.0, left / work)) if work else 1.0

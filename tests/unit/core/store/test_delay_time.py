@@ -44,7 +44,7 @@ def test_a_drift_is_no_step() -> None:
 
 
 def test_a_step_forward_is_the_new_expectation() -> None:
-    """A step forward is believed, because it looks like a clock that was corrected.
+    """The store's clock steps forward. The step is believed, because it looks like a clock that was corrected.
 
     If the clock then returns to the old time, this counts as a step back.
     """

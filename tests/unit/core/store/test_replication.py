@@ -27,7 +27,8 @@ from dispatcher.core.store.replication import ReplicaRule, Seen, Standing
 def test_those_in_step_are_waited_for_and_never_fewer_than_allowed(
     rule: ReplicaRule, seen: Seen | None, needed: int
 ) -> None:
-    """An accept waits for all replicas that are in step with the primary, and for no fewer than the setting allows.
+    """An accept waits for all replicas that are in step with the primary. Fewer than the setting allows are never
+    enough.
 
     So any replica that may be promoted has the write.
     """
