@@ -53,7 +53,7 @@ def play(workers: int, tests: list[str]) -> list[list[str]]:
 
 
 def test_the_last_worker_computes_from_the_beginning() -> None:
-    """Of the processes that run the tests, the last one runs only tests that compute. It begins with the simulation.
+    """The last process that runs tests runs only tests that compute. It begins with the simulation.
 
     The other processes run such tests only when nothing else is left.
     """

@@ -23,7 +23,9 @@ MODES = ("none", "error", "hang", "slow", "throttle", "reset", "garbage", "drip"
 
 
 class FaultError(ValueError):
-    """A request for a fault was not valid. The text names the field and the rule."""
+    """A request to the sandbox for a fault was not valid. The error's text names the field and the rule that it
+    breaks.
+    """
 
 
 @dataclass(slots=True)
