@@ -146,10 +146,10 @@ class Stand:
             assert set(replies) == {STORED}, replies
 
     async def deliver(self, notifications: int) -> int:
-        """Claim and settle notifications as a courier does, without calling a vendor.
+        """Claim and settle notifications as a courier does, without calling a vendor. The mailboxes are drained in
+        turn.
 
-        The mailboxes are drained in turn. Return how many notifications were settled. They are fewer than
-        `notifications` if the mailboxes are empty.
+        Return how many notifications were settled. This is less than `notifications` if the mailboxes got empty.
         """
         done = idle = 0
         for vendor in itertools.cycle(self.vendors):

@@ -140,7 +140,8 @@ def open_files_fault() -> str | None:
 def may_raise() -> bool:
     """Return True if a process of ours that has lowered its priority may raise it again.
 
-    A child process tries it, because in a container even root may be forbidden to raise a priority.
+    A child process finds out by trying to do so. A rule is not enough, because in a container even root may be
+    forbidden to raise a priority.
     """
     command = [sys.executable, "-I", "-S", "-c", "import os; os.setpriority(0, 0, 1); os.setpriority(0, 0, 0)"]
     return subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0

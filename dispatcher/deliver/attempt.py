@@ -194,9 +194,9 @@ class Delivery:
     async def _attempt(self, n: Notification, ready: Ready) -> Decision:
         """Call the vendor and return the decision about the notification.
 
-        From here on the vendor may have the message. So an error in our own code uses up an attempt or makes the
-        notification held. An error in the code that only counts (breaker, metrics) must not change the outcome of an
-        accepted message.
+        Once this call has begun, the vendor may have the message. So an error in our own code uses up an attempt or
+        makes the notification held. An error in the code that only counts (breaker, metrics) must not change the
+        outcome of an accepted message.
         """
         began_s = self._clock.now_s()
         outcome: Outcome | None = None

@@ -89,7 +89,9 @@ async def test_what_waits_for_its_next_try_is_not_ready(world: World) -> None:
 async def test_a_large_backlog_is_counted_whole_and_read_in_part(
     redis_world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """All 40 due notifications are counted, although only six are read. The oldest is found, although it comes last."""
+    """40 notifications are due. All are counted, although only six of them are read, and the oldest is found, although
+    it comes last.
+    """
     me = await redis_world.actor()
     claims = await redis_world.claimed(me, 40)
     old = replace(attempt(outcome="failed", message_id=None), at_ms=redis_world.now_ms() - 9 * MINUTE_MS)

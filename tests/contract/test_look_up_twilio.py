@@ -47,7 +47,9 @@ async def test_what_arrived_and_was_not_answered_is_found(sandbox: Sandbox, mode
 
 
 async def test_what_did_not_arrive_is_not_found(sandbox: Sandbox) -> None:
-    """The vendor hangs and never received the message. The look-up does not find it."""
+    """The vendor hangs and never received the message. The vendor's list does not have it, so the look-up's answer is
+    `not_found`.
+    """
     vendor = sandbox.vendor("twilio")
     await sandbox.fault("twilio", mode="hang")
     assert (await vendor.send(SMS, 0.2)).kind is OutcomeKind.UNKNOWN

@@ -112,7 +112,8 @@ def courier_of(world: World, vendor: ScriptedVendor, metrics: Metrics) -> Courie
 async def test_what_cannot_be_read_waits_until_it_can(
     redis_world: World, redis_client: redis.asyncio.Redis, how_inside: str
 ) -> None:
-    """An unreadable notification waits in `due`, keeps its attempts, and is put off again while it stays unreadable.
+    """An unreadable notification waits in `due` and keeps its attempts. Each time it is still unreadable, it waits
+    again.
 
     After the record is mended, it is claimed with its attempts. Nothing is sent before.
     """

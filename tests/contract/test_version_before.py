@@ -284,8 +284,9 @@ def test_a_trigger_names_the_digest_of_a_text_that_either_has_stored(two: Two, w
 
 @pytest.mark.parametrize("seed", range(6))
 def test_any_walk_through_both_loses_nothing(two: Two, seed: int) -> None:
-    """In a random history, each step is done by either version. Both always show the same, and in the end all is
-    settled.
+    """In a random history, each step is done by either of the two versions.
+
+    After each step both versions show the same states, and in the end every notification is settled.
     """
     chance = random.Random(seed)
     names = [f"0-w{n}" for n in range(6)]

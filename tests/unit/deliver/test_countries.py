@@ -115,7 +115,7 @@ async def test_a_country_that_the_account_may_not_reach_is_evidence_against_it_a
 
 @virtual
 async def test_with_nowhere_else_to_go_they_wait_and_use_up_nothing() -> None:
-    """Messages to a cut-off country wait if there is no other vendor, with a bounded number of retries.
+    """A country is cut off, and there is no other vendor. The messages to it wait, with a bounded number of retries.
 
     When the country works again, the messages are delivered.
     """

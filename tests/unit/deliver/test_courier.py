@@ -38,7 +38,9 @@ async def test_a_notification_is_delivered_once() -> None:
 
 @virtual
 async def test_a_lone_message_is_sent_at_once() -> None:
-    """An idle courier sends a message within a millisecond of its accept, and settles it right after the answer."""
+    """A message is accepted while the courier is idle. The courier sends it within a millisecond, and settles it right
+    after the vendor's answer.
+    """
     stage, vendor = Stage(), ScriptedVendor("a", duration_s=0.02)
     await stage.courier(vendor)
     await asyncio.sleep(0.5)

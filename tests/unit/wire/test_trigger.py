@@ -339,7 +339,8 @@ def test_a_hash_that_is_stored_stays_right() -> None:
     ],
 )
 def test_what_a_header_or_a_clock_cannot_have_is_refused(field: str, value: Any, rule: str) -> None:
-    """A key that begins or ends with a space is refused, because HTTP would trim it and make it another key.
+    """An idempotency key that begins or ends with a space is refused. In a header, HTTP would trim it and make it
+    another key.
 
     A time that is no whole number is refused too.
     """

@@ -107,7 +107,7 @@ def test_a_vendor_with_one_message_a_minute_comes_back() -> None:
 
 
 def test_hanging_calls_open_it_before_they_time_out() -> None:
-    """Five calls without any answer open the breaker when the fifth is in flight for longer than the slow
+    """Five calls hang without any answer. The breaker opens when the fifth has been in flight for longer than the slow
     threshold, however many calls succeeded before.
     """
     scene = Scene()

@@ -16,8 +16,8 @@ from tests.unit.core.breaker.country_calls import CONFIG, FAIL, LOCAL, MS, OK, C
 
 
 def replicas(count: int, evidence: bool = True) -> tuple[list[Calls], Callable[[], str]]:
-    """Return `count` replicas of a vendor, and a function that decides a plan from their reports and returns the
-    vendor's state in it.
+    """Return `count` replicas of a vendor, and a function. The function decides a plan from the replicas' reports, and
+    returns the vendor's state in this plan.
 
     With `evidence`, a report leaves out the failures of a single country while other countries work.
     """

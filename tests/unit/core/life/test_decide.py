@@ -338,8 +338,10 @@ def test_the_mailbox_of_what_is_due(
 
 
 def test_with_all_vendors_down_no_wait_is_long() -> None:
-    """While all vendors are down, a message waits at most 15 s, so that a vendor that works again gets a message
-    as a probe. If another vendor works, the wait is longer.
+    """While all vendors are down, a message waits at most 15 s for its next try. So a vendor that works again soon gets
+    a message as a probe.
+
+    If another vendor works, the wait is longer.
     """
     n = notification(chain=("a", "b"), trail=Trail(("b",), waits=20))
     down = after(n, Outcome.failed("http_503"), set(), chance=0.999)

@@ -61,9 +61,10 @@ def test_only_a_refusal_that_is_not_final_moves_on(means: Meaning) -> None:
 
 
 def test_without_another_vendor_it_waits_longer_each_time() -> None:
-    """Without another usable vendor, a message that a receipt refused waits at least a minute, and longer each time.
+    """A receipt refuses a message, and no other vendor is usable. The message waits at least a minute, and longer after
+    each further refusal.
 
-    When its attempts are used up, nothing is sent again.
+    When its attempts are used up, it is not sent again.
     """
     waits = []
     for attempts in range(1, 9):

@@ -62,8 +62,8 @@ def read(kind: str, data: dict[str, Any]) -> Message:
 
 @pytest.mark.parametrize(("kind", "data", "made"), PUBLISHED, ids=KINDS)
 def test_a_message_is_read_and_written_by_one_class(kind: str, data: dict[str, Any], made: type) -> None:
-    """Each message is read by one class and written back with the same keys and values, which earlier versions
-    understand.
+    """Each kind of message is read by one class. Written back, it has the same keys and values, so earlier versions
+    understand it.
     """
     message = read(kind, data)
     assert type(message) is made
