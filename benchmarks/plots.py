@@ -338,7 +338,7 @@ def _load_step(figures: Figures) -> Drawing:
     axes.set_xticks(range(len(names)), names)
     axes.set_ylabel("accept, ms")
     axes.legend()
-    axes.set_title("A step from 116 to 700 triggers/s")
+    axes.set_title(f"A step from 116 to {figures['rate_per_s']:g} triggers/s")
     return drawing
 
 
