@@ -144,10 +144,10 @@ def checkout(vendors: str) -> Callable[[Figures], Found]:
 
 
 def dispatch_cost(figures: Figures) -> Found:
-    """Read our CPU time per notification.
+    """Read the CPU time that the dispatcher needs for one notification.
 
-    A further rule must hold: our time is below the time of every peer that was measured. If no peer was measured, this
-    rule counts as not kept.
+    The result also lists each measured peer that needs as little CPU time as we do, or less. If no peer was measured,
+    the list says "no peer measured".
     """
     cost = {name: subject["cpu_ms"]["median"] for name, subject in figures["subjects"].items()}
     ours, floor = cost.pop("ours"), cost.pop("floor")

@@ -1,25 +1,27 @@
-"""Edits HAProxy's configuration as Ray's template renders it. The wrapper runs this, with the standard library only.
+"""Edits the configuration that Ray renders for HAProxy. The wrapper of haproxy (`cluster.local.haproxy_wrapper`) uses
+this module, which needs only the standard library.
 
-The edits (`EDITS`) are:
+The edits are:
 
 - metrics and statistics listen on loopback;
 - a client that sends its headers slowly meets a deadline;
 - a request without a path (CONNECT) gets 400;
 - while no route exists yet, the answer is 503 instead of 404;
-- while Serve's own proxy answers 404, because no intake replica runs, the answer is 503 too: no caller repeats a 404;
+- while no intake replica runs, Serve's own proxy answers 404, and HAProxy changes this 404 into a 503,
+  because callers do not try again after a 404;
 - Ray's error files are removed, so that a 503 stays a 503, and each 503 has `Retry-After`;
-- HAProxy gets no more connections than it may have open files (`fitting`);
-- while the service stops, the answers say so (`STOP_RULES`, `cluster.local.door`).
-
-If the pattern of an edit matches nothing, this edit is not made, and the wrapper names it on stderr. The edits in
-`VITAL` protect the network. If one of them is not made, the wrapper refuses to start. A test renders Ray's template and
-asserts each edit.
-
-HAProxy's environment holds the address to listen on. Serve would give HAProxy the address of the replicas, which is
-loopback. The environment also holds the id of the installation. HAProxy marks each request with this id. When a replica
-has died, a replica of another installation may get its port. That replica then refuses a request that has our mark.
+- HAProxy gets no more connections than its limit of open files allows (`fitting`);
+- while the service stops, the answers say so (`STOP_RULES`, `cluster.local.door`);
+- HAProxy listens at the address in the environment variable `DISPATCHER_BIND`. Without this edit it would
+  listen where Serve's replicas listen, on loopback;
+- HAProxy marks each request with the id of the installation, from `DISPATCHER_INSTALLATION`. When a replica
+  has died, a replica of another installation may get its port. The other replica sees our mark, and refuses.
 
 With a certificate, HAProxy listens at the given address by HTTPS. It also listens by plain HTTP, on loopback only.
+
+If the pattern of an edit matches nothing, the edit is left out, and the wrapper names this edit on stderr. The edits in
+`VITAL` protect the network. If the wrapper cannot make one of them, it refuses to start. A test renders Ray's template
+and checks each edit.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Checks that the servers can do `durability: replica`, and refuses the start if they cannot.
+"""Checks at start that the Redis servers can give `durability: replica`, and refuses the start if they cannot.
 
-Two things are checked: the number of replicas, and whether enough replicas write one test write to disk.
+The module checks that Redis has enough replicas, and that enough of the replicas have one test write on disk.
 """
 
 from __future__ import annotations

@@ -18,8 +18,10 @@ from dispatcher.waiting import until_available
 class PlanDuties:
     """Makes a courier follow the plan. `wish` is how many actors the plan wants in this pool.
 
-    `open_wait_s` is for how long the breaker opens if the evidence of all replicas demands it. `changed` is called when
-    the breaker opens for this reason, or when an operator's override changes it.
+    If the plan says that the vendor is open while this actor's breaker is closed, the breaker opens for `open_wait_s`
+    seconds. The plan says so, for example, if all replicas together saw too many failures. `changed` is called when the
+    breaker opens for this reason, when the plan says that receipts refuse our account or a country, and when an
+    operator's override `close` begins or ends.
     """
 
     def __init__(

@@ -100,9 +100,11 @@ class Vendors:
         return next(view for view in await self.all() if view.name == name)
 
     async def override(self, override: Override, for_s: int | None) -> Override:
-        """Store an override for `for_s` seconds, or until it is changed if `for_s` is None. Return it with its end.
+        """Store an override for `for_s` seconds. If `for_s` is None, the override holds until an operator changes it.
 
-        The state `auto` removes an override. Raises CallerError (404) and UnavailableError (maybe stored).
+        Return the override together with its end (`until_ms`). If the state is `auto`, the stored override of the
+        vendor is removed. Raises CallerError (404) if the vendor is not configured. Raises UnavailableError if the
+        store does not answer; the override may be stored all the same.
         """
         self._check(override.vendor)
         until_ms = None if for_s is None else self._clock.wall_ms() + for_s * 1000

@@ -252,9 +252,11 @@ class _Reader:
     # ---- expressions
 
     def _expression(self, tokens: list[Item]) -> str:
-        """Return the expression in canonical form, with filters around the operands of comparisons.
+        """Check the tokens of one expression, and return the expression in the form that the engine gets.
 
-        Raises `SyntaxFault` if a bracket does not fit or the expression uses something that templates may not use.
+        In this form, the operands of most comparisons, and of the operators `+`, `*` and `~`, go through our filters
+        (`dispatcher.templates.comparison`). Raises `SyntaxFault` if the expression is empty, if a bracket does not have
+        its partner, or if the expression uses something that templates may not use.
         """
         if not tokens:
             raise SyntaxFault(self._line, "an expression is empty")

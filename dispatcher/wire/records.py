@@ -43,9 +43,9 @@ VERSION = 1
 
 
 class Part(TypedDict, total=False):
-    """Describes one notification in the field `m` of a stored record, or several notifications that are alike.
+    """One entry of the list `n`, which is in the field `m` of a stored record. An entry describes one notification.
 
-    The list `n` in `m` has these parts.
+    In a record for several recipients, one entry can describe several notifications that are alike.
     """
 
     c: str

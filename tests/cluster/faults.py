@@ -106,9 +106,10 @@ def worker_cut_off(rig: Rig, policy: str = "resend", cut_s: float = 10.0) -> Mea
 
 
 def split_brain(rig: Rig, policy: str = "hold", cut_s: float = 70.0) -> Measured:
-    """Cut the worker with the first SMS vendor's actor off from the other nodes.
+    """Cut one worker off from the other nodes for `cut_s` seconds, under load, and measure the effect.
 
-    The worker still reaches Redis, vendors and callers.
+    The worker is the one on which the actor of the first SMS vendor runs. This worker still reaches Redis, the vendors
+    and the callers.
     """
     victim = leader(rig)
     rest = [rig.head, other(rig, victim)]

@@ -1,4 +1,7 @@
-"""Tests the wrapper's edits of the configuration that the installed Ray renders. A missing edit is reported."""
+"""Tests how the wrapper of haproxy edits the configuration of HAProxy, which the installed Ray renders from a template.
+
+If the template has no place for an edit, this edit is named.
+"""
 
 from __future__ import annotations
 

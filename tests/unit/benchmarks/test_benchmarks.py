@@ -196,8 +196,10 @@ def test_rounds_become_medians_and_no_loss_is_averaged_away() -> None:
 
 
 def test_growth_says_what_is_missed() -> None:
-    """The verdict names each cost that is more than 1.10 times that of the cheapest size, and each number of bytes
-    over its bound.
+    """The verdict of the growth benchmark names each figure that is above its limit.
+
+    A cost is above its limit if the greatest of its values, over all measured sizes, is more than 1.10 times the
+    smallest. The bytes of a queued and of a retained notification have fixed limits.
     """
     by_size = {"1": {"a": {"median": 1.1}, "b": {"median": 1.0}}, "2": {"a": {"median": 1.0}, "b": {"median": 1.11}}}
     ratios = over_least(by_size)

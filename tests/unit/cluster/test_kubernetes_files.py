@@ -45,7 +45,10 @@ def containers(rayservice: Any) -> Iterator[Any]:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_kuberay_knows_every_field(rayservice: Any, version: str) -> None:
-    """The oldest KubeRay version with token authentication and the newest one know every field."""
+    """KubeRay knows every field of rayservice.yaml.
+
+    Two KubeRay versions are checked: the oldest version that has token authentication, and the newest version.
+    """
     assert faults(rayservice, version) == []
 
 

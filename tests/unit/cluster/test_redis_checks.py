@@ -112,10 +112,11 @@ def test_all_faults_are_named_at_once() -> None:
 
 
 def test_an_operator_may_state_what_a_server_does_not_show() -> None:
-    """A Redis may refuse the command CONFIG, so that its settings cannot be read. Then `store.durability_stated`
-    replaces the check.
+    """With `store.durability_stated`, a Redis that refuses the command CONFIG is accepted without a check of its
+    settings.
 
-    Settings that can be read are checked even so.
+    Without `store.durability_stated` such a Redis is refused. If Redis answers CONFIG, its settings are checked even
+    with `store.durability_stated`.
     """
     hidden, lossy = cast(redis.Redis, FakeRedis(settings=None)), cast(redis.Redis, FakeRedis(appendfsync="no"))
     assert redis_checks.check(hidden, False, stated=True) == []

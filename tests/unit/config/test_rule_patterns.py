@@ -29,9 +29,10 @@ from dispatcher.errors import ConfigError
     ],
 )
 def test_an_expression_is_found_anywhere_and_in_any_case(expression: str, text: str, found: bool) -> None:
-    """An expression is found anywhere in the text, in any case, by the rules of Rust's engine.
+    """An expression matches at any place in the text, and the match ignores upper and lower case.
 
-    An invalid character in the text does not prevent a match.
+    The syntax is that of Rust's engine for regular expressions. An invalid character in the text does not prevent a
+    match.
     """
     assert RulePattern(expression).search(text) is found
 

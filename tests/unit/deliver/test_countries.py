@@ -64,10 +64,11 @@ async def post(stage: Stage, rounds: int, chain: Sequence[str] = ("a", "b")) -> 
 
 @virtual
 async def test_one_country_fails_and_only_its_messages_go_elsewhere() -> None:
-    """After ten failures for one country, its messages move to the next vendor and only probes go there.
+    """The first vendor fails ten times for one country. After that, messages to this country go to the next vendor, and
+    the first vendor gets only probes for this country.
 
-    The vendor's own breaker stays closed. When the country works again, its messages go to the first vendor
-    again.
+    The first vendor's own breaker stays closed. When the first vendor works for this country again, it gets the
+    messages to this country again.
     """
     stage, a, b = Stage(), Abroad("a"), ScriptedVendor("b")
     first, second = await stage.courier(a, breaker=QUICK, per_country=True), await stage.courier(b)

@@ -145,9 +145,11 @@ async def test_many_that_end_at_once_do_not_hold_up_what_is_due() -> None:
 
 
 def test_what_a_receipt_means_for_a_fallback() -> None:
-    """A receipt that the vendor carries a message decides nothing for a fallback.
+    """Checks what each kind of receipt means for a fallback that waits for the delivery of the first message.
 
-    A receipt of delivery skips the fallback, and a receipt of failure begins it.
+    A receipt that says "delivered" skips the fallback. A receipt that says that the vendor gave the message up begins
+    the fallback. A receipt that says only that the vendor is still sending the message, or that nothing is known yet,
+    changes nothing for the fallback.
     """
     words = [word_for_fallback(Told("n", "t", *told)) for told in ((True, True), (True, False), (False,), (None,))]
     assert words == ["delivered", None, "undelivered", None]

@@ -31,9 +31,9 @@ async def text_of(store: MemoryTemplateStore, name: str) -> Any:
 
 @virtual
 async def test_a_template_that_does_not_compile_stops_no_other() -> None:
-    """A template of the file that does not compile is logged once.
+    """The configuration file has a template that does not compile. This fault is logged once.
 
-    The other templates are stored, and the replica keeps running.
+    The other templates of the file are stored, and the replica keeps running.
     """
     store = MemoryTemplateStore()
     seeding = replica(store, bad="Hi {{ name", good="Hi")

@@ -52,10 +52,10 @@ def test_nobody_wants_the_fallback_of_what_was_cancelled(first: First, wait_for:
     expires_ms=st.integers(0, 2**45),
 )
 def test_it_is_never_looked_at_in_a_hot_loop(first: First, now_ms: int, begin_ms: int | None, expires_ms: int) -> None:
-    """A waiting fallback is looked at again after LOOK_AGAIN_MS at the earliest.
+    """The store looks again at a waiting fallback after LOOK_AGAIN_MS at the earliest.
 
-    If its begin time is later than LOOK_AGAIN_MS from now, and the first notification is not held, it is looked at
-    exactly at its begin time.
+    If the fallback begins later than that, the store looks again exactly when the fallback begins. But if the first
+    notification is held, the begin time of the fallback does not count.
     """
     again_ms = look_again_ms(first, now_ms, begin_ms=begin_ms, expires_ms=expires_ms)
     assert again_ms >= now_ms + LOOK_AGAIN_MS

@@ -28,9 +28,9 @@ def decoded(value: str) -> str:
 
 
 def body(part: Mail) -> str:
-    """Return the decoded text of a part, with plain line ends.
+    """Return the decoded text of a mail or of one part of a mail. Each CRLF in the text becomes a plain line feed.
 
-    A 7bit body ends with a line end, as every mail does.
+    A mail with one part that is sent as 7bit always ends with a line end, even if the text that was given had none.
     """
     payload = part.get_payload(decode=True)
     assert isinstance(payload, bytes)

@@ -80,8 +80,9 @@ def test_a_beat_gives_a_starved_one_its_patience_again() -> None:
 
 
 def test_a_stall_condemns_nobody() -> None:
-    """The store or the supervisor stalls for 30 s. The supervisor's own beat is then late too, so this time counts as
-    silence for no actor.
+    """The store or the supervisor stalls for 30 s, and the supervisor declares no actor dead.
+
+    The supervisor's own beat comes back late too, so the supervisor does not count these 30 s as silence of the actors.
     """
     scene = Scene("a/1", "a/2", "b/3")
     scene.pass_ms(1000, {"a/1", "a/2", "b/3"})
