@@ -26,7 +26,8 @@ from tests.private_redis import ANSWER_S, SERVER_OPTIONS, START_S_MAX, is_answer
 
 pytest_plugins = ["tests.installation", "tests.parallel"]
 
-hypothesis.settings.register_profile("no timings", deadline=None)  # a busy machine fails no test
+EXAMPLES = int(os.environ.get("HYPOTHESIS_EXAMPLES", "100"))
+hypothesis.settings.register_profile("no timings", deadline=None, max_examples=EXAMPLES)  # a busy machine fails no test
 hypothesis.settings.load_profile("no timings")
 
 

@@ -6,7 +6,7 @@ missing.
 The promised versions are the list in pyproject.toml. The version that runs this module is left out, because `make
 test` uses it. A version of `UNPROMISED` is run if it is found, and its failures are shown without failing the run.
 Interpreters are looked for on PATH, in pyenv's folders and in uv's. Only the packages of requirements-dev.lock are
-downloaded.
+downloaded. All tests run. A property is tried with fewer random examples than in `make test`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,11 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "build" / "pythons"
 UNPROMISED = ("3.14",)
 QUERY = "import platform, sys; print(platform.python_implementation(), '%d.%d' % sys.version_info[:2])"
+EXAMPLES = "20"
+"""The number of random examples of a property, instead of 100. `make test` looks for faults of our logic; what is
+looked for here are differences between the versions.
+"""
+
 RUN_S_MAX = 3600.0
 """The most seconds for the tests of one version. In CI they run beside everything else, at a low priority."""
 
@@ -103,8 +108,10 @@ def run(version: str, interpreter: Path, tests: list[str]) -> Ending:
     began_s = time.monotonic()
     try:
         python = ready(version, interpreter)
+        few = {**os.environ, "HYPOTHESIS_EXAMPLES": EXAMPLES}
+        command = [python, "-m", "pytest", *tests]
         done = subprocess.run(
-            [python, "-m", "pytest", *tests], cwd=ROOT, capture_output=True, text=True, timeout=RUN_S_MAX, check=False
+            command, cwd=ROOT, env=few, capture_output=True, text=True, timeout=RUN_S_MAX, check=False
         )
     except subprocess.CalledProcessError as error:
         return Ending(version, 1, f"cannot be set up:\n{error.stderr}")
