@@ -60,6 +60,14 @@ ROWS = (
         *("accept_latency", readings.accept_p99("1157"), 100, 20, " ms"),
     ),
     Row(
+        "accept p99 at 116 triggers/s ÷ accept p99 of an earlier commit, in pairs of one run",
+        *("pairs", readings.pair("accept_ms_p99"), 1.1),
+    ),
+    Row(
+        "CPU time of the service for one trigger at 116/s ÷ that of an earlier commit, in pairs of one run",
+        *("pairs", readings.pair("cpu_ms_per_trigger"), 1.1),
+    ),
+    Row(
         "accept p99 with hanging vendors ÷ accept p99 with healthy vendors, greatest ratio up to 500 triggers/s",
         *("accept_latency", readings.decoupling, 1.2, 1.0),
     ),

@@ -75,6 +75,18 @@ def accept_p99(rate: str) -> Callable[[Figures], Found]:
     return read
 
 
+def pair(figure: str) -> Callable[[Figures], Found]:
+    """Read the ratio of one figure in `benchmarks.pairs`: this commit ÷ the other commit, median of the pairs."""
+
+    def read(figures: Figures) -> Found:
+        ratio, ours, other = (figures[figure][name] for name in ("ratio", "ours", "other"))
+        text = f"{ratio['median']:.2f}{_between(ratio['all'], '.2f')}: "
+        text += f"{ours['median']:.3g} and {other['median']:.3g} ms, {len(ratio['all'])} pairs with {figures['other']}"
+        return Found(ratio["median"], text)
+
+    return read
+
+
 def decoupling(figures: Figures) -> Found:
     """Read the ratios of accept p99 with hanging vendors to accept p99 with healthy vendors.
 
