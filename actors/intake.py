@@ -43,9 +43,7 @@ class IntakeActor:
     use_cases: UseCases
 
     def __init__(self, settings: JsonObject, runtime: dict[str, str], identity: Identity) -> None:
-        """Check the settings. Nothing is connected, because a Redis that is still loading its data must not fail a
-        deployment.
-        """
+        """Check the settings. Nothing is connected: a Redis that is still loading must not fail a deployment."""
         self._settings: Settings = parse_settings(settings)
         self._runtime, self._identity = runtime, identity
         self._tasks, self._clock, self._cores = Tasks(), SystemClock(), Cores()
@@ -122,10 +120,7 @@ class IntakeActor:
         self._tasks.start("report", self._statements.run(clock, s.supervision.report_ms / 1000))
 
     def check(self) -> None:
-        """Raise RuntimeError if Serve must replace this actor.
-
-        Serve must replace it if a loop has ended, or if the plan moves the actor to another machine.
-        """
+        """Raise RuntimeError if a loop has ended, or if the plan moves this actor to another machine."""
         self._tasks.check()
         leave_if_asked(self._intake.plan, self._identity)
 

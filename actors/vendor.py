@@ -42,9 +42,7 @@ class VendorActor:
     """One replica of a vendor's pool. It starts, stops and checks a courier and the loops around the courier."""
 
     def __init__(self, settings: JsonObject, vendor: str, runtime: dict[str, str], identity: Identity) -> None:
-        """Check the settings. Nothing is connected, because a Redis that is still loading its data must not fail a
-        deployment.
-        """
+        """Check the settings. Nothing is connected: a Redis that is still loading must not fail a deployment."""
         self._settings: Settings = parse_settings(settings)
         self._name = vendor
         self._config: VendorSettings = self._settings.vendors[vendor]
