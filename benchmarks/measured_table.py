@@ -104,6 +104,18 @@ ROWS = (
         "CPU time of the vendor actors for one notification in the whole service, with their idle time",
         *("end_to_end", readings.vendor_cpu, 0.50, 0.35, " ms"),
     ),
+    Row(
+        "the load steps up from 116 triggers/s for 60 s: accept p99 over all of the step",
+        *("load_step", readings.step_p99("step"), 60, 25, " ms"),
+    ),
+    Row(
+        "the load steps up from 116 triggers/s for 60 s: accept p99 of the last 30 s",
+        *("load_step", readings.step_p99("second_half"), 20, 12, " ms"),
+    ),
+    Row(
+        "the load steps up from 116 triggers/s: accept p99 as shipped ÷ accept p99 with pools pinned",
+        *("load_step", readings.step_ratio, 1.1, 1.0),
+    ),
     Row("time from `dispatcher up` to the first delivery", "cold_start", readings.cold_start, 10, 8, " s"),
     Row("memory (PSS) of an installation without load", "cold_start", readings.idle_memory, 1229, 1024, " MiB"),
     Row("CPU of an installation without load, in cores", "cold_start", readings.idle_cores, 0.15, 0.10),

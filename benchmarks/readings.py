@@ -29,7 +29,9 @@ the dispatcher.
 """
 
 GROWTH = 1.10
-OVERLOAD, CALM = 1157.0, 116.0
+OVERLOAD, CALM, STEP_TO = 1157.0, 116.0, 700.0
+FIRST_TRY = 0.999
+"""The least share of triggers that are accepted at their first try, in every row with a rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,30 @@ def decoupling(figures: Figures) -> Found:
 def within_10_ms(figures: Figures) -> Found:
     rate = figures["highest_rate_with_p99_of_10_ms"]["healthy"]
     return Found(rate, f"{rate:g}/s")
+
+
+def step_p99(part: str) -> Callable[[Figures], Found]:
+    """Read the accept p99 of `load_step` as shipped. `part` is `step` for all of the step, or `second_half`.
+
+    Two further rules must hold: the step goes to `STEP_TO` triggers a second, and the triggers are accepted at the first
+    try.
+    """
+
+    def read(figures: Figures) -> Found:
+        shipped, pinned = (figures[name][f"{part}_p99_ms"] for name in ("as shipped", "pinned"))
+        first_try, rate = figures["as shipped"]["first_try"]["min"], figures["rate_per_s"]
+        misses = (f"{first_try:.2%} at the first try",) if first_try < FIRST_TRY else ()
+        misses += (f"not {STEP_TO:g}/s",) if rate < STEP_TO else ()
+        return Found(shipped["median"], f"{_ms(shipped)} at {rate:g}/s; pools pinned {_ms(pinned)}", misses)
+
+    return read
+
+
+def step_ratio(figures: Figures) -> Found:
+    ratio = figures["p99_ratio"]
+    return Found(
+        ratio["median"], f"{ratio['median']:.2g}{_between(ratio['all'], '.2g')} at {figures['rate_per_s']:g}/s"
+    )
 
 
 # ---- end to end
