@@ -107,16 +107,16 @@ def within_10_ms(figures: Figures) -> Found:
 def step_p99(part: str) -> Callable[[Figures], Found]:
     """Read the accept p99 of `load_step` as shipped. `part` is `step` for all of the step, or `second_half`.
 
-    Two further rules must hold: the step goes to `STEP_TO` triggers a second, and the triggers are accepted at the first
-    try.
+    Two further rules must hold: the step goes to `STEP_TO` triggers a second, and the first try is accepted.
     """
 
     def read(figures: Figures) -> Found:
         shipped, pinned = (figures[name][f"{part}_p99_ms"] for name in ("as shipped", "pinned"))
         first_try, rate = figures["as shipped"]["first_try"]["min"], figures["rate_per_s"]
-        misses = (f"{first_try:.2%} at the first try",) if first_try < FIRST_TRY else ()
+        misses: tuple[str, ...] = (f"{first_try:.2%} at the first try",) if first_try < FIRST_TRY else ()
         misses += (f"not {STEP_TO:g}/s",) if rate < STEP_TO else ()
-        return Found(shipped["median"], f"{_ms(shipped)} at {rate:g}/s; pools pinned {_ms(pinned)}", misses)
+        told, beside = (f"{p99['median']:.0f} ms{_between(p99['all'], '.0f')}" for p99 in (shipped, pinned))
+        return Found(shipped["median"], f"{told} at {rate:g}/s; pools pinned {beside}", misses)
 
     return read
 
@@ -124,7 +124,7 @@ def step_p99(part: str) -> Callable[[Figures], Found]:
 def step_ratio(figures: Figures) -> Found:
     ratio = figures["p99_ratio"]
     return Found(
-        ratio["median"], f"{ratio['median']:.2g}{_between(ratio['all'], '.2g')} at {figures['rate_per_s']:g}/s"
+        ratio["median"], f"{ratio['median']:.2f}{_between(ratio['all'], '.2f')} at {figures['rate_per_s']:g}/s"
     )
 
 
