@@ -72,8 +72,9 @@ class FrozenReplicas:
         self._looked_s = now_s
         if now_s - self._listed_s >= LISTED_S:
             self._listed_s = now_s
-            found = processes_of(self._marker)
-            self._replicas = {pid for pid, command in found.items() if any(name in command for name in WATCHED)}
+            with contextlib.suppress(OSError):  # no process can be listed, and the known ones are still watched
+                found = processes_of(self._marker)
+                self._replicas = {pid for pid, command in found.items() if any(name in command for name in WATCHED)}
         for pid in self._frozen.look(stopped(self._replicas), now_s):
             self._replicas.discard(pid)
             with contextlib.suppress(ProcessLookupError):

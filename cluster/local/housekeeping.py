@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from cluster.local.state_directory import give_way
 
 HOUSEKEEPERS = ("ray::ServeController", "ray::ProxyActor")
@@ -34,4 +36,5 @@ class Housekeeping:
         """
         if now_s - self._calmed_s >= PERIOD_S:
             self._calmed_s = now_s
-            give_way(self._marker, HOUSEKEEPERS, NICENESS)
+            with contextlib.suppress(OSError):  # no process can be listed: later
+                give_way(self._marker, HOUSEKEEPERS, NICENESS)

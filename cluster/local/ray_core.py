@@ -7,6 +7,7 @@ cannot do it in place. So `up` ends, and whoever started `up` starts it again.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from cluster.local.foreground import say
@@ -29,10 +30,14 @@ def core_runs(marker: str) -> bool:
     return len(core_of(marker)) == len(CORE_OF_RAY)
 
 
-def runs(pid: int) -> bool:
-    """Return True if the process runs. One that has ended, and was not waited for, has no command line."""
+def has_ended(pid: int) -> bool:
+    """Return True if the process has surely ended. A process that has ended, and was not waited for, has no command
+    line. If the command line cannot be read for another reason, such as too many open files, the result is False.
+    """
     try:
-        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+        return not Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
     except OSError:
         return False
 
@@ -46,17 +51,21 @@ class CoreWatch:
         self.fault = ""
 
     def ended(self, now_s: float) -> bool:
-        """Return True, and say it once, if a core process does not run. Within `LOOK_S` of the last look nothing is
-        read.
+        """Return True, and say it once, if a core process has ended. If processes cannot be looked at, return False.
+
+        Within `LOOK_S` of the last look nothing is read.
         """
         if not self.fault and now_s - self._looked_s >= LOOK_S:
             self._looked_s = now_s
-            if not self._pids or not all(map(runs, self._pids.values())):
-                self._pids = core_of(self._marker)
-            if missing := [name for name in CORE_OF_RAY if name not in self._pids]:
-                self.fault = (
-                    f"Ray's {' and '.join(missing)} ended, and without it no process that dies is started again."
-                    " This installation stops; start it again. Accepted notifications are kept"
-                )
-                say(self.fault)
+            with contextlib.suppress(OSError):
+                self._pids = self._pids or core_of(self._marker)
+                self._tell([name for name in CORE_OF_RAY if name not in self._pids or has_ended(self._pids[name])])
         return bool(self.fault)
+
+    def _tell(self, missing: list[str]) -> None:
+        if missing:
+            self.fault = (
+                f"Ray's {' and '.join(missing)} ended, and without it no process that dies is started again."
+                " This installation stops; start it again. Accepted notifications are kept"
+            )
+            say(self.fault)

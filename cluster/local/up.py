@@ -327,10 +327,7 @@ class Up:
             time.sleep(0.1)
 
     def _mend(self, now_s: float) -> None:
-        """Start Redis and the fork server again if they have died, and kill frozen replicas.
-
-        `Up` calls this often. A check whose last run was very recent does nothing.
-        """
+        """Start Redis and the fork server again if they have died, and kill frozen replicas. May be called often."""
         if self._redis is not None:
             self._redis.mend(now_s)
         self._frozen.end(now_s)
@@ -360,9 +357,7 @@ class Up:
             self._put_back(settings)
 
     def _put_back(self, refused: Settings) -> None:
-        """Apply the former configuration again to each application that the configuration `refused` may have
-        changed.
-        """
+        """Apply the former configuration again to each application that `refused` may have changed."""
         from serve_app.applications import fingerprints, restore
 
         assert self._settings is not None, "a reload comes after a start"
@@ -375,9 +370,7 @@ class Up:
             say(f"the configuration before could not be put back everywhere: {one_line(error)}")
 
     def _leave(self) -> None:
-        """Make HAProxy tell balancers for `stop_notice_s` seconds that the service stops. Then make it refuse new
-        triggers.
-        """
+        """Make HAProxy tell balancers for `stop_notice_s` seconds that the service stops, then refuse triggers."""
         door = self._door = self._door or own_door()
         notice_s, began_s, told_s = self._options.stop_notice_s, time.monotonic(), 0.0
         if notice_s and self._signals.quietly:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from cluster.local.frozen import FrozenReplicas
+from cluster.local.housekeeping import Housekeeping
 from cluster.local.ray_core import CORE_OF_RAY, LOOK_S, CoreWatch, core_runs
 from cluster.local.state_directory import MARKER
 
@@ -49,3 +52,35 @@ def test_the_end_of_a_core_process_is_told_once(
     assert not core_runs(marker)
     (line,) = capsys.readouterr().err.splitlines()
     assert f"Ray's {name} ended" in line
+
+
+@pytest.mark.parametrize(
+    "look",
+    [lambda: CoreWatch("m").ended(100.0), lambda: FrozenReplicas("m").end(100.0), lambda: Housekeeping("m").calm(0)],
+)
+def test_processes_that_cannot_be_listed_end_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], look: Callable[[], bool | None]
+) -> None:
+    """Too many open files prevent a look at the processes. The look raises nothing, says nothing and finds nothing."""
+
+    def fails(path: Path) -> Iterator[Path]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Path, "iterdir", fails)
+    assert not look()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_process_that_cannot_be_read_has_not_ended(
+    core: tuple[str, dict[str, subprocess.Popen[bytes]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too many open files prevent that the core processes are read. They run, and nothing ends."""
+    marker, _ = core
+    watch = CoreWatch(marker)
+    assert not watch.ended(100.0)
+
+    def fails(path: Path) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Path, "read_bytes", fails)
+    assert not watch.ended(100.0 + LOOK_S)
