@@ -6,6 +6,7 @@ So the outcome is failed and never unknown. It is "of local origin", which means
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import time
@@ -19,6 +20,8 @@ import pytest
 
 from cluster.local.state_directory import free_port
 from dispatcher.adapters.providers import build
+from dispatcher.adapters.providers.exchange import Answer
+from dispatcher.adapters.providers.http import HttpClient
 from dispatcher.core.life.outcome import Outcome, OutcomeKind
 from dispatcher.ports import Vendor
 from tests.contract.certificates import Authority
@@ -252,3 +255,34 @@ async def test_a_name_that_comes_back_is_used_at_once(monkeypatch: pytest.Monkey
         monkeypatch.setattr(loop, "getaddrinfo", there)
         assert (await vendor.send(message_for(adapter), TIMEOUT_S)).kind is OutcomeKind.ACCEPTED
         await vendor.close()
+
+
+async def test_a_connection_by_tls_carries_the_next_request_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Five requests follow each other by TLS 1.3, and use one connection.
+
+    The server's session tickets come after the handshake. They must not look like an answer that nobody asked for.
+    """
+    authority, connections = Authority(tmp_path), 0
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+                await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=authority.server())
+    client = HttpClient()
+    try:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        for _ in range(5):
+            assert isinstance(await client.post(url, TIMEOUT_S, b"", {}), Answer)
+    finally:
+        await client.close()
+        server.close()
+    assert connections == 1
