@@ -19,6 +19,7 @@ from actors.intake import IntakeActor
 from cluster.local import redis_checks
 from dispatcher.adapters.redis import primary
 from dispatcher.adapters.redis.control import RedisControl
+from dispatcher.adapters.redis.primary import PrimaryFinder
 from dispatcher.adapters.redis.script_calls import client
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.core.plan.values import Beat
@@ -135,7 +136,7 @@ async def test_a_primary_that_hangs_is_left(watched: Fleet) -> None:
     old.thaw()
     until(lambda: old.ask.info("replication")["role"] == "slave", "the old primary follows")
     assert await answered(lambda: store.accept([later])) in SLOW_OR_NOT
-    assert await connection.finder.primary() == ("127.0.0.1", new.port)
+    assert await _named(connection.finder) == ("127.0.0.1", new.port)
     await connection.aclose()
 
 
@@ -187,15 +188,28 @@ async def test_a_sentinel_that_is_away_or_knows_less_is_outvoted(monkeypatch: py
         old.kill()
         found.sentinels.append(found.sentinels.pop(0))
         new = found.promoted(old)
-        assert await connection.finder.primary() == ("127.0.0.1", new.port)
+        assert await _named(connection.finder) == ("127.0.0.1", new.port)
         assert connection.finder.known_replicas == 1
         found.sentinels[0].ask.execute_command("SENTINEL", "REMOVE", SERVICE)
         found.sentinels[0].ask.execute_command("SENTINEL", "MONITOR", SERVICE, "127.0.0.1", old.port, 2)
         frozen.thaw()
         until(lambda: int(frozen.ask.sentinel_master(SERVICE)["port"]) == new.port, "the thawed one learns of it")
         for _ in range(5):
-            assert await connection.finder.primary() == ("127.0.0.1", new.port)
+            assert await _named(connection.finder) == ("127.0.0.1", new.port)
         await connection.aclose()
+
+
+async def _named(finder: PrimaryFinder) -> tuple[str, int]:
+    """Return the primary as soon as the sentinels name one.
+
+    On a busy machine all of them can think for a moment that it is down. Every client asks again in this case.
+    """
+    end_s = time.monotonic() + WAIT_S
+    while time.monotonic() < end_s:
+        with contextlib.suppress(redis.ConnectionError):
+            return await finder.primary()
+        await asyncio.sleep(0.05)
+    return await finder.primary()
 
 
 # ---- what is said of a set-up that cannot be used

@@ -76,18 +76,34 @@ class PrimaryFinder:
             task.exception()  # otherwise asyncio logs an error that no caller waits for any more
 
     async def _ask(self) -> tuple[str, int]:
-        states = await self._states()
-        newest = max((int(state.get("config-epoch", 0)) for state in states), default=0)
-        found = [state for state in states if int(state.get("config-epoch", 0)) == newest]
-        self.known_replicas = max((int(state.get("num-slaves", 0)) for state in found), default=self.known_replicas)
-        for state in found:
+        answers = await self._majority(
+            lambda one: one.sentinel_masters(), lambda so_far: self._named(so_far) is not None
+        )
+        newest = self._newest(answers)
+        self.known_replicas = max((int(state.get("num-slaves", 0)) for state in newest), default=self.known_replicas)
+        at = self._named(answers)
+        if at is None:
+            raise MasterNotFoundError(f"the sentinels know no primary of {self.address.service} that works")
+        if at != self._at:
+            self._at = at
+            self.moved()
+        return at
+
+    def _newest(self, answers: list[Any]) -> list[dict[str, str | int]]:
+        """Return what the sentinels with the highest epoch say about the primary, a dict for each sentinel.
+
+        A sentinel that does not watch the service of the address is left out.
+        """
+        states = [known[self.address.service] for known in answers if self.address.service in known]
+        epoch = max((int(state.get("config-epoch", 0)) for state in states), default=0)
+        return [state for state in states if int(state.get("config-epoch", 0)) == epoch]
+
+    def _named(self, answers: list[Any]) -> tuple[str, int] | None:
+        """Return host and port of the primary that one of the newest `answers` names and calls working, or None."""
+        for state in self._newest(answers):
             if self._sentinels.check_master_state(state, self.address.service):
-                at = str(state["ip"]), int(state["port"])
-                if at != self._at:
-                    self._at = at
-                    self.moved()
-                return at
-        raise MasterNotFoundError(f"the sentinels know no primary of {self.address.service} that works")
+                return str(state["ip"]), int(state["port"])
+        return None
 
     async def replicas(self) -> tuple[int, int]:
         """Return how many replicas the sentinels know, and how many of these replicas are up and follow the primary.
@@ -100,19 +116,14 @@ class PrimaryFinder:
             raise ConnectionError("no sentinel answers")
         return max(map(len, found)), max(sum(map(in_step, replicas)) for replicas in found)
 
-    async def _states(self) -> list[dict[str, str | int]]:
-        """Ask all sentinels about the primary, until more than half have answered. Return a dict for each answer.
+    async def _majority(
+        self, ask: Callable[[Any], Awaitable[Any]], enough: Callable[[list[Any]], bool] = bool
+    ) -> list[Any]:
+        """Ask all sentinels the same question. Return the first answers that are a majority and for which `enough`
+        is true. Return every answer if no more arrive.
 
-        A sentinel that does not watch the service of the address is left out.
-        """
-        found = await self._majority(lambda one: one.sentinel_masters())
-        return [known[self.address.service] for known in found if self.address.service in known]
-
-    async def _majority(self, ask: Callable[[Any], Awaitable[Any]]) -> list[Any]:
-        """Ask all sentinels the same question. Return the first answers as soon as they are a majority. Return fewer
-        answers if no more arrive.
-
-        `ask` sends the question to one sentinel and returns its answer.
+        `ask` sends the question to one sentinel and returns its answer. `enough` gets the answers so far. It lets a
+        majority wait for the other sentinels, for example when one of two that answered cannot reach the primary.
         """
         clients = self._sentinels.sentinels
         asked = [asyncio.ensure_future(ask(one)) for one in clients]
@@ -121,7 +132,7 @@ class PrimaryFinder:
             for answer in asyncio.as_completed(asked):
                 with contextlib.suppress(RedisError, OSError, asyncio.TimeoutError):
                     found.append(await answer)
-                if len(found) > len(clients) // 2:
+                if len(found) > len(clients) // 2 and enough(found):
                     break
         finally:
             for one in asked:

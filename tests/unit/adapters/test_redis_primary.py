@@ -54,6 +54,16 @@ async def test_one_that_is_away_is_not_waited_for() -> None:
     assert await finder(Sentinel(1, 1, turns=10_000_000), Sentinel(2, 2), Sentinel(2, 2)).primary() == ("h", 2)
 
 
+async def test_a_majority_that_names_no_working_primary_is_not_the_last_word() -> None:
+    """The first two sentinels name no working primary: one knows an older primary, and one cannot reach the new one.
+
+    The third sentinel, which names the new primary and reaches it, is waited for.
+    """
+    cannot_reach_it = Sentinel(2, epoch=2, is_sdown=True)
+    found = finder(Sentinel(1, epoch=1), cannot_reach_it, Sentinel(2, epoch=2, turns=9))
+    assert await found.primary() == ("h", 2)
+
+
 async def test_a_primary_that_is_down_is_none() -> None:
     """If the sentinels say that the primary is down, `primary` raises ConnectionError. Its text says that no primary
     works.
