@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# What pip needs a minute for, uv does in seconds. Who has no uv, or an index that uv cannot read, gets pip.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+UV := $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/python)
 .DEFAULT_GOAL := help
 
 .PHONY: help setup demo test test-peers test-image chaos cluster-test cluster-bench sim check up bench bench-quick lock docs clean
@@ -11,8 +14,8 @@ help: ## list the commands
 setup: $(READY) ## create .venv from the development lock
 $(READY): requirements-dev.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(if $(UV),$(UV) --require-hashes -r requirements-dev.lock ||) $(PIP) --require-hashes -r requirements-dev.lock
+	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: $(READY) ## run 2,000 checkouts through a vendor outage and check the result
@@ -29,11 +32,11 @@ test: $(READY) ## all tests but the long ones of chaos, in four workers: unit, p
 	$(BIN)/python -m pytest $(ALONE)
 
 test-peers: $(READY) ## what leaves the process, judged by software of others, which pip, npm and apt fetch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[peers-check]'
+	$(if $(UV),$(UV) --no-build-isolation -e '.[peers-check]' ||) $(PIP) --no-build-isolation -e '.[peers-check]'
 	$(BIN)/python -m pytest -m peers --ignore tests/peers/test_image.py tests/peers
 
 test-image: $(READY) ## carry out the Dockerfile's steps and serve from the result as a pod would; needs root, some minutes
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[peers-check]'
+	$(if $(UV),$(UV) --no-build-isolation -e '.[peers-check]' ||) $(PIP) --no-build-isolation -e '.[peers-check]'
 	$(BIN)/python -m pytest -m peers tests/peers/test_image.py
 
 chaos: $(READY) ## the faults of docs/faults.md that need processes, Redis or vendors of their own, some 20 minutes

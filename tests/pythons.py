@@ -6,11 +6,13 @@ missing.
 The promised versions are the list in pyproject.toml. The version that runs this module is left out, because `make
 test` uses it. A version of `UNPROMISED` is run if it is found, and its failures are shown without failing the run.
 Interpreters are looked for on PATH, in pyenv's folders and in uv's. Only the packages of requirements-dev.lock are
-downloaded. All tests run. A property is tried with fewer random examples than in `make test`.
+downloaded. All tests run but those that read our source files and documents, which are the same for every version. A
+property is tried with fewer random examples than in `make test`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -31,6 +33,9 @@ EXAMPLES = "20"
 """The number of random examples of a property, instead of 100. `make test` looks for faults of our logic; what is
 looked for here are differences between the versions.
 """
+
+READ_SOURCES = ("test_prose.py", "test_signatures.py", "test_imports.py", "test_glossary.py", "handbook")
+"""Files and folders of tests/unit whose tests only read our source files and documents."""
 
 RUN_S_MAX = 3600.0
 """The most seconds for the tests of one version. In CI they run beside everything else, at a low priority."""
@@ -91,16 +96,27 @@ def ready(version: str, interpreter: Path) -> Path:
     wanted = f"{interpreter} {hashlib.sha256(lock.read_bytes()).hexdigest()}"
     if mark.exists() and mark.read_text() == wanted:
         return python
-    uv = shutil.which("uv")
     _say([interpreter, "-m", "venv", "--clear", "--without-pip", environment])
-    if uv:
-        _say([uv, "pip", "sync", "--quiet", "--require-hashes", "--python", python, lock])
-    else:
+    locked = ["--require-hashes", "-r", lock]
+    if not _by_uv(python, locked):
         # Our own pip installs there. The tests import a small part of the packages: the rest need not be compiled.
-        words = ["install", "--quiet", "--disable-pip-version-check", "--no-compile", "--require-hashes", "-r", lock]
+        words = ["install", "--quiet", "--disable-pip-version-check", "--no-compile", *locked]
         _say([sys.executable, "-m", "pip", "--python", python, *words])
     mark.write_text(wanted)
     return python
+
+
+def _by_uv(python: Path, locked: list[object]) -> bool:
+    """Install with uv, which needs seconds where pip needs a minute. Return False if there is no uv, or if it fails:
+    then pip tries, and says what is wrong.
+    """
+    uv = shutil.which("uv")
+    if uv is None:
+        return False
+    with contextlib.suppress(subprocess.CalledProcessError):
+        _say([uv, "pip", "install", "--quiet", "--python", python, *locked])
+        return True
+    return False
 
 
 def run(version: str, interpreter: Path, tests: list[str]) -> Ending:
@@ -145,4 +161,4 @@ def main(tests: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:] or ["tests/unit"]))
+    sys.exit(main(sys.argv[1:] or ["tests/unit", *(f"--ignore=tests/unit/{name}" for name in READ_SOURCES)]))

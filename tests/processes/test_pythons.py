@@ -78,3 +78,23 @@ def test_an_environment_that_cannot_be_made_is_a_failure(tmp_path: Path, monkeyp
     ending = pythons.run("3.99", interpreter(tmp_path / "bad", "echo no venv here >&2; exit 1"), [])
     assert ending.code == 1
     assert "no venv here" in ending.words
+
+
+def test_what_is_left_out_is_there() -> None:
+    """Each file or folder that the other CPython versions leave out exists, so that a renamed one is not run again."""
+    assert [name for name in pythons.READ_SOURCES if not (pythons.ROOT / "tests/unit" / name).exists()] == []
+
+
+def test_an_environment_is_made_by_pip_where_uv_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A uv that cannot read the package index is followed by pip, which installs the same locked packages."""
+    asked = tmp_path / "asked"
+    interpreter(tmp_path / "bin" / "uv", f"echo uv >>{asked}; exit 2")
+    pip = interpreter(
+        tmp_path / "bin" / "pip", f'echo pip >>{asked}; case "$*" in *--require-hashes*) ;; *) exit 1; esac'
+    )
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin:/usr/bin")
+    monkeypatch.setattr(pythons, "FOLDER", tmp_path / "made")
+    monkeypatch.setattr(pythons.sys, "executable", str(pip))
+    made = interpreter(tmp_path / "python", f"mkdir -p {tmp_path}/made/3.99")
+    assert pythons.ready("3.99", made) == tmp_path / "made/3.99/bin/python"
+    assert asked.read_text().split() == ["uv", "pip"]

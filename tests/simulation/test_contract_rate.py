@@ -82,13 +82,13 @@ class Overload(World):
             self.checker.violate(f"took {times[-1] - times[0]:.1f} s: the contract was not used")
 
 
-FULL_RATE = 400.0
+FULL_RATE = 200.0
 PART_S, WINDOW_S, STEP_S = 15.0, 10.0, 0.25
 ERROR, SETTLING_S, VERDICT_S, DIP = 0.02, 1.0, 2.6, 0.1
 
 
 class Steady(World):
-    """A world with one vendor of 400 calls/s. Within six seconds, enough triggers are posted for 66 seconds of work.
+    """A world with one vendor of 200 calls/s. Within six seconds, enough triggers are posted for 66 seconds of work.
 
     Every 15 s an actor is added or killed. The check `on_change`, which examines every record after every step, is
     switched off because it would take too long.
