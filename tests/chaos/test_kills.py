@@ -154,6 +154,24 @@ def test_haproxys_keeper_killed_is_back_within_seconds(service: Service, word: s
     assert not set(killed) & set(service.haproxy_pids())
 
 
+def test_after_the_controller_was_killed_haproxy_learns_of_new_replicas(service: Service) -> None:
+    """Serve's controller is killed under load, and nothing is refused, lost or repeated.
+
+    Afterwards both intake replicas are replaced, one after the other. HAProxy is told of their successors, so that
+    posts are accepted when none of the earlier replicas is left (ray issue 66039).
+    """
+    controller, replicas = service.pids("ray::ServeController"), service.pids("ServeReplica:intake")
+    run = under_load(service, lambda: kill(controller))
+    assert run.verdict.accepted == len(run.posted)
+    assert run.verdict.clean, (run.verdict.lost, run.verdict.duplicated)
+    wait_for(lambda: len(set(service.pids("ray::ServeController")) - set(controller)) == 1, 30)
+    for pid in replicas:
+        kill([pid])
+        wait_for(lambda pid=pid: len(set(service.pids("ServeReplica:intake")) - {pid}) == 2, 40)  # type: ignore[misc]
+    assert not set(replicas) & set(service.pids("ServeReplica:intake"))
+    wait_for(lambda: _post(service, "successors")[0] == 202, 20)
+
+
 @policies
 def test_redis_killed_is_started_again_with_its_data(service: Service, policy: str) -> None:
     """Redis is killed. `up` starts it again with its data, and nothing acknowledged is lost."""
