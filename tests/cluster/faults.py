@@ -16,6 +16,9 @@ from tests.cluster.machines import Machine
 from tests.cluster.rig import VENDORS, WORKERS, Rig, Run
 
 RATE = 40.0
+CONTROLLER, INTAKE = "ray::ServeController", "ServeReplica:intake"
+"""Parts of the command lines of Serve's controller and of an intake replica."""
+
 LEAD_S = 6.0
 """The seconds of load before the fault."""
 
@@ -140,7 +143,35 @@ def head_off(rig: Rig, policy: str = "resend", away_s: float = 60.0) -> Measured
     run = load(rig, policy, LEAD_S + away_s + 20.0, (LEAD_S, "off", rig.head.power_off), (LEAD_S + away_s, "on", start))
     found = measured(f"head off {away_s:g} s", run, [rig.w1, rig.w2], run.marks["off"])
     rig.until(lambda: rig.ready() and len(rig.nodes()) == 3, 120, "the cluster is whole")
+    replace_intake(rig)
     return found
+
+
+def controller_killed(rig: Rig, policy: str = "hold") -> Measured:
+    """Kill Serve's controller on the head, under load. Wait until it runs again."""
+    (before,) = rig.pids(rig.head, CONTROLLER)
+    run = load(rig, policy, LEAD_S + 15.0, (LEAD_S, "killed", lambda: kill(rig.head, before)))
+    found = measured("controller killed", run, [rig.w1, rig.w2], run.marks["killed"])
+    rig.until(lambda: rig.pids(rig.head, CONTROLLER) not in ([], [before]), 60, "the controller runs again")
+    return found
+
+
+def replace_intake(rig: Rig) -> None:
+    """Kill the intake replica of each worker, one after the other, and wait each time for its successor.
+
+    Then wait until a trigger is accepted at each worker. The HAProxy of a worker that was not told of the successors
+    would send it to a replica that is gone.
+    """
+    for machine in (rig.w1, rig.w2):
+        (before,) = rig.pids(machine, INTAKE)
+        kill(machine, before)
+        rig.until(lambda: rig.pids(machine, INTAKE) not in ([], [before]), 60, "intake is on both workers again")  # noqa: B023
+    for machine in (rig.w1, rig.w2):
+        rig.until(lambda: rig.accepts(machine), 20, f"{machine.name} accepts")  # noqa: B023
+
+
+def kill(machine: Machine, pid: int) -> None:
+    machine.checked("kill", "-9", str(pid))
 
 
 def change_one(config: dict[str, Any]) -> None:

@@ -28,6 +28,7 @@ import redis
 import yaml
 
 from cluster.local import redis_binary
+from cluster.rehearsal.drills.play import fresh_checkouts
 from cluster.rehearsal.load import Posted
 from tests.chaos.bench.checker import Findings, examine, waiting
 from tests.cluster.client import Row
@@ -305,6 +306,11 @@ class Rig:
         """Return the last lines of the log of Serve's controller."""
         found = sorted(self.head.disk.glob("ray/session_2*/logs/serve/controller_*.log"))
         return "\n".join(path.read_text(errors="replace")[-3000:] for path in found[-1:])
+
+    def accepts(self, host: Machine) -> bool:
+        """Return True if a new trigger, posted to this host, is accepted."""
+        ((_, body),) = fresh_checkouts(1)
+        return self.ask("/v1/triggers", host, method="POST", body=body)[0] == 202
 
     # ---- load
 

@@ -53,13 +53,23 @@ def test_a_worker_cut_off_for_ten_seconds(cluster: Rig) -> None:
 def test_the_head_off_for_a_minute(cluster: Rig) -> None:
     """The machine of Ray's head is off for a minute.
 
-    Deliveries continue and triggers are accepted, because another machine keeps Ray's state.
+    Deliveries continue and triggers are accepted, because another machine keeps Ray's state. Afterwards every node
+    learns of new intake replicas.
     """
     found = faults.head_off(cluster)
     kept(found, 0)
     # The aim is 0.999. A quiet machine had 1.0, a busy one 0.975: there first tries failed after the head was back.
     assert found.accepted_at_first_try >= 0.95, found
     assert found.gap_s <= 3.0 * SLOW, found
+
+
+def test_after_the_controller_was_killed_every_node_learns_of_new_replicas(cluster: Rig) -> None:
+    """Serve's controller is killed on the head, and nobody notices. Then the intake replicas of both workers are
+    replaced, and each worker accepts triggers when none of the earlier replicas is left (ray issue 66039).
+    """
+    found = faults.controller_killed(cluster)
+    kept(found, 0)
+    faults.replace_intake(cluster)
 
 
 def test_a_split_between_the_nodes(cluster: Rig) -> None:
