@@ -16,6 +16,7 @@ from cluster.local.frozen import FrozenReplicas
 from cluster.local.housekeeping import Housekeeping
 from cluster.local.ray_core import CORE_OF_RAY, LOOK_S, CoreWatch, core_runs
 from cluster.local.state_directory import MARKER
+from tests.chaos.running import wait_for
 
 
 @pytest.fixture
@@ -26,6 +27,8 @@ def core(tmp_path: Path) -> Iterator[tuple[str, dict[str, subprocess.Popen[bytes
         program = tmp_path / name
         shutil.copy(shutil.which("sleep") or "", program)
         found[name] = subprocess.Popen([str(program), "600"], env={**os.environ, MARKER: marker})
+    # Popen returns when the program is loaded, which is a moment before the kernel shows its command line.
+    wait_for(lambda: core_runs(marker), 10.0)
     yield marker, found
     for process in found.values():
         process.kill()
