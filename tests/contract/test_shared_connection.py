@@ -16,7 +16,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @pytest.fixture
 async def impatient(redis_url: str) -> AsyncIterator[Client]:
-    found = client(redis_url, timeout_s=0.3)
+    found = client(redis_url, timeout_s=3.0)
     yield found
     await found.aclose()
 

@@ -68,14 +68,14 @@ async def test_a_lost_reply_is_not_asked_for_again(redis_client: redis.asyncio.R
     """The server answers after the client's time-out. The call raises UnavailableError, and the script has run at most
     once.
     """
-    impatient = client(redis_url, timeout_s=0.1)
+    impatient = client(redis_url, timeout_s=0.5)
     await impatient.ping()
-    await redis_client.execute_command("CLIENT", "PAUSE", "300")
+    await redis_client.execute_command("CLIENT", "PAUSE", "1000")
     with pytest.raises(UnavailableError):
         await run(
             impatient, [Call("register", [KEYS.actors, KEYS.incarnations, KEYS.nil, KEYS.processes], ["a", 0, "", "t"])]
         )
-    await asyncio.sleep(0.4)
+    await asyncio.sleep(0.6)
     assert int(await redis_client.get(KEYS.incarnations) or 0) <= 1
     await impatient.aclose()
 

@@ -129,7 +129,7 @@ async def test_a_throttle_is_no_failure(sandbox: Sandbox, adapter: str) -> None:
 Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-async def against(adapter: str, answer: bytes, timeout_s: float = 0.5, heads: list[bytes] | None = None) -> Outcome:
+async def against(adapter: str, answer: bytes, timeout_s: float = 5.0, heads: list[bytes] | None = None) -> Outcome:
     """Send to a peer that reads the whole request, answers with `answer` and closes. Return the outcome.
 
     The head of the request is added to `heads`.

@@ -28,7 +28,7 @@ from tests.contract.certificates import Authority
 from tests.contract.vendors import HTTP_ADAPTERS, SID, http, make, message_for, send
 
 ADAPTERS = (*HTTP_ADAPTERS, "smtp")
-TIMEOUT_S = 1.0
+TIMEOUT_S = 2.0
 YES = {
     "twilio": http("201 Created", b'{"sid": "' + SID + b'"}'),
     "vonage": http("200 OK", b'{"messages": [{"status": "0", "message-id": "0A0000000123ABCD1"}]}'),
