@@ -6,8 +6,8 @@ missing.
 The promised versions are the list in pyproject.toml. The version that runs this module is left out, because `make
 test` uses it. A version of `UNPROMISED` is run if it is found, and its failures are shown without failing the run.
 Interpreters are looked for on PATH, in pyenv's folders and in uv's. Only the packages of requirements-dev.lock are
-downloaded. All tests run but those that read our source files and documents, which are the same for every version. A
-property is tried with fewer random examples than in `make test`.
+downloaded. All tests run but those that only read our source files and documents as text, which is the same for every
+version. A property is tried with fewer random examples than in `make test`.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ EXAMPLES = "20"
 looked for here are differences between the versions.
 """
 
-READ_SOURCES = ("test_prose.py", "test_signatures.py", "test_imports.py", "test_glossary.py", "handbook")
-"""Files and folders of tests/unit whose tests only read our source files and documents."""
+READ_SOURCES = ("test_prose.py", "test_signatures.py", "test_glossary.py")
+"""Files of tests/unit whose tests only read our source files and documents, as text."""
 
 RUN_S_MAX = 3600.0
 """The most seconds for the tests of one version. In CI they run beside everything else, at a low priority."""

@@ -16,11 +16,11 @@ from tests.cluster.machines import Machine
 from tests.cluster.rig import VENDORS, WORKERS, Rig, Run
 
 RATE = 40.0
-CONTROLLER, INTAKE = "ray::ServeController", "ServeReplica:intake"
-"""Parts of the command lines of Serve's controller and of an intake replica."""
-
 LEAD_S = 6.0
 """The seconds of load before the fault."""
+
+CONTROLLER, INTAKE = "ray::ServeController", "ServeReplica:intake"
+"""Parts of the command lines of Serve's controller and of an intake replica."""
 
 
 @dataclass
@@ -143,7 +143,6 @@ def head_off(rig: Rig, policy: str = "resend", away_s: float = 60.0) -> Measured
     run = load(rig, policy, LEAD_S + away_s + 20.0, (LEAD_S, "off", rig.head.power_off), (LEAD_S + away_s, "on", start))
     found = measured(f"head off {away_s:g} s", run, [rig.w1, rig.w2], run.marks["off"])
     rig.until(lambda: rig.ready() and len(rig.nodes()) == 3, 120, "the cluster is whole")
-    replace_intake(rig)
     return found
 
 

@@ -81,7 +81,7 @@ def test_an_environment_that_cannot_be_made_is_a_failure(tmp_path: Path, monkeyp
 
 
 def test_what_is_left_out_is_there() -> None:
-    """Each file or folder that the other CPython versions leave out exists, so that a renamed one is not run again."""
+    """Each file that the other CPython versions leave out exists, so that a renamed one is not run again."""
     assert [name for name in pythons.READ_SOURCES if not (pythons.ROOT / "tests/unit" / name).exists()] == []
 
 

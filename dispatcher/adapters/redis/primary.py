@@ -6,7 +6,8 @@ when the sentinels name another primary. With a fixed address, opening again hel
 server.
 
 All sentinels are asked at once. Among the answers of a majority, the one with the highest epoch counts, because a
-sentinel that was cut off together with the old primary knows an older epoch. redis-py's own search believes the first
+sentinel that was cut off together with the old primary knows an older epoch. If a majority names no working primary,
+the other sentinels are waited for. redis-py's own search believes the first
 sentinel that answers, and can lose sentinels from its list when two tasks search at the same time.
 """
 
