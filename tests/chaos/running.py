@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -64,3 +65,11 @@ def wait_for(condition: Callable[[], bool], seconds: float) -> float:
             return time.monotonic() - began
         time.sleep(0.05)
     raise AssertionError(f"did not hold within {seconds} s")
+
+
+def intake_servers(configuration: str) -> set[str]:
+    """Return the names of the intake replicas that a configuration of HAProxy names.
+
+    If none of them lives, HAProxy still gets answers from Serve's own proxy, so an answer proves nothing about them.
+    """
+    return set(re.findall(r"^\s*server (SERVE_REPLICA_intake\S+)", configuration, re.MULTILINE))

@@ -18,6 +18,7 @@ import urllib.request
 from collections import Counter
 from email.message import Message
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -26,7 +27,7 @@ from cluster.rehearsal.drills.catalogue import EVERY
 from cluster.rehearsal.drills.play import BUSY_S, CALL_S, SETTLE_S, Run
 from cluster.rehearsal.drills.report import refusing_s
 from tests.chaos.policies import policies
-from tests.chaos.running import RATE, kill, under_load, wait_for
+from tests.chaos.running import RATE, intake_servers, kill, under_load, wait_for
 
 pytestmark = pytest.mark.chaos
 
@@ -157,10 +158,11 @@ def test_haproxys_keeper_killed_is_back_within_seconds(service: Service, word: s
 def test_after_the_controller_was_killed_haproxy_learns_of_new_replicas(service: Service) -> None:
     """Serve's controller is killed under load, and nothing is refused, lost or repeated.
 
-    Afterwards both intake replicas are replaced, one after the other. HAProxy is told of their successors, so that
-    posts are accepted when none of the earlier replicas is left (ray issue 66039).
+    Afterwards both intake replicas are replaced, one after the other. HAProxy then knows their successors and none of
+    the earlier replicas (ray issue 66039).
     """
     controller, replicas = service.pids("ray::ServeController"), service.pids("ServeReplica:intake")
+    known = _known_to_haproxy(service)
     run = under_load(service, lambda: kill(controller))
     assert run.verdict.accepted == len(run.posted)
     assert run.verdict.clean, (run.verdict.lost, run.verdict.duplicated)
@@ -169,7 +171,16 @@ def test_after_the_controller_was_killed_haproxy_learns_of_new_replicas(service:
         kill([pid])
         wait_for(lambda pid=pid: len(set(service.pids("ServeReplica:intake")) - {pid}) == 2, 40)  # type: ignore[misc]
     assert not set(replicas) & set(service.pids("ServeReplica:intake"))
-    wait_for(lambda: _post(service, "successors")[0] == 202, 20)
+    wait_for(lambda: len(_known_to_haproxy(service)) == 2 and not known & _known_to_haproxy(service), 30)
+    assert _post(service, "successors")[0] == 202
+
+
+def _known_to_haproxy(service: Service) -> set[str]:
+    """Return the names of the intake replicas that the running HAProxy knows. While it is reloaded, return none."""
+    if len(service.haproxy_pids()) != 1:
+        return set()
+    words = Path(f"/proc/{service.haproxy_pids()[0]}/cmdline").read_text().split("\0")
+    return intake_servers(Path(words[words.index("-f") + 1]).read_text())
 
 
 @policies

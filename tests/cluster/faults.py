@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from cluster.rehearsal.drills.play import fresh_checkouts
@@ -158,15 +159,27 @@ def controller_killed(rig: Rig, policy: str = "hold") -> Measured:
 def replace_intake(rig: Rig) -> None:
     """Kill the intake replica of each worker, one after the other, and wait each time for its successor.
 
-    Then wait until a trigger is accepted at each worker. The HAProxy of a worker that was not told of the successors
-    would send it to a replica that is gone.
+    Then wait until the HAProxy of each worker knows successors, and none of the earlier replicas. Raises AssertionError
+    if one is not told, or if a worker then accepts no trigger.
     """
-    for machine in (rig.w1, rig.w2):
+    workers = (rig.w1, rig.w2)
+    known = {machine.name: rig.known_to_haproxy(machine) for machine in workers}
+    for machine in workers:
         (before,) = rig.pids(machine, INTAKE)
         kill(machine, before)
-        rig.until(lambda: rig.pids(machine, INTAKE) not in ([], [before]), 60, "intake is on both workers again")  # noqa: B023
-    for machine in (rig.w1, rig.w2):
-        rig.until(lambda: rig.accepts(machine), 20, f"{machine.name} accepts")  # noqa: B023
+        rig.until(partial(_has_another, rig, machine, before), 60, f"another intake replica is on {machine.name}")
+    for machine in workers:
+        rig.until(partial(_knows_others, rig, machine, known[machine.name]), 30, f"{machine.name} was told")
+        rig.until(partial(rig.accepts, machine), 20, f"{machine.name} accepts")
+
+
+def _has_another(rig: Rig, machine: Machine, before: int) -> bool:
+    return rig.pids(machine, INTAKE) not in ([], [before])
+
+
+def _knows_others(rig: Rig, machine: Machine, before: set[str]) -> bool:
+    known = rig.known_to_haproxy(machine)
+    return bool(known) and not known & before
 
 
 def kill(machine: Machine, pid: int) -> None:

@@ -31,6 +31,7 @@ from cluster.local import redis_binary
 from cluster.rehearsal.drills.play import fresh_checkouts
 from cluster.rehearsal.load import Posted
 from tests.chaos.bench.checker import Findings, examine, waiting
+from tests.chaos.running import intake_servers
 from tests.cluster.client import Row
 from tests.cluster.machines import Machine, machines
 
@@ -311,6 +312,16 @@ class Rig:
         """Return True if a new trigger, posted to this host, is accepted."""
         ((_, body),) = fresh_checkouts(1)
         return self.ask("/v1/triggers", host, method="POST", body=body)[0] == 202
+
+    def known_to_haproxy(self, machine: Machine) -> set[str]:
+        """Return the names of the intake replicas that the machine's HAProxy knows. While it is reloaded, return
+        none.
+        """
+        found = [words for words in map(str.split, machine.processes().values()) if words[0].endswith("/haproxy")]
+        if len(found) != 1:
+            return set()
+        (words,) = found
+        return intake_servers(machine.checked("cat", words[words.index("-f") + 1]))
 
     # ---- load
 

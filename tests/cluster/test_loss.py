@@ -66,7 +66,7 @@ def test_the_head_off_for_a_minute(cluster: Rig) -> None:
 
 def test_after_the_controller_was_killed_every_node_learns_of_new_replicas(cluster: Rig) -> None:
     """Serve's controller is killed on the head, and nobody notices. Then the intake replicas of both workers are
-    replaced, and each worker accepts triggers when none of the earlier replicas is left (ray issue 66039).
+    replaced, and the HAProxy of each worker knows their successors and none of the earlier ones (ray issue 66039).
     """
     found = faults.controller_killed(cluster)
     kept(found, 0)
