@@ -24,6 +24,7 @@ class AcceptResult(Enum):
     CONFLICT = auto()  # a trigger with this id and another body is stored
     LIMITED = auto()  # its tenant sends faster than its accept rate
     OUTDATED = auto()  # the store does not have a template's version with the text that the trigger names
+    MOVED = auto()  # more cells are in force than those by which the trigger's cell was chosen: choose it again
     FULL = auto()  # the store has no memory left
     ERROR = auto()  # the store failed at this trigger
 
@@ -33,15 +34,44 @@ class AcceptReply(NamedTuple):
 
     `suppressed` holds the indices of the notifications that a recipient cap stopped. `quota` is how many triggers the
     tenant may still post. `quota` is None if the tenant has no accept rate, or if the store did not look at the rate.
+    `cells` is the number of cells in force if the result is MOVED, and otherwise 0.
     """
 
     result: AcceptResult
     suppressed: tuple[int, ...] = ()
     quota: Quota | None = None
+    cells: int = 0
 
 
 STORED = AcceptReply(AcceptResult.STORED)
 """The answer for a trigger that is stored whole, with no notification suppressed."""
+
+
+class ChargeResult(Enum):
+    """The counting cell's answer to one charge. Only CHARGED means that something was counted."""
+
+    CHARGED = auto()  # counted now, or by an earlier charge for the same trigger
+    LIMITED = auto()  # its tenant sends faster than its accept rate
+    FULL = auto()  # the store has no memory left
+    ERROR = auto()  # the store failed at this charge
+
+
+class Charged(NamedTuple):
+    """The answer to one charge. `suppressed` and `quota` are explained in `AcceptReply`."""
+
+    result: ChargeResult
+    suppressed: tuple[int, ...] = ()
+    quota: Quota | None = None
+
+
+class Known(NamedTuple):
+    """Which triggers a cell has: the hash of each one's body in the order of the question, or None if it is absent.
+
+    `cells` is the number of cells in force that the cell knows. It is at least the number in the question.
+    """
+
+    cells: int
+    body_hashes: tuple[str | None, ...]
 
 
 class Applied(Enum):

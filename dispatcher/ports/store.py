@@ -24,20 +24,29 @@ from dispatcher.ports.replies import (
     AcceptReply,
     Applied,
     Begun,
+    Charged,
     Claims,
     Due,
     DueEntry,
     ExpiredPage,
     Held,
     HeldUntil,
+    Known,
     Orphan,
     Promoted,
     Withdrawal,
 )
 
+CHARGE_KEPT_MS = 60_000
+"""For how long the answer to a charge is kept, in milliseconds.
+
+A caller repeats a failed request with the same key within this time, and is not charged twice. A trigger that is stored
+so late counts up to this time before it was stored.
+"""
+
 
 class Store(Protocol):
-    """The mailboxes and records of one installation. In every method, `me` is the name of the caller's incarnation."""
+    """The mailboxes and records of one cell. In every method, `me` is the name of the caller's incarnation."""
 
     # ---- accept
 
@@ -46,6 +55,31 @@ class Store(Protocol):
 
         Return one answer for each trigger, in their order. Raises UnavailableError if no answer came. Then each of the
         triggers is maybe stored.
+
+        A trigger that is stored already is answered first. Any other trigger is stored only if this cell knows of no
+        more cells in force than `NewTrigger.cells`. Otherwise the answer is MOVED, and nothing is changed. If this cell
+        knew of fewer cells, it knows that number from now on.
+        """
+        ...
+
+    async def known(self, trigger_ids: Sequence[str], cells: int) -> Known:
+        """Tell which of these triggers this cell has, and let it know that `cells` cells are in force.
+
+        When the answer is here, the cell stores nothing any more for a process that knows of fewer cells. What was read
+        is then as durable as an accepted trigger. With no ids, the call only tells the cell the number. Raises
+        UnavailableError; then nobody knows whether the cell has the triggers. If a single record is broken, it raises
+        RefusedError.
+        """
+        ...
+
+    async def charge(self, triggers: Sequence[NewTrigger]) -> list[Charged]:
+        """Count each trigger for its tenant's accept rate, and its messages for the caps of their recipients.
+
+        This is for triggers that another cell stores, and this cell is the counting cell of their tenants. Return one
+        answer for each trigger, in their order. Then the trigger is given to the other cell with `NewTrigger.suppressed`.
+        If the same trigger with the same body is charged again within `CHARGE_KEPT_MS`, or within the shortest of its
+        caps' windows, the answer is the same and nothing is counted. A refusal is not kept. Raises UnavailableError;
+        each trigger is then maybe charged.
         """
         ...
 

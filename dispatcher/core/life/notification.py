@@ -140,6 +140,8 @@ class NewTrigger:
     idempotency_key: str | None = None
     people: tuple[Person, ...] = ()
     rate: AcceptRate | None = None  # of its tenant; None: no limit
+    cells: int = 1  # how many cells were in force when its cell was chosen; not stored
+    suppressed: frozenset[int] | None = None  # what the counting cell suppressed; None: this cell counts rate and caps
 
     def person_of(self, n: NewNotification) -> Person:
         """Return the recipient of this notification of the trigger."""
