@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Sequence
+from typing import TypeVar
 
-from dispatcher.core.cells.membership import ALONE, Membership, check_members, joins
+from dispatcher.core.cells.membership import ALONE, Membership, check_members, check_servers, joins
 from dispatcher.errors import UnavailableError
 from dispatcher.ports import CellMember
+
+T = TypeVar("T")
 
 
 async def join_cells(members: Sequence[CellMember], installation: str) -> list[Membership | None]:
@@ -17,11 +20,12 @@ async def join_cells(members: Sequence[CellMember], installation: str) -> list[M
     begins here. A cell that does not answer gives None, and the caller asks again later. If there is a single cell,
     nothing is written.
 
-    Raises ConfigError if a cell is missing, if a server belongs to another cell or another installation, or if two cells
-    have the same server. Raises UnavailableError if no cell with a membership answers and the first cell is away: nobody
-    knows then whether the installation exists already.
+    Raises ConfigError if a cell is missing, if a server belongs to another cell or another installation, or if two
+    cells have the same server. Raises UnavailableError if cell 0 does not answer and no other cell has a membership:
+    nobody knows then whether the installation exists already.
     """
-    servers = await asyncio.gather(*(_found(member) for member in members))
+    check_servers(await asyncio.gather(*(_unless_away(member.server()) for member in members)))
+    servers = await asyncio.gather(*(_unless_away(member.found()) for member in members))
     known = check_members(servers)
     if len(members) == 1 and known is None:
         if servers[0] is None:
@@ -29,27 +33,19 @@ async def join_cells(members: Sequence[CellMember], installation: str) -> list[M
         return [ALONE]
     if known is None:
         known = await members[0].begin(installation, len(members))
-    joined = [await _joined(member, known, found) for member, found in zip(members, servers, strict=True)]
-    # Another process may have joined the same cells at the same time, and a server given twice has two names now.
-    check_members(await asyncio.gather(*(_found(member) for member in members)))
+    joined: list[Membership | None] = []
+    for index, member in enumerate(members):  # one after the other: a wrong server is seen before it is written to
+        found = servers[index] = await _unless_away(member.found())
+        check_members(servers)
+        if found is None or member.cell in found:
+            joined.append(None if found is None else found[member.cell])
+        else:
+            joined.append(await _unless_away(member.join(joins(known, member.cell))))
     return joined
 
 
-async def _found(member: CellMember) -> Mapping[str, Membership] | None:
+async def _unless_away(answer: Awaitable[T]) -> T | None:
     try:
-        return await member.found()
-    except UnavailableError:
-        return None
-
-
-async def _joined(
-    member: CellMember, known: Membership, found: Mapping[str, Membership] | None
-) -> Membership | None:
-    if found is None:
-        return None
-    if member.cell in found:
-        return found[member.cell]
-    try:
-        return await member.join(joins(known, member.cell))
+        return await answer
     except UnavailableError:
         return None

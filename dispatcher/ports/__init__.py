@@ -1,8 +1,8 @@
 """The ports: the contracts between the three loops (intake, courier, supervisor) and the outside world.
 
 Every guarantee stands here, and no adapter adds one. This package does not depend on Redis, Ray or HTTP. Each port has
-a module: `clock`, `vendors`, `store`, `cells`, and `control` (for actors and the plan). The modules `trigger_views`, `places`
-and `dead_letters` are for what people read and change. `replies` holds the values that the ports return.
+a module: `clock`, `vendors`, `store`, `cells`, and `control` (for actors and the plan). The modules `trigger_views`,
+`places` and `dead_letters` are for what people read and change. `replies` holds the values that the ports return.
 """
 
 from dispatcher.ports.cells import CellMember

@@ -9,11 +9,18 @@ from dispatcher.core.cells.membership import Membership
 
 
 class CellMember(Protocol):
-    """The membership of one cell. In every method, UnavailableError means "maybe done", and the call may be repeated."""
+    """The membership of one cell.
+
+    In every method, UnavailableError means "maybe done", and the call may be repeated.
+    """
 
     @property
     def cell(self) -> str:
         """Return the name of the cell."""
+        ...
+
+    async def server(self) -> str:
+        """Return a name of the running server. Two cells with the same name have the same server."""
         ...
 
     async def found(self) -> Mapping[str, Membership]:

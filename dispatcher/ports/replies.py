@@ -65,9 +65,10 @@ class Charged(NamedTuple):
 
 
 class Known(NamedTuple):
-    """Which triggers a cell has: the hash of each one's body in the order of the question, or None if it is absent.
+    """Which triggers a cell has.
 
-    `cells` is the number of cells in force that the cell knows. It is at least the number in the question.
+    `body_hashes` has the hash of each trigger's body in the order of the question: None if the trigger is absent, and
+    '' if its record is broken. `cells` is the number of cells in force that the cell knows. It is at least the number in the question.
     """
 
     cells: int

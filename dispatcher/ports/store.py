@@ -67,8 +67,7 @@ class Store(Protocol):
 
         When the answer is here, the cell stores nothing any more for a process that knows of fewer cells. What was read
         is then as durable as an accepted trigger. With no ids, the call only tells the cell the number. Raises
-        UnavailableError; then nobody knows whether the cell has the triggers. If a single record is broken, it raises
-        RefusedError.
+        UnavailableError; then nobody knows whether the cell has the triggers.
         """
         ...
 
@@ -76,7 +75,8 @@ class Store(Protocol):
         """Count each trigger for its tenant's accept rate, and its messages for the caps of their recipients.
 
         This is for triggers that another cell stores, and this cell is the counting cell of their tenants. Return one
-        answer for each trigger, in their order. Then the trigger is given to the other cell with `NewTrigger.suppressed`.
+        answer for each trigger, in their order. The trigger is then given to the other cell with
+        `NewTrigger.suppressed`.
         If the same trigger with the same body is charged again within `CHARGE_KEPT_MS`, or within the shortest of its
         caps' windows, the answer is the same and nothing is counted. A refusal is not kept. Raises UnavailableError;
         each trigger is then maybe charged.

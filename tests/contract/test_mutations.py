@@ -138,7 +138,7 @@ MUTATIONS: dict[str, tuple[Mutation, Test]] = {
         for name in ENDING_SCRIPTS
     },
     "accept: a full Redis is opened": (
-        edited("accept", ("local count = #KEYS - 5", "redis.call('DEL', '{nd:0}:nil') local count = #KEYS - 5")),
+        edited("accept", ("local count = #KEYS - 6", "redis.call('DEL', '{nd:0}:nil') local count = #KEYS - 6")),
         lambda world, connection, url: test_full_redis.test_a_full_redis_refuses_new_work_cleanly(world, connection),
     ),
     "take: who was singled out is not asked": (
@@ -174,7 +174,7 @@ MUTATIONS: dict[str, tuple[Mutation, Test]] = {
         lambda world, connection, url: test_caps.test_a_refused_trigger_counts_nothing(world, connection),
     ),
     "accept: all suppressed, and kept forever": (
-        edited("accept", ("if open == 0 then redis.call('PEXPIRE', KEYS[1], ARGV[12 + count]) end", "")),
+        edited("accept", ("if open == 0 then redis.call('PEXPIRE', KEYS[1], ARGV[13 + count]) end", "")),
         lambda world, connection, url: test_caps.test_a_trigger_that_is_all_suppressed_is_compact_and_expires(
             world, connection
         ),

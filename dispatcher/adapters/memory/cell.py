@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dispatcher.core.cells.membership import Membership
 from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.notification import (
     Attempt,
@@ -24,7 +25,7 @@ from dispatcher.core.limits.turns import DIRECT, Turn, serve
 from dispatcher.core.plan.messages import Message, read_message
 from dispatcher.core.plan.values import Override, Plan
 from dispatcher.core.store.delay_time import DelayTime
-from dispatcher.ports import Clock, Incarnation
+from dispatcher.ports import Charged, Clock, Incarnation
 
 
 @dataclass(slots=True)
@@ -203,8 +204,19 @@ class Cell:
         self.paid_ms: dict[str, float] = {}  # tenant → when all that it was granted is paid for
         self.bells: dict[asyncio.Future[bool], None] = {}  # in order of arrival, else no run could be repeated
         self.listeners: list[Listener] = []
+        self.charges: dict[str, tuple[str, int, Charged]] = {}  # trigger → hash of its body, until when, the answer
+        self.accepted = 0  # triggers
+        self.count = 1  # of the cells in force, as far as this cell knows
+        self.since_ms: dict[int, int] = {}  # number of cells → when this cell saw it in force
+        self.memberships: dict[str, Membership] = {}  # by cell; only the names in it count
         self._delay_time, self._ahead_ms = DelayTime(), 0
         self._sequence = 0
+
+    def raise_to(self, count: int) -> None:
+        """Count `count` cells in force from now on, if fewer were counted."""
+        if count > self.count:
+            self.count = count
+            self.since_ms.setdefault(count, self.clock.wall_ms())
 
     def delay_ms(self) -> int:
         """Return the store's delay time in milliseconds. Waits end by this clock, which never goes back.

@@ -29,6 +29,8 @@
 | `{nd:0}:overrides` | vendor → the operator's override (hash) |
 | `{nd:0}:redrive:<vendor>` | the time in ms until which the letters so far use up a redrive rate (string, expires) |
 | `{nd:0}:cap:<hash>` | the times of the last messages under a recipient cap, in ms (list, expires) |
+| `{nd:0}:charge:<trigger>` | what a tenant's counting cell answered about another cell's trigger (string, expires) |
+| `{nd:0}:cells` | the installation, this cell's name, and how many cells are in force since when (hash; core/cells) |
 | `{nd:0}:twin:<hash>` | the last `hold` notification with the same text and recipient (string, expires) |
 | `{nd:0}:kept:<trigger>` | an ended record's content, in case a receipt refuses the message (string, expires) |
 | `{nd:0}:mark` | the last round of writes that waits for replicas (string; adapters/redis/replicas.py) |
@@ -41,17 +43,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from dispatcher.core.cells.names import FIRST_CELL
 from dispatcher.core.life.choices import PRIORITIES
 from dispatcher.core.life.notification import Lane
 
-CELL = "0"
 FAIR = ":fair"
 
 
 class Keys:
     """The names of all keys and channels of a cell."""
 
-    def __init__(self, cell: str = CELL) -> None:
+    def __init__(self, cell: str = FIRST_CELL) -> None:
         self.prefix = f"{{nd:{cell}}}:"
         self.record_prefix = self.prefix + "t:"
         self.mailboxes = self.prefix + "mailboxes"
@@ -67,6 +69,7 @@ class Keys:
         self.plan_history = self.prefix + "plan:history"
         self.ledger = self.prefix + "ledger"
         self.clock = self.prefix + "clock"
+        self.cells = self.prefix + "cells"
         self.breakers = self.prefix + "breakers"
         self.overrides = self.prefix + "overrides"
         self.mark = self.prefix + "mark"
@@ -96,6 +99,9 @@ class Keys:
 
     def cap(self, key: str) -> str:
         return f"{self.prefix}cap:{key}"
+
+    def charge(self, trigger_id: str) -> str:
+        return f"{self.prefix}charge:{trigger_id}"
 
     def twin(self, key: str) -> str:
         return f"{self.prefix}twin:{key}"

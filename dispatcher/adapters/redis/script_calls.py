@@ -22,7 +22,8 @@ from dispatcher.errors import RefusedError, UnavailableError
 _FOLDER = Path(__file__).parent / "scripts"
 _PROLOGUES = {
     "reopen": ("_delay",),
-    "accept": ("_caps", "_enqueue", "_rate"),
+    "accept": ("_caps", "_cells", "_enqueue", "_rate"),
+    "charge": ("_caps", "_rate"),
     "promote": ("_enqueue",),
     "redrive": ("_enqueue",),
     "move": ("_fence", "_enqueue"),
@@ -38,6 +39,8 @@ _PROLOGUES = {
     "take": ("_delay", "_record"),
     "keep_time": ("_delay",),
     "postpone": ("_delay",),
+    "known": ("_cells",),
+    "join": ("_cells",),
 } | dict.fromkeys(("dead", "drop"), ("_fence",))
 UNAVAILABLE = (RedisError, OSError, asyncio.TimeoutError)
 """The errors that a Redis without an answer causes. After such an error, a change is maybe done."""

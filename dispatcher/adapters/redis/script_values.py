@@ -13,17 +13,21 @@ from redis.exceptions import OutOfMemoryError
 
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.script_calls import Call, of_a_key
+from dispatcher.core.accepting.caps import Cap
 from dispatcher.core.life.decide import Dead, Decision, Drop, Hold, Move, Retry, Settle
 from dispatcher.core.life.late_refusal import LastCall
 from dispatcher.core.life.notification import Claim, Lane, NewNotification, NewTrigger, State, TemplatePin, trigger_of
 from dispatcher.core.life.outcome import OutcomeKind
-from dispatcher.core.limits.accept_rate import Quota
+from dispatcher.core.limits.accept_rate import AcceptRate, Quota
 from dispatcher.errors import UnreadableError
 from dispatcher.ports import (
+    CHARGE_KEPT_MS,
     AcceptReply,
     AcceptResult,
     Applied,
     Begun,
+    Charged,
+    ChargeResult,
     DueEntry,
     Held,
     Promoted,
@@ -39,12 +43,14 @@ ACCEPTED = {
     "CONFLICT": AcceptResult.CONFLICT,
     "LIMITED": AcceptResult.LIMITED,
     "OUTDATED": AcceptResult.OUTDATED,
+    "MOVED": AcceptResult.MOVED,
 }
 
 
 def accept_call(k: Keys, retention_ms: int, trigger: NewTrigger) -> Call:
     lanes = [k.lane(Lane(n.vendor, trigger.priority)) for n in trigger.notifications]
-    keys = [k.record(trigger.id), k.mailboxes, k.delayed, k.ledger, k.rate(trigger.tenant), *lanes]
+    keys = [k.record(trigger.id), k.mailboxes, k.delayed, k.ledger, k.rate(trigger.tenant), k.cells, *lanes]
+    counted_here = trigger.suppressed is None
     args: list[Any] = [
         trigger.id,
         trigger.body_hash,
@@ -55,15 +61,36 @@ def accept_call(k: Keys, retention_ms: int, trigger: NewTrigger) -> Call:
         trigger.expires_ms,
         secrets.token_hex(8),
         trigger.tenant,
-        "" if trigger.rate is None else f"{trigger.rate.each_ms} {trigger.rate.burst}",
+        _rate(trigger.rate if counted_here else None),
         len(pins := pinned_until_ms(trigger)),
+        " ".join(map(str, (trigger.cells, *sorted(trigger.suppressed or ())))),
         *map(_fields, trigger.notifications),
     ]
-    caps = [(i, cap) for i, n in enumerate(trigger.notifications) for cap in n.caps]
-    if caps:
+    caps = _caps(trigger) if counted_here else []
+    if caps or trigger.suppressed:
         keys += [k.cap(cap.key) for _, cap in caps]
-        args += [retention_ms, *(part for i, cap in caps for part in (i, cap.most, cap.per_ms))]
+        args += [retention_ms, *_cap_args(caps)]
     return Call("accept", [*keys, *(k.template(pin.name) for pin in pins)], [*args, *starmap(_pinned, pins.items())])
+
+
+def charge_call(k: Keys, trigger: NewTrigger) -> Call:
+    """Return the call of charge.lua for a trigger that another cell stores."""
+    caps = _caps(trigger)
+    kept_ms = min((CHARGE_KEPT_MS, *(cap.per_ms for _, cap in caps)))
+    keys = [k.charge(trigger.id), k.rate(trigger.tenant), *(k.cap(cap.key) for _, cap in caps)]
+    return Call("charge", keys, [trigger.body_hash, _rate(trigger.rate), kept_ms, *_cap_args(caps)])
+
+
+def _rate(rate: AcceptRate | None) -> str:
+    return "" if rate is None else f"{rate.each_ms} {rate.burst}"
+
+
+def _caps(trigger: NewTrigger) -> list[tuple[int, Cap]]:
+    return [(i, cap) for i, n in enumerate(trigger.notifications) for cap in n.caps]
+
+
+def _cap_args(caps: Sequence[tuple[int, Cap]]) -> list[int]:
+    return [part for i, cap in caps for part in (i, cap.most, cap.per_ms)]
 
 
 def _pinned(pin: TemplatePin, until_ms: int) -> str:
@@ -144,13 +171,33 @@ def withdrawal(reply: Any) -> Withdrawal | None:
 
 def accept_reply(reply: Any) -> AcceptReply:
     if isinstance(reply, Exception):
-        # Redis 6 wraps a script's error, so that only its text tells; Redis 7 passes it on as it is.
-        full = isinstance(reply, OutOfMemoryError) or "OOM" in str(reply)
-        return AcceptReply(AcceptResult.FULL if full else AcceptResult.ERROR)
+        return AcceptReply(AcceptResult.FULL if _out_of_memory(reply) else AcceptResult.ERROR)
     if not isinstance(reply, list):
         return AcceptReply(ACCEPTED[reply])
+    if reply[0] == "MOVED":
+        return AcceptReply(AcceptResult.MOVED, cells=int(reply[1]))
     quota, suppressed = (reply[1], []) if reply[0] == "LIMITED" else (reply[3], reply[4:])
     return AcceptReply(ACCEPTED[reply[0]], tuple(map(int, suppressed)), Quota(*quota) if quota else None)
+
+
+def charged(reply: Any) -> Charged:
+    """Read the reply of charge.lua."""
+    if isinstance(reply, Exception):
+        return Charged(ChargeResult.FULL if _out_of_memory(reply) else ChargeResult.ERROR)
+    result, answer = reply
+    if result == "LIMITED":
+        return Charged(ChargeResult.LIMITED, quota=Quota(*answer))
+    quota, _, suppressed = answer.partition("|")
+    indices = tuple(sorted(map(int, suppressed.split())))
+    return Charged(ChargeResult.CHARGED, indices, Quota(*map(int, quota.split())) if quota else None)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Return True if Redis refused a write because it is full.
+
+    Redis 6 wraps a script's error, so that only its text tells. Redis 7 passes it on as it is.
+    """
+    return isinstance(error, OutOfMemoryError) or "OOM" in str(error)
 
 
 def held_of(nid: str, row: Any) -> Held | None:

@@ -23,6 +23,8 @@ from dispatcher.adapters.redis.script_values import (
     accept_reply,
     applied,
     begun,
+    charge_call,
+    charged,
     decision_call,
     due_entry,
     held_of,
@@ -42,12 +44,14 @@ from dispatcher.ports import (
     AcceptReply,
     Applied,
     Begun,
+    Charged,
     Claims,
     Due,
     DueEntry,
     ExpiredPage,
     Held,
     HeldUntil,
+    Known,
     Orphan,
     Promoted,
     Withdrawal,
@@ -113,6 +117,14 @@ class RedisStore:
             if found is not None:
                 self._on_break(found)
         return [accept_reply(reply) for reply in replies]
+
+    async def known(self, trigger_ids: Sequence[str], cells: int) -> Known:
+        k = self._keys
+        count, *hashes = await self._run_one("known", [k.cells, k.nil, *map(k.record, trigger_ids)], [cells])
+        return Known(int(count), tuple(hashes))
+
+    async def charge(self, triggers: Sequence[NewTrigger]) -> list[Charged]:
+        return [charged(reply) for reply in await self._run([charge_call(self._keys, it) for it in triggers])]
 
     async def _run(self, calls: Sequence[Call]) -> list[Any]:
         """Run calls that must survive the loss of the primary.

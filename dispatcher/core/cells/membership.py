@@ -56,7 +56,9 @@ def check_members(servers: Sequence[Mapping[str, Membership] | None]) -> Members
             continue
         mine = found[cell]
         if known is not None and mine.installation != known.installation:
-            raise ConfigError(f"{where}: the Redis of cell {cell} belongs to another installation than cell {known.cell}")
+            raise ConfigError(
+                f"{where}: the Redis of cell {cell} belongs to another installation than cell {known.cell}"
+            )
         if mine.count > len(servers):
             missing = CELL_NAMES[len(servers)]
             fewer = f"cell {missing} is missing: {mine.count} cells are in force, and {len(servers)} are configured"
