@@ -11,6 +11,7 @@ from dispatcher.accept.store_watch import StoreBreaks, StoreWatch
 from dispatcher.core.json_object import JsonObject
 from dispatcher.core.plan.identity import Identity
 from dispatcher.core.plan.stall import working_vendors
+from dispatcher.core.plan.values import Snapshot
 from dispatcher.core.store.replication import Standing
 from dispatcher.operate.fleet import Fleet
 from dispatcher.operate.gauges import Reading, gauges
@@ -135,8 +136,16 @@ class Probes:
 
     async def metrics_text(self, certificate: ListenerCertificate | None = None) -> bytes:
         """Return the Prometheus text of the whole service, and of the certificate. Raises UnavailableError."""
+        return render(self.totals(), gauges(await self.reading(certificate)))
+
+    def totals(self) -> Snapshot:
+        """Return the latest sum of the counters and histograms of all processes."""
+        return self._watches.fleet.totals
+
+    async def reading(self, certificate: ListenerCertificate | None = None) -> Reading:
+        """Return a new reading of everything that the gauges show. Raises UnavailableError."""
         depths = await self._control.depths()
-        reading = Reading(
+        return Reading(
             depths=depths,
             backlog=await self._control.backlog(depths),
             counts=await self._control.counts(),
@@ -150,4 +159,3 @@ class Probes:
             now_ms=self._wall_ms(),
             reports=tuple(heard.report for heard in self._watches.fleet.heard()),
         )
-        return render(self._watches.fleet.totals, gauges(reading))

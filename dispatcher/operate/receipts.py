@@ -69,10 +69,17 @@ class Receipts:
 
         Raises CallerError (404) for an unknown vendor.
         """
+        return await self.hear(vendor, self.read(vendor, query, body))
+
+    def read(self, vendor: str, query: Mapping[str, str], body: bytes) -> list[Told]:
+        """Return the receipts in one call-back of a vendor. Nothing is applied.
+
+        Raises CallerError, with the status 404 for an unknown vendor.
+        """
         read = self._readers.get(vendor)
         if read is None:
             raise CallerError("vendor", "is not a vendor that may send receipts here", 404)
-        return await self.hear(vendor, read(query, body))
+        return read(query, body)
 
     async def hear(self, vendor: str, told: Sequence[Told]) -> dict[str, int]:
         """Apply the receipts, and return how many had each result. The call may be repeated safely.
