@@ -11,15 +11,17 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Collection, MutableMapping, Sequence
 from typing import Any, TypedDict
 from urllib.parse import parse_qsl
 
-from dispatcher.accept.intake import Accepted, Intake, check_key
+from dispatcher.accept.intake import Accepted, check_key
 from dispatcher.adapters.api_keys import ApiKeys
 from dispatcher.core.json_object import JsonObject
 from dispatcher.errors import CallerError, LimitedError, UnavailableError
-from dispatcher.operate.use_cases import UseCases
+from dispatcher.operate.over_cells.missing_cells import HEADER as MISSING_CELLS
+from dispatcher.operate.over_cells.missing_cells import collected
+from dispatcher.operate.use_cases import Accepts, UseCases
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.wire.json import parse_json
 from dispatcher.wire.problem_details import Problem
@@ -84,7 +86,9 @@ def application(use_cases: UseCases, keys: ApiKeys | None, metrics: Metrics) -> 
             elif scope["method"] == "POST" and scope["path"] in HOT:
                 await _post(use_cases, scope, receive, send, batch=scope["path"].endswith("batch"))
             else:
-                await others(scope, await _bounded(depth_max, scope, receive), send)
+                body = await _bounded(depth_max, scope, receive)
+                with collected() as missing:
+                    await others(scope, body, _with_missing_cells(missing, send))
         except CallerError as error:
             await _problem(send, Problem.of(error))
         except UnavailableError as error:
@@ -156,7 +160,7 @@ async def _post(use_cases: UseCases, scope: Scope, receive: Receive, send: Send,
         await _answer(send, status, answer, headers=fields)
 
 
-async def _accept(intake: Intake, tenant: str, parsed: Any, key: str | None) -> tuple[int, JsonObject, Fields]:
+async def _accept(intake: Accepts, tenant: str, parsed: Any, key: str | None) -> tuple[int, JsonObject, Fields]:
     """Accept a trigger and return the status, the answer and header fields.
 
     With `dry_run` nothing is accepted, and the answer says what the trigger would become.
@@ -197,7 +201,7 @@ def _batch(parsed: Any, most: int) -> list[Any]:
     return triggers
 
 
-async def _accept_batch(intake: Intake, tenant: str, triggers: Sequence[Any], key: str | None) -> list[JsonObject]:
+async def _accept_batch(intake: Accepts, tenant: str, triggers: Sequence[Any], key: str | None) -> list[JsonObject]:
     """Accept each item separately. Return a result with a status for each item, in the order of the items.
 
     If an item has no idempotency key, its key is made from the header's key and the item's content. Raises
@@ -272,6 +276,18 @@ def _without_body(send: Send) -> Send:
         await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
     return headers_only
+
+
+def _with_missing_cells(missing: Collection[str], send: Send) -> Send:
+    """Return a `send` function that adds a header with the cells that are missing in the answer, if there are any."""
+
+    async def told(message: MutableMapping[str, Any]) -> None:
+        if missing and message["type"] == "http.response.start":
+            header = (MISSING_CELLS.encode(), ",".join(sorted(missing)).encode())
+            message = {**message, "headers": [*message["headers"], header]}
+        await send(message)
+
+    return told
 
 
 async def _answer(

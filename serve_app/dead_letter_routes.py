@@ -14,6 +14,7 @@ from dispatcher.core.life.choices import Channel
 from dispatcher.core.life.dead_letter import DeadLetter, DeadLetterFilter
 from dispatcher.errors import CallerError
 from dispatcher.operate.dead_letters import DeadLetters
+from dispatcher.operate.over_cells.dead_letters import DeadLettersOverCells
 from dispatcher.operate.redrive_updates import Wanted
 from dispatcher.wire.moments import moment
 from serve_app.access_control import tenant_of
@@ -53,7 +54,7 @@ class RedriveOrder(DeadLetterOrder):
     todays_route: bool = Field(default=False, description="Send through the vendors of the present route.")
 
 
-def add_dead_letter_routes(app: FastAPI, dead_letters: DeadLetters, *, separate: bool) -> None:
+def add_dead_letter_routes(app: FastAPI, dead_letters: DeadLetters | DeadLettersOverCells, *, separate: bool) -> None:
     """Add the routes for dead letters. With `separate`, each tenant sees and changes only its own dead letters."""
 
     def whose(request: Request) -> str | None:
@@ -63,7 +64,9 @@ def add_dead_letter_routes(app: FastAPI, dead_letters: DeadLetters, *, separate:
     _add_orders(app, dead_letters, whose)
 
 
-def _add_list(app: FastAPI, dead_letters: DeadLetters, whose: Callable[[Request], str | None]) -> None:
+def _add_list(
+    app: FastAPI, dead_letters: DeadLetters | DeadLettersOverCells, whose: Callable[[Request], str | None]
+) -> None:
     @app.get("/v1/dead-letters")
     async def listing(
         request: Request,
@@ -100,7 +103,9 @@ def _add_list(app: FastAPI, dead_letters: DeadLetters, whose: Callable[[Request]
         return {"dead_letters": [_shown_letter(letter) for letter in letters], "cursor": going_on}
 
 
-def _add_orders(app: FastAPI, dead_letters: DeadLetters, whose: Callable[[Request], str | None]) -> None:
+def _add_orders(
+    app: FastAPI, dead_letters: DeadLetters | DeadLettersOverCells, whose: Callable[[Request], str | None]
+) -> None:
     @app.post("/v1/dead-letters/redrive")
     async def redrive(request: Request, body: RedriveOrder) -> JsonObject:
         """Try up to `limit` matching dead letters again. For more, repeat with the `cursor` after `wait_s` seconds.

@@ -13,13 +13,14 @@ from dispatcher.core.life.choices import Channel
 from dispatcher.core.life.listing import LISTED, ROWS_MAX, ListingFilter, Placed
 from dispatcher.core.life.notification import Attempt
 from dispatcher.operate.listings import Listings
+from dispatcher.operate.over_cells.listings import ListingsOverCells
 from dispatcher.wire.moments import moment
 from serve_app.access_control import tenant_of
 
 ListedState = Literal["queued", "due", "refused_by_all", "delayed", "scheduled", "standby", "held", "dead"]
 
 
-def add_notification_routes(app: FastAPI, listings: Listings, *, separate: bool) -> None:
+def add_notification_routes(app: FastAPI, listings: Listings | ListingsOverCells, *, separate: bool) -> None:
     """Add the route `GET /v1/notifications`. With `separate`, each tenant sees only its own notifications."""
 
     @app.get("/v1/notifications")

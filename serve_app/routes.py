@@ -20,6 +20,10 @@ from dispatcher.core.life.trigger_view import NotificationView, TriggerView
 from dispatcher.core.plan.values import Override
 from dispatcher.errors import CallerError, UnavailableError
 from dispatcher.operate.listener_certificate import HEADER, read_header
+from dispatcher.operate.over_cells.probes import ProbesOverCells
+from dispatcher.operate.over_cells.receipts import ReceiptsOverCells
+from dispatcher.operate.over_cells.triggers import TriggersOverCells
+from dispatcher.operate.over_cells.vendors import VendorsOverCells
 from dispatcher.operate.probes import Probes
 from dispatcher.operate.receipts import Receipts
 from dispatcher.operate.triggers import Triggers
@@ -154,7 +158,7 @@ def _document_hot_paths(app: FastAPI) -> None:
         raise AssertionError("served by serve_app.asgi")
 
 
-def _triggers(app: FastAPI, triggers: Triggers) -> None:
+def _triggers(app: FastAPI, triggers: Triggers | TriggersOverCells) -> None:
     @app.get("/v1/triggers/{tid}")
     async def get_trigger(request: Request, tid: str) -> JsonObject:
         """Return a trigger and its notifications, each with its state and all attempts."""
@@ -177,7 +181,7 @@ def _triggers(app: FastAPI, triggers: Triggers) -> None:
         }
 
 
-def _vendors(app: FastAPI, vendors: Vendors) -> None:
+def _vendors(app: FastAPI, vendors: Vendors | VendorsOverCells) -> None:
     @app.get("/v1/vendors")
     async def listing() -> JsonObject:
         return {"vendors": [_shown_vendor(view) for view in await vendors.all()]}
@@ -198,11 +202,16 @@ def _vendors(app: FastAPI, vendors: Vendors) -> None:
 
     @app.get("/v1/plan")
     async def plan(limit: Limit = 100) -> JsonObject:
-        """Return the current plan, and earlier plans, newest first, each with its reason."""
-        return {"plan": vendors.plan().to_dict(), "history": await vendors.plan_history(limit)}
+        """Return the current plan, and earlier plans, newest first, each with its reason.
+
+        With several cells, `plan` is that of cell 0, `plans` has those of all cells, and `history` names each `cell`.
+        """
+        shown: JsonObject = {"plan": vendors.plan().to_dict(), "history": await vendors.plan_history(limit)}
+        plans = {cell: plan.to_dict() for cell, plan in vendors.plans().items()}
+        return {**shown, "plans": plans} if plans else shown
 
 
-def _receipts(app: FastAPI, receipts: Receipts | None) -> None:
+def _receipts(app: FastAPI, receipts: Receipts | ReceiptsOverCells | None) -> None:
     @app.get("/v1/receipts/{vendor}")
     @app.post("/v1/receipts/{vendor}")
     async def call_back(request: Request, vendor: str) -> JsonObject:
@@ -215,7 +224,7 @@ def _receipts(app: FastAPI, receipts: Receipts | None) -> None:
         return {"results": await receipts.call_back(vendor, request.query_params, await request.body())}
 
 
-def _probes(app: FastAPI, probes: Probes) -> None:
+def _probes(app: FastAPI, probes: Probes | ProbesOverCells) -> None:
     @app.get("/healthz")
     async def healthz(request: Request) -> JsonObject:
         """Answer 200 if the process is alive, and say how it runs."""

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.sms_text import measure
 from dispatcher.errors import CallerError
+from dispatcher.operate.over_cells.templates import TemplatesOverCells
 from dispatcher.operate.templates import Templates
 from dispatcher.templates.source import TemplateSource
 from serve_app.access_control import tenant_of
@@ -58,7 +59,7 @@ def owner(request: Request, named: str | None) -> str | None:
     return own
 
 
-def add_template_routes(app: FastAPI, templates: Templates) -> None:
+def add_template_routes(app: FastAPI, templates: Templates | TemplatesOverCells) -> None:
     """Add the routes for templates."""
 
     @app.get("/v1/templates")
@@ -99,7 +100,7 @@ def add_template_routes(app: FastAPI, templates: Templates) -> None:
     _add_preview(app, templates)
 
 
-def _add_preview(app: FastAPI, templates: Templates) -> None:
+def _add_preview(app: FastAPI, templates: Templates | TemplatesOverCells) -> None:
     @app.post("/v1/templates/{name}/preview")
     async def preview(request: Request, name: str, body: PreviewBody, tenant: Tenant = None) -> JsonObject:
         """Return the message that the template makes of `data`. Nothing is sent."""

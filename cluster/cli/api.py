@@ -19,6 +19,7 @@ import click
 from cluster.direct import FAULTS, open_directly
 from dispatcher.core.json_object import JsonObject
 from dispatcher.errors import CallerError, DispatcherError
+from dispatcher.operate.over_cells.missing_cells import HEADER as MISSING_CELLS
 from dispatcher.wire.json import parse_json
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -60,6 +61,8 @@ class Api:
     def call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
         """Call the service and return the JSON of its answer.
 
+        If the answer lacks the data of a cell that is away, a warning is printed on standard error.
+
         Raises ApiError if the service answers with an error, answers something other than JSON, or does not answer in
         30 s.
         """
@@ -71,6 +74,7 @@ class Api:
             request.add_header("Authorization", f"Bearer {self._key}")
         try:
             with self._open(request) as answer:
+                missing = answer.headers.get(MISSING_CELLS)
                 found = json.load(answer)
         except urllib.error.HTTPError as error:
             raise ApiError(_problem(error)) from None
@@ -80,6 +84,8 @@ class Api:
             why = " ".join(str(error).split()) or type(error).__name__
             hint = "; --ca-file names the certificate to trust" if "CERTIFICATE_VERIFY_FAILED" in why else ""
             raise ApiError(f"{self._url} does not answer: {why}{hint}") from None
+        if missing:
+            click.echo(f"WARNING: without cell {missing}, which is away", err=True)
         return Answer(found) if isinstance(found, dict) else found
 
     def _open(self, request: urllib.request.Request) -> Any:

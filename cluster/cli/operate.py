@@ -28,14 +28,21 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def status(api: Api, as_json: bool) -> None:
     """Show the service's health, the current plan and all vendors."""
     health, vendors = api.call("GET", "/healthz"), api.call("GET", "/v1/vendors")["vendors"]
-    plan = api.call("GET", "/v1/plan?limit=1")["plan"]
+    planned = api.call("GET", "/v1/plan?limit=1")
+    plan, plans = planned["plan"], planned.get("plans", {})
     if as_json:
-        print_json({"health": health, "plan": plan, "vendors": vendors})
+        several = {"plans": plans} if plans else {}
+        print_json({"health": health, "plan": plan, **several, "vendors": vendors})
         return
-    click.echo(f"version {health['version']}, ingress {health['ingress']}, plan {plan['epoch']} ({plan['reason']})")
+    shown = ", ".join(_plan_of(found, f"cell {cell} ") for cell, found in plans.items()) or _plan_of(plan)
+    click.echo(f"version {health['version']}, ingress {health['ingress']}, {shown}")
     for warning in health["warnings"]:
         click.echo(f"WARNING: {warning}")
     _show_vendors(vendors)
+
+
+def _plan_of(plan: Mapping[str, Any], of: str = "") -> str:
+    return f"{of}plan {plan['epoch']} ({plan['reason']})"
 
 
 @click.command()
@@ -153,7 +160,8 @@ def vendor(api: Api, *, name: str, state: str, why: str, for_s: int | None) -> N
 def plan(api: Api, limit: int) -> None:
     """Show the last plans with their reasons, the newest first."""
     for entry in api.call("GET", f"/v1/plan?limit={limit}")["history"]:
-        click.echo(f"{entry['epoch']:6} {local(entry['at_ms'])} {entry['reason']}")
+        cell = f"cell {entry['cell']} " if "cell" in entry else ""
+        click.echo(f"{cell}{entry['epoch']:6} {local(entry['at_ms'])} {entry['reason']}")
 
 
 @click.group()

@@ -45,19 +45,32 @@ class Templates:
             raise CallerError("name", "is not a stored template, or has no such version", 404)
         return source
 
-    async def put(self, owner: str | None, source: TemplateSource) -> int:
+    async def put(self, owner: str | None, source: TemplateSource, *, above: int = 0) -> int:
         """Store a template as a new version, and return the version's number. An unchanged template keeps its number.
 
-        The name in `source` is without the owner. Within a second, triggers use the new version. Raises CallerError
-        (nothing was stored, for example because it does not compile) and UnavailableError (call it again).
+        The name in `source` is without the owner. Within a second, triggers use the new version. The number is greater
+        than `above`. Raises CallerError (nothing was stored, for example because it does not compile) and
+        UnavailableError (call it again).
         """
         if "/" in source.name:
             raise CallerError("name", "must contain no slash")
         stored = replace(source, name=stored_name(owner, source.name))
         try:
-            return await self._cache.put(stored, quota=None if owner is None else self._quota)
+            return await self._cache.put(stored, quota=None if owner is None else self._quota, above=above)
         except TemplateError as error:
             raise CallerError("template", str(error)) from None
+
+    async def copy(self, owner: str | None, source: TemplateSource) -> int | None:
+        """Store a version under the number that another cell gave it. Return None if that is done.
+
+        Otherwise return the number that the version must exceed (`TemplateStore.copy`). Raises UnavailableError.
+        """
+        return await self._cache.copy(replace(source, name=stored_name(owner, source.name)))
+
+    @property
+    def loaded(self) -> bool:
+        """Return True if the templates of the store are known."""
+        return self._cache.loaded
 
     async def delete(self, owner: str | None, name: str) -> None:
         """Delete a template. Only triggers that are accepted later are affected.

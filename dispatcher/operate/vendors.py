@@ -115,6 +115,10 @@ class Vendors:
     def plan(self) -> Plan:
         return self._plan()
 
+    def plans(self) -> dict[str, Plan]:
+        """Return the plan of each cell if there are several cells. With one cell the result is empty."""
+        return {}
+
     async def plan_history(self, limit: int) -> list[JsonObject]:
         """Return up to `limit` plans, the newest first, each in the form in which it was stored.
 

@@ -121,7 +121,9 @@ class TemplateCache:
         self._compiled.clear()
         self._unfit.clear()
 
-    async def put(self, source: TemplateSource, *, by_file: bool = False, quota: TemplateQuota | None = None) -> int:
+    async def put(
+        self, source: TemplateSource, *, by_file: bool = False, quota: TemplateQuota | None = None, above: int = 0
+    ) -> int:
         """Store a template if it compiles, and return its version number.
 
         The other arguments go to `TemplateStore.put`.
@@ -130,9 +132,16 @@ class TemplateCache:
         `UnavailableError` if the store did not answer; the call may be repeated.
         """
         await compile_gently(source, given=True)
-        version = await self._store.put(source, by_file=by_file, quota=quota)
+        version = await self._store.put(source, by_file=by_file, quota=quota, above=above)
         self._know({**self._latest, source.name: max(version, self._latest.get(source.name, 0))})
         return version
+
+    async def copy(self, source: TemplateSource) -> int | None:
+        """Store a version under its own number, as `TemplateStore.copy` does. Raises `UnavailableError`."""
+        above = await self._store.copy(source)
+        if above is None:
+            self._know({**self._latest, source.name: source.version})
+        return above
 
     async def delete(self, stored: str) -> bool:
         """Delete the template `stored`, so that new triggers cannot use it. Return False if there was no such template.

@@ -18,7 +18,9 @@ class TemplateStore(Protocol):
     The text of a version never changes. Every method raises `UnavailableError` if the store does not answer.
     """
 
-    async def put(self, source: TemplateSource, *, by_file: bool = False, quota: TemplateQuota | None = None) -> int:
+    async def put(
+        self, source: TemplateSource, *, by_file: bool = False, quota: TemplateQuota | None = None, above: int = 0
+    ) -> int:
         """Store `source` and return its version number.
 
         If the latest version has the same content, its number is returned.
@@ -29,6 +31,16 @@ class TemplateStore(Protocol):
         `by_file` is True if the configuration file gives the template. The store remembers what the file gave last. If
         the file gives the same again, nothing changes. So a template that somebody changed over the API stays changed
         until the file's text changes.
+
+        The version gets a number greater than `above`, even if the latest version has the same content.
+        """
+        ...
+
+    async def copy(self, source: TemplateSource) -> int | None:
+        """Store a version under the number `source.version`, which another store gave it, and make it the latest.
+
+        Return None if that is now so. A repeat changes nothing. If this store has given the number or a greater one to
+        another content, nothing is changed. Then return the number that a new version must exceed.
         """
         ...
 
@@ -81,22 +93,34 @@ class MemoryTemplateStore:
         self._by_file: dict[str, TemplateSource] = {}
         self._wall_ms = wall_ms
 
-    async def put(self, source: TemplateSource, *, by_file: bool = False, quota: TemplateQuota | None = None) -> int:
+    async def put(
+        self, source: TemplateSource, *, by_file: bool = False, quota: TemplateQuota | None = None, above: int = 0
+    ) -> int:
         self._forget()
         name, owner = source.name, owner_of(source.name)
         kept = self._kept.get(name)
         alive = kept is not None and kept.gone_ms is None
-        if kept is not None and alive and by_file and self._by_file.get(name) == source:
+        behind = kept is None or not alive or kept.latest <= above
+        if kept is not None and not behind and by_file and self._by_file.get(name) == source:
             return kept.latest
-        if kept is None or not alive or kept.versions[kept.latest].parts() != source.parts():
+        if kept is None or behind or kept.versions[kept.latest].parts() != source.parts():
             if quota is not None:
                 self._check(source, quota)
             kept = self._kept.setdefault(name, _Kept(latest=self._highest.get(owner, 0)))
-            kept.latest, kept.gone_ms = kept.latest + 1, None
+            kept.latest, kept.gone_ms = max(kept.latest, above) + 1, None
             kept.versions[kept.latest] = replace(source, version=kept.latest)
         if by_file:
             self._by_file[name] = source
         return kept.latest
+
+    async def copy(self, source: TemplateSource) -> int | None:
+        self._forget()
+        kept = self._kept.setdefault(source.name, _Kept())
+        known, latest = kept.versions.get(source.version), kept.latest if kept.gone_ms is None else 0
+        if latest > source.version or (known is not None and known.parts() != source.parts()):
+            return max(latest, source.version)
+        kept.versions[source.version], kept.latest, kept.gone_ms = source, source.version, None
+        return None
 
     def _check(self, source: TemplateSource, quota: TemplateQuota) -> None:
         rows = {name: kept.bytes for name, kept in self._kept.items() if owner_of(name) == owner_of(source.name)}

@@ -20,6 +20,7 @@ from dispatcher.templates.source import TemplateSource
 
 _SCRIPTS = Path(__file__).parent / "scripts"
 _PUT = (_SCRIPTS / "template_put.lua").read_text(encoding="utf-8")
+_COPY = (_SCRIPTS / "template_copy.lua").read_text(encoding="utf-8")
 _DELETE = (_SCRIPTS / "template_delete.lua").read_text(encoding="utf-8")
 
 
@@ -37,18 +38,27 @@ class RedisTemplateStore:
         self._client: Any = client  # the client's annotations differ between its sync and async halves
         self._prefix = prefix
         self._put, self._delete = client.register_script(_PUT), client.register_script(_DELETE)
+        self._copy = client.register_script(_COPY)
 
-    async def put(self, source: TemplateSource, *, by_file: bool = False, quota: TemplateQuota | None = None) -> int:
+    async def put(
+        self, source: TemplateSource, *, by_file: bool = False, quota: TemplateQuota | None = None, above: int = 0
+    ) -> int:
         content = source.canonical()
         given = hashlib.sha256(content.encode()).hexdigest() if by_file else ""
         limits = (-1, -1) if quota is None else (quota.names_max, quota.bytes_max)
         with _unavailable():
-            args: list[Any] = [source.name, content, given, *limits, source.digest]
+            args: list[Any] = [source.name, content, given, *limits, source.digest, above]
             reply = await self._put(keys=self._keys(source.name), args=args)
         if isinstance(reply, int):
             return reply
         assert quota is not None, "a common template has no quota"
         raise refused(quota, names=reply in ("NAMES", b"NAMES"))
+
+    async def copy(self, source: TemplateSource) -> int | None:
+        with _unavailable():
+            args: list[Any] = [source.name, source.canonical(), source.digest, source.version]
+            reply = int(await self._copy(keys=self._keys(source.name), args=args))
+        return None if reply > 0 else -reply
 
     async def delete(self, stored: str) -> bool:
         with _unavailable():

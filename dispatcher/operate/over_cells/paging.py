@@ -39,12 +39,17 @@ class Visit(NamedTuple):
 
 
 async def walk(
-    cells: Cells[Part], among: Sequence[str], cursor: str | None, limit: int, *, visit: Callable[[str, Part, int, str | None], Awaitable[Visit]]
+    cells: Cells[Part],
+    among: Sequence[str],
+    cursor: str | None,
+    limit: int,
+    *,
+    visit: Callable[[str, Part, int, str | None], Awaitable[Visit]],
 ) -> str | None:
     """Visit the cells `among` in their order, from `cursor` on, until `limit` items are taken.
 
-    `visit` gets a cell, its part, the number of items that are left to take, and the cell's cursor. Return the cursor with
-    which the next call continues, or None at the end. A cell that is away is noted as missing and left out.
+    `visit` gets a cell, its part, the number of items that are left to take, and the cell's cursor. Return the cursor
+    with which the next call continues, or None at the end. A cell that is away is noted as missing and left out.
 
     Raises CallerError if the cursor is not from an earlier answer, and UnavailableError if all cells are away.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dispatcher.core.json_object import JsonObject
 from dispatcher.operate.gauges import gauges
 from dispatcher.operate.listener_certificate import ListenerCertificate
@@ -33,7 +35,7 @@ class ProbesOverCells:
 
         A warning that not all cells have names its cell. `cells_away` lists the cells that do not answer.
         """
-        found = {cell: self._cells[cell].health(certificate) for cell in self._cells}
+        found: dict[str, dict[str, Any]] = {cell: self._cells[cell].health(certificate) for cell in self._cells}
         away = self._cells.away()
         warnings = [f"cell {cell} is away: requests that need it are answered 503" for cell in away]
         warnings += _merged_warnings({cell: told["warnings"] for cell, told in found.items()})

@@ -18,6 +18,14 @@ class ReceiptsOverCells:
     def __init__(self, cells: Cells[Receipts]) -> None:
         self._cells = cells
 
+    def refused(self) -> Mapping[str, Mapping[str, int]]:
+        """Return how many messages were refused by receipts lately in all cells, by vendor and country."""
+        total: dict[str, Counter[str]] = {}
+        for cell in self._cells:
+            for vendor, countries in self._cells[cell].refused().items():
+                total.setdefault(vendor, Counter()).update(countries)
+        return total
+
     async def call_back(self, vendor: str, query: Mapping[str, str], body: bytes) -> dict[str, int]:
         """Read one call-back of a vendor and apply its receipts, as `hear` does.
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dispatcher.core.json_object import JsonObject
 from dispatcher.core.plan.values import ABSENT, CLOSED, FORCED_OPEN, HALF_OPEN, OPEN, QUARANTINED, Override, Plan
@@ -24,7 +25,7 @@ class CellBreakerView(BreakerView):
 
 
 class VendorsOverCells:
-    """Shows the configured vendors and the plans, and stores operators' overrides. The methods are those of `Vendors`."""
+    """Shows the vendors and the plans, and stores operators' overrides. The methods are those of `Vendors`."""
 
     def __init__(self, cells: Cells[Vendors]) -> None:
         self._cells = cells
@@ -53,13 +54,15 @@ class VendorsOverCells:
         return self._cells[next(iter(self._cells))].plan()
 
     def plans(self) -> dict[str, Plan]:
+        """Return the plan of each cell, by cell."""
         return {cell: self._cells[cell].plan() for cell in self._cells}
 
     async def plan_history(self, limit: int) -> list[JsonObject]:
         """Return up to `limit` plans of all cells, the newest first, each with its `cell`. Raises UnavailableError."""
         found = await self._cells.ask_some(lambda part: part.plan_history(limit))
-        rows: list[JsonObject] = [{**plan, "cell": cell} for cell, plans in found.items() for plan in plans]
-        return sorted(rows, key=lambda plan: -int(plan.get("at_ms", 0)))[: max(limit, 1)]
+        rows: list[dict[str, Any]] = [{**plan, "cell": cell} for cell, plans in found.items() for plan in plans]
+        rows.sort(key=lambda plan: -plan["at_ms"])
+        return [*rows[: max(limit, 1)]]
 
 
 def merge_views(views: Mapping[str, VendorView]) -> VendorView:

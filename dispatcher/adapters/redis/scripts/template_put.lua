@@ -8,6 +8,7 @@
 --                                          '' -> the highest version of a name that was forgotten
 -- Args:  1 stored name   2 content as canonical JSON   3 its hash when the file gives it, else ''
 --        4 names that the owner may have, -1: no limit   5 bytes that it may have   6 the content's digest, for accept.lua
+--        7 the version gets a greater number than this; 0 asks for nothing
 -- Reply: the latest version afterwards, an integer >= 1: it holds the content, unless the file gave this very content
 --        before; then it may hold what somebody put since. NAMES or BYTES: the owner may have no more; nothing changed.
 --
@@ -15,11 +16,11 @@
 -- exists. The content is written first: after an error between the writes the repeat overwrites a version that nobody
 -- was ever told of. The file's hash is written last: after an error the repeat gives the content again.
 
-local latest = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '0')
-if latest > 0 and ARGV[3] ~= '' and redis.call('HGET', KEYS[3], ARGV[1]) == ARGV[3] then
+local latest, above = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '0'), tonumber(ARGV[7])
+if latest > above and ARGV[3] ~= '' and redis.call('HGET', KEYS[3], ARGV[1]) == ARGV[3] then
   return latest
 end
-if latest == 0 or redis.call('HGET', KEYS[1], latest) ~= ARGV[2] then
+if latest <= above or redis.call('HGET', KEYS[1], latest) ~= ARGV[2] then
   local t = redis.call('TIME')
   local now = t[1] * 1000 + math.floor(t[2] / 1000)
   local rows, names, bytes, highest, own, gone = redis.call('HGETALL', KEYS[4]), 0, #ARGV[2], 0, nil, {}
@@ -40,7 +41,7 @@ if latest == 0 or redis.call('HGET', KEYS[1], latest) ~= ARGV[2] then
     if bytes > tonumber(ARGV[5]) then return 'BYTES' end
   end
   if latest == 0 then latest = own and own[2] or highest end
-  latest = latest + 1
+  latest = math.max(latest, above) + 1
   redis.call('HSET', KEYS[1], latest, ARGV[2], '#' .. latest, ARGV[6])
   redis.call('PERSIST', KEYS[1]) -- it was deleted a while ago
   for _, name in ipairs(gone) do redis.call('HDEL', KEYS[4], name) end

@@ -1,0 +1,16 @@
+"""Gives a new cell the operators' overrides of the first cell."""
+
+from __future__ import annotations
+
+from dispatcher.ports import Control
+
+
+async def copy_overrides(first: Control, new: Control) -> None:
+    """Store the overrides of the first cell in a cell that has never had a plan. Raises UnavailableError.
+
+    Call this before the new cell's first plan. Otherwise messages would go to a vendor that an operator has closed. A
+    cell that has a plan is not changed: later overrides are written to all cells.
+    """
+    if await new.plan() is None:
+        for vendor, override in (await first.overrides()).items():
+            await new.set_override(vendor, override)
