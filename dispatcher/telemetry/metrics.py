@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterable
+from copy import copy
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -126,6 +127,12 @@ class Gauge:
 
     def __init__(self, name: str, text: str, labels: tuple[str, ...], rows: Iterable[tuple[tuple[str, ...], float]]):
         self.name, self.text, self.labels, self.rows = name, text, labels, list(rows)
+
+    def with_rows(self, rows: Iterable[tuple[tuple[str, ...], float]], *labels: str) -> Gauge:
+        """Return this gauge with other rows, whose labels begin with the additional `labels`."""
+        other = copy(self)
+        other.labels, other.rows = (*labels, *self.labels), list(rows)
+        return other
 
 
 def render(snapshot: Snapshot, gauges: Iterable[Gauge]) -> bytes:

@@ -5,6 +5,7 @@ configuration file.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -151,3 +152,42 @@ async def test_what_was_deleted_long_ago_is_forgotten_but_its_numbers(store: Any
     await store.delete("acme/y")
     await asyncio.sleep(0.05)
     assert await store.put(of("acme", "x", "again"), quota=quota) == 5
+
+
+async def test_a_version_is_copied_under_its_number(store: Any) -> None:
+    """A copied version becomes the latest under the number that another cell gave it. A repeat changes nothing, and a
+    later version continues from this number.
+    """
+    assert await store.copy(replace(paid("a"), version=3)) is None
+    assert await store.copy(replace(paid("a"), version=3)) is None
+    assert await store.latest() == {"paid": 3}
+    assert await store.get("paid", 3) == TemplateSource("paid", "a", "Größe", version=3)
+    assert await store.put(paid("a")) == 3
+    assert await store.put(paid("b")) == 4
+
+
+async def test_a_number_never_means_another_text_after_a_copy(store: Any) -> None:
+    """A copy is refused if the store gave its number, or a greater one, to another text. A new version can be given a
+    number above the greatest, also with an unchanged text.
+    """
+    for text in ("a", "b"):
+        await store.put(paid(text))
+    assert await store.copy(replace(paid("other"), version=2)) == 2
+    assert await store.copy(replace(paid("other"), version=1)) == 2
+    assert await store.latest() == {"paid": 2}
+    assert await store.put(paid("b"), above=1) == 2
+    assert await store.put(paid("b"), above=6) == 7
+    assert await store.put(paid("b"), by_file=True, above=7) == 8
+
+
+async def test_a_copy_brings_a_deleted_template_back(store: Any) -> None:
+    """The bytes of a copied version count for the tenant's quota once."""
+    await store.put(of("acme", "x", "1"))
+    await store.delete("acme/x")
+    copied = replace(of("acme", "x", "2"), version=5)
+    assert [await store.copy(copied), await store.copy(copied)] == [None, None]
+    assert await store.latest() == {"acme/x": 5}
+    sizes = [len(of("acme", "x", text).canonical().encode()) for text in ("1", "2", "3")]
+    with pytest.raises(TemplateError, match="bytes"):
+        await store.put(of("acme", "x", "3"), quota=TemplateQuota(5, sum(sizes) - 1))
+    assert await store.put(of("acme", "x", "3"), quota=TemplateQuota(5, sum(sizes))) == 6

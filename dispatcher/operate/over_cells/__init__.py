@@ -1,4 +1,4 @@
-"""What `dispatcher.operate` offers, over several cells instead of one.
+"""The use cases of `dispatcher.operate`, over several cells instead of one.
 
 A cell is one Redis with everything in it. Each cell's part of an intake replica has use cases of its own. The classes
 here have the same methods as those use cases, and pass each call on. With one cell, nothing of this package is used.

@@ -21,8 +21,6 @@ Labels = tuple[str, ...]
 Rows = Mapping[str, Sequence[tuple[Labels, float]]]
 """The rows of one gauge, by cell."""
 
-CELL_UP = "dispatcher_cell_up"
-
 
 def merge_gauges(found: Mapping[str, Sequence[Gauge]]) -> list[Gauge]:
     """Return the gauges of all cells as one list. `found` has the same gauges in the same order for each cell."""
@@ -30,7 +28,7 @@ def merge_gauges(found: Mapping[str, Sequence[Gauge]]) -> list[Gauge]:
     for same in zip(*found.values(), strict=True):
         first: Gauge = same[0]
         rows = {cell: gauge.rows for cell, gauge in zip(found, same, strict=True)}
-        merged.append(_RULES[first.name](first, rows))
+        merged.append(RULES[first.name](first, rows))
     return merged
 
 
@@ -38,7 +36,7 @@ def cells_up(cells: Iterable[str], away: Iterable[str]) -> Gauge:
     """Return the gauge that says which cells answer."""
     gone = set(away)
     text = "1 for a cell of an installation with several cells, 0 while its Redis does not answer"
-    return Gauge(CELL_UP, text, ("cell",), [((cell,), float(cell not in gone)) for cell in cells])
+    return Gauge("dispatcher_cell_up", text, ("cell",), [((cell,), float(cell not in gone)) for cell in cells])
 
 
 def _by(choose: Callable[[list[float]], float]) -> Callable[[Gauge, Rows], Gauge]:
@@ -49,7 +47,7 @@ def _by(choose: Callable[[list[float]], float]) -> Callable[[Gauge, Rows], Gauge
         for cell in rows:
             for labels, value in rows[cell]:
                 values.setdefault(labels, []).append(value)
-        return Gauge(gauge.name, gauge.text, gauge.labels, [(labels, choose(all_)) for labels, all_ in values.items()])
+        return gauge.with_rows((labels, choose(found)) for labels, found in values.items())
 
     return merge
 
@@ -64,20 +62,15 @@ def _worst_state(gauge: Gauge, rows: Rows) -> Gauge:
             if value:
                 present.setdefault(vendor, set()).add(state)
     worst = {vendor: min(states, key=WORST_FIRST.index) for vendor, states in present.items()}
-    return Gauge(
-        gauge.name,
-        gauge.text,
-        gauge.labels,
-        [((vendor, state), float(worst.get(vendor) == state)) for vendor, state in shown],
-    )
+    return gauge.with_rows(((vendor, state), float(worst.get(vendor) == state)) for vendor, state in shown)
 
 
 def _each_cell(gauge: Gauge, rows: Rows) -> Gauge:
     labelled = [((cell, *labels), value) for cell in rows for labels, value in rows[cell]]
-    return Gauge(gauge.name, gauge.text, ("cell", *gauge.labels), labelled)
+    return gauge.with_rows(labelled, "cell")
 
 
-_RULES: Mapping[str, Callable[[Gauge, Rows], Gauge]] = {
+RULES: Mapping[str, Callable[[Gauge, Rows], Gauge]] = {
     "dispatcher_mailbox_depth": _by(sum),
     "dispatcher_mailbox_oldest_age_seconds": _by(max),
     "dispatcher_backlog": _by(sum),

@@ -29,12 +29,12 @@ class Place(NamedTuple):
 
 
 class Visit(NamedTuple):
-    """The result of a visit in one cell: how many items of the limit it used up, and the cell's cursor.
+    """The result of a visit in one cell: how many items of the limit it used, and the cell's cursor.
 
     The cursor is None if everything in the cell was visited.
     """
 
-    taken: int
+    used: int
     cursor: str | None
 
 
@@ -46,9 +46,9 @@ async def walk(
     *,
     visit: Callable[[str, Part, int, str | None], Awaitable[Visit]],
 ) -> str | None:
-    """Visit the cells `among` in their order, from `cursor` on, until `limit` items are taken.
+    """Visit the cells `among` in their order, from `cursor` on, until `limit` items are found.
 
-    `visit` gets a cell, its part, the number of items that are left to take, and the cell's cursor. Return the cursor
+    `visit` gets a cell, its part, the number of items that are still wanted, and the cell's cursor. Return the cursor
     with which the next call continues, or None at the end. A cell that is away is noted as missing and left out.
 
     Raises CallerError if the cursor is not from an earlier answer, and UnavailableError if all cells are away.
@@ -66,7 +66,7 @@ async def walk(
         except UnavailableError:
             note_missing(cell)
             continue
-        answered, limit = True, limit - found.taken
+        answered, limit = True, limit - found.used
         if found.cursor is not None:
             return str(Place(cell, found.cursor))
     if ahead and not answered:

@@ -27,11 +27,25 @@ def remote_commands(group: click.Group, path: str = "") -> Iterator[tuple[str, c
             yield f"{path}{name}", command
 
 
-def answered(monkeypatch: pytest.MonkeyPatch, *words: str, status: int = 200, body: Any) -> Result:
-    """Run the command `words` against a service that answers every call with `status` and `body`."""
+class Shown(io.BytesIO):
+    """The body of an answer, and its headers."""
 
-    def answer(_: Api, request: urllib.request.Request) -> io.BytesIO:
-        shown = io.BytesIO(json.dumps(body).encode())
+    headers = Message()
+
+
+def answered(
+    monkeypatch: pytest.MonkeyPatch, *words: str, status: int = 200, body: Any, missing: str | None = None
+) -> Result:
+    """Run the command `words` against a service that answers every call with `status` and `body`.
+
+    `missing` is the header that names the cells that the answer lacks.
+    """
+
+    def answer(_: Api, request: urllib.request.Request) -> Shown:
+        shown = Shown(json.dumps(body).encode())
+        if missing is not None:
+            shown.headers = Message()
+            shown.headers["Dispatcher-Missing-Cells"] = missing
         if status >= 400:
             raise urllib.error.HTTPError(request.full_url, status, "", Message(), shown)
         return shown
@@ -52,6 +66,23 @@ def test_a_list_without_rows_prints_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     """`dispatcher list held` prints nothing and exits with 0 if the service has no such notification."""
     result = answered(monkeypatch, "list", "held", body={"notifications": [], "cursor": None})
     assert (result.exit_code, result.output) == (0, "")
+
+
+def test_a_missing_cell_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If an answer lacks a cell, the command warns about it and shows what the others have."""
+    result = answered(monkeypatch, "list", "held", body={"notifications": [], "cursor": None}, missing="1,3")
+    assert result.exit_code == 0
+    assert result.output == "WARNING: without cell 1,3, which is away\n"
+
+
+def test_plans_of_several_cells_name_their_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With several cells, `dispatcher plan` names the cell of each plan, and `dispatcher status` shows all plans."""
+    rows = [{"epoch": 7, "at_ms": 0, "reason": "why", "cell": "1"}]
+    assert answered(monkeypatch, "plan", body={"history": rows}).output.startswith("cell 1      7 ")
+    plans = {cell: {"epoch": 4, "reason": "first plan"} for cell in "01"}
+    health = {"version": "1", "ingress": "haproxy", "warnings": [], "vendors": []}
+    result = answered(monkeypatch, "status", body={**health, "plan": plans["0"], "plans": plans})
+    assert "haproxy, cell 0 plan 4 (first plan), cell 1 plan 4 (first plan)" in result.output
 
 
 def test_a_refused_key_says_where_to_give_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,21 @@
+"""A new cell begins with the operators' overrides of the first cell."""
+
+from __future__ import annotations
+
+from dispatcher.core.plan.values import Override
+from dispatcher.supervise.override_copy import copy_overrides
+from tests.unit.stage import Stage, plan_of
+from tests.virtual import virtual
+
+CLOSED = Override("a", "open", why="contract ended")
+
+
+@virtual
+async def test_only_a_cell_without_a_plan_gets_the_overrides() -> None:
+    """A cell that has a plan is not changed, so an override that ended there does not come back."""
+    first, new, old = Stage().control, Stage(), Stage()
+    await first.set_override("a", CLOSED)
+    old.cell.plan = plan_of(a="closed")
+    for stage in (new, old):
+        await copy_overrides(first, stage.control)
+    assert (await new.control.overrides(), await old.control.overrides()) == ({"a": CLOSED}, {})
