@@ -167,3 +167,19 @@ def test_a_certificate_that_ends_or_is_refused_is_told(promtool: str, tmp_path: 
             "9m": {"DispatcherCertificateEnds": {""}, "DispatcherCertificateRefused": {""}},
         },
     )
+
+
+def test_a_cell_that_is_away_wakes_somebody(promtool: str, tmp_path: Path) -> None:
+    """If one of two cells is away for 30 s, the alert names this cell. An installation with one cell has no such
+    gauge.
+    """
+    fires(
+        promtool,
+        tmp_path,
+        {'dispatcher_cell_up{cell="0"}': "1x40", 'dispatcher_cell_up{cell="1"}': "1x3 0x6 1x30"},
+        {
+            "1m": {"DispatcherCellAway": set()},
+            "2m": {"DispatcherCellAway": {"cell=1"}},
+            "4m": {"DispatcherCellAway": set()},
+        },
+    )

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Generic, TypeVar
 
+from dispatcher.core.cells.names import cell_of
 from dispatcher.errors import CallerError, UnavailableError
 from dispatcher.operate.over_cells.missing_cells import note_missing
 
@@ -43,8 +44,8 @@ class Cells(Generic[Part]):
 
         Raises CallerError (404) if there is no such cell, and UnavailableError if it is away.
         """
-        cell = ident[:1]
-        if cell not in self._parts:
+        cell = cell_of(ident)
+        if cell is None or cell not in self._parts:
             raise CallerError("id", "names no cell of this installation", 404)
         self.check(cell)
         return self._parts[cell]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+from dispatcher.core.cells.names import cell_of
 from dispatcher.core.life.dead_letter import DeadLetter, DeadLetterFilter
 from dispatcher.errors import UnavailableError
 from dispatcher.operate.dead_letters import AS_ACCEPTED, BulkResult, DeadLetters
@@ -84,14 +85,14 @@ class DeadLettersOverCells:
         cursor: str | None,
         visit: Callable[[DeadLetters, DeadLetterFilter, str | None], Awaitable[Visit]],
     ) -> str | None:
-        among = [cell for cell in self._cells if not wanted.ids or any(one[:1] == cell for one in wanted.ids)]
+        among = [cell for cell in self._cells if not wanted.ids or any(cell_of(one) == cell for one in wanted.ids)]
         if wanted.ids:
             for cell in among:
                 self._cells.check(cell)
         silent: list[UnavailableError] = []
 
         async def at(cell: str, part: DeadLetters, left: int, inner: str | None) -> Visit:
-            here = replace(wanted, limit=left, ids=tuple(one for one in wanted.ids if one[:1] == cell))
+            here = replace(wanted, limit=left, ids=tuple(one for one in wanted.ids if cell_of(one) == cell))
             try:
                 return await visit(part, here, inner)
             except UnavailableError as error:

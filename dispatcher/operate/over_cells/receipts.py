@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from dispatcher.core.cells.names import cell_of
 from dispatcher.core.life.receipt import Told
 from dispatcher.errors import CallerError, UnavailableError
 from dispatcher.operate.over_cells.cells import Cells
@@ -43,9 +44,9 @@ class ReceiptsOverCells:
             CallerError: no receipt names a cell (404), or all have a wrong token (403).
             UnavailableError: a cell is away, or a notification is still being sent. All other receipts are applied.
         """
-        by_cell: dict[str, list[Told]] = {}
+        by_cell: dict[str | None, list[Told]] = {}
         for one in told:
-            by_cell.setdefault(one.notification_id[:1], []).append(one)
+            by_cell.setdefault(cell_of(one.notification_id), []).append(one)
         answers = await asyncio.gather(*(self._hear(vendor, group) for group in by_cell.values()))
         results, errors = Counter[str](), list[CallerError | UnavailableError]()
         for answer in answers:
