@@ -18,6 +18,7 @@ from dispatcher.core.plan.values import Plan, Report, VendorPlan
 from dispatcher.core.store.replication import Standing
 from dispatcher.operate.gauges import STATES, Reading, gauges
 from dispatcher.operate.listener_certificate import ListenerCertificate
+from dispatcher.operate.over_cells.gauges import cells_up
 from dispatcher.telemetry.catalogue import CATALOGUE
 from dispatcher.telemetry.metrics import Metrics, render
 from tests.unit.cluster.delivered import FILES, loaded, text
@@ -87,8 +88,9 @@ async def series() -> Series:
         replicas=Standing(2, 2, 1, True),
         certificate=ListenerCertificate(1_800_000_000, False),
     )
+    shown = [*gauges(reading), cells_up("01", "1")]
     found: Series = {}
-    for family in text_string_to_metric_families(render(metrics.snapshot(), gauges(reading)).decode()):
+    for family in text_string_to_metric_families(render(metrics.snapshot(), shown).decode()):
         for sample in family.samples:
             labels_of = found.setdefault(sample.name, {})
             for label, value in sample.labels.items():
