@@ -68,7 +68,8 @@ class Known(NamedTuple):
     """Which triggers a cell has.
 
     `body_hashes` has the hash of each trigger's body in the order of the question: None if the trigger is absent, and
-    '' if its record is broken. `cells` is the number of cells in force that the cell knows. It is at least the number in the question.
+    '' if its record is broken. `cells` is the number of cells in force that the cell knows. It is at least the number
+    in the question.
     """
 
     cells: int

@@ -259,4 +259,4 @@ async def test_a_refused_trigger_counts_nothing(redis_world: World, redis_client
 async def test_without_caps_an_accept_is_what_it_was(redis_world: World) -> None:
     """For a trigger without caps, the accept script gets no additional keys or arguments."""
     call = accept_call(Keys(), RETENTION_MS, trigger(channels=2))
-    assert (len(call.keys), len(call.args)) == (5 + 2, 11 + 2)
+    assert (len(call.keys), len(call.args)) == (6 + 2, 12 + 2)

@@ -19,6 +19,9 @@ class MemoryCellMember:
     def cell(self) -> str:
         return self._cell
 
+    async def server(self) -> str:
+        return str(id(self._server))
+
     async def found(self) -> Mapping[str, Membership]:
         found = self._server.memberships
         return {cell: self._now(cell) for cell, membership in found.items() if membership.installation}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from redis.exceptions import NoPermissionError
 
@@ -29,6 +30,12 @@ class RedisCellMember:
     @property
     def cell(self) -> str:
         return self._cell
+
+    async def server(self) -> str:
+        try:
+            return str((await self._redis.info("server"))["run_id"])
+        except UNAVAILABLE as error:
+            raise UnavailableError(f"redis: {type(error).__name__}") from error
 
     async def found(self) -> Mapping[str, Membership]:
         pipeline = self._redis.pipeline(transaction=False)
@@ -64,9 +71,10 @@ class RedisCellMember:
         (reply,) = await (run(self._redis, calls) if self._replicated is None else self._replicated.run(calls))
         answered(reply, name)
         try:
-            return _membership(self._cell, await self._redis.hgetall(self._keys.cells))
+            stored: Any = await self._redis.hgetall(self._keys.cells)
         except UNAVAILABLE as error:
             raise UnavailableError(f"redis: {type(error).__name__}") from error
+        return _membership(self._cell, stored)
 
 
 def _membership(cell: str, stored: Mapping[str, str]) -> Membership:

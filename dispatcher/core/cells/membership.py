@@ -40,6 +40,22 @@ ALONE = Membership("", FIRST_CELL, 1, {1: 0})
 """The membership of the only cell. It is not stored."""
 
 
+def setting_of(index: int) -> str:
+    """Return the name of the setting that gives the Redis of the cell at this place."""
+    return "--redis-url" if index == 0 else f"store.cells.{index - 1}"
+
+
+def check_servers(servers: Sequence[str | None]) -> None:
+    """Raise ConfigError if two cells have the same server.
+
+    `servers` has the name of each cell's server in the order of the cells, and None for a server that does not answer.
+    """
+    for index, server in enumerate(servers):
+        if server is not None and server in servers[:index]:
+            twice = f"cell {CELL_NAMES[index]} has the same Redis server as cell {CELL_NAMES[servers.index(server)]}"
+            raise ConfigError(f"{setting_of(index)}: {twice}")
+
+
 def check_members(servers: Sequence[Mapping[str, Membership] | None]) -> Membership | None:
     """Return what is known of the installation, or None if no server has a membership.
 
@@ -49,16 +65,14 @@ def check_members(servers: Sequence[Mapping[str, Membership] | None]) -> Members
     """
     known: Membership | None = None
     for index, (cell, found) in enumerate(zip(CELL_NAMES, servers, strict=False)):
-        where = "--redis-url" if index == 0 else f"store.cells.{index - 1}"
+        where = setting_of(index)
         for other in (found or {}).keys() - {cell}:
             raise ConfigError(f"{where}: this is the Redis of cell {other}, and it cannot be cell {cell}")
         if found is None or cell not in found:
             continue
         mine = found[cell]
         if known is not None and mine.installation != known.installation:
-            raise ConfigError(
-                f"{where}: the Redis of cell {cell} belongs to another installation than cell {known.cell}"
-            )
+            raise ConfigError(f"{where}: this Redis belongs to another installation than that of cell {known.cell}")
         if mine.count > len(servers):
             missing = CELL_NAMES[len(servers)]
             fewer = f"cell {missing} is missing: {mine.count} cells are in force, and {len(servers)} are configured"
