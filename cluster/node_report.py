@@ -16,6 +16,7 @@ from typing import Any
 from actors.proof import certificate_pair, prove
 from actors.runtime import VERSION
 from cluster.local import redis_checks
+from cluster.local.cell_checks import cell_faults
 from cluster.local.ray_settings import open_files_fault
 from cluster.local.replica_checks import check_replicas
 from cluster.nodes import setting_faults, tls_faults
@@ -112,6 +113,9 @@ def _look_at_redis(url: str, settings: JsonObject, found: NodeReport) -> None:
         store = StoreSettings.model_validate(settings.get("store", {}))
         found.redis_faults += redis_checks.check(client, unsafe=True, stated=store.durability_stated)
         found.redis_faults += check_replicas(client, store, unsafe=True)
+        cells = cell_faults(store, unsafe=True)
+        found.redis_faults += cells.unsafe
+        found.others += cells.away
     except ConfigError as error:
         found.faults.append(str(error))
 

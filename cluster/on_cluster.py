@@ -20,6 +20,7 @@ import redis
 
 from cluster.direct import open_directly
 from cluster.local import redis_checks
+from cluster.local.cell_checks import join
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.config.settings import parse_settings
 from dispatcher.core.json_object import JsonObject
@@ -76,10 +77,15 @@ def apply(order: Mapping[str, Any]) -> Outcome:
     refused = _refusal(asked)
     if refused:
         return {"refused": refused}
+    settings = parse_settings(asked.settings)
+    try:
+        join(asked.redis_url, settings.store)
+    except ConfigError as error:
+        return {"refused": str(error)}
     serve.start(http_options={"host": asked.host, "port": asked.port}, proxy_location="EveryNode")
     from serve_app.applications import begin, cluster_place, fingerprints, statuses
 
-    settings, place = parse_settings(asked.settings), cluster_place(asked.workers)
+    place = cluster_place(asked.workers)
     runtime = {
         "redis_url": asked.redis_url,
         "api_keys": asked.api_keys,

@@ -24,6 +24,8 @@ NEEDED = {
 }
 
 
+FIRST_CELL_KEYS = Keys()
+
 PROBE = """
 redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000)
 local found = redis.call('GET', KEYS[1])
@@ -36,8 +38,12 @@ KEYS[1] is a key of ours that nothing else uses.
 """
 
 
-def connect(url: str) -> redis.Redis:
-    """Return a client for `--redis-url`. The URL may be a secret reference.
+class SilentRedisError(ConfigError):
+    """No Redis answers at an address that may be right. The message says what each server answers."""
+
+
+def connect(url: str, where: str = "--redis-url") -> redis.Redis:
+    """Return a client for a Redis whose URL is given by the option or setting `where`. It may be a secret reference.
 
     Raises ConfigError if the URL is wrong. The message shows no part of the URL: with a `#` in the password, the text
     that looks like the port is a part of the password.
@@ -45,7 +51,7 @@ def connect(url: str) -> redis.Redis:
     try:
         address = parse(resolve(url))
     except ConfigError as error:
-        raise ConfigError(f"--redis-url: {error}") from None
+        raise ConfigError(f"{where}: {error}") from None
     options: Mapping[str, Any] = {**address.options, "decode_responses": True}
     if address.path:
         return redis.Redis(unix_socket_path=address.path, **options)
@@ -81,14 +87,14 @@ def faults(client: redis.Redis, stated: bool = False) -> list[str]:
     return found
 
 
-def refusal(client: redis.Redis) -> str | None:
+def refusal(client: redis.Redis, keys: Keys) -> str | None:
     """Write to a key of ours with a script, as the service does. Return None, or a sentence that says why this failed.
 
     A full Redis is no failure, because delivering messages makes room again.
     """
     token = uuid.uuid4().hex
     try:
-        if client.eval(PROBE, 1, f"{Keys().prefix}probe:{token}", token) != token:
+        if client.eval(PROBE, 1, f"{keys.prefix}probe:{token}", token) != token:
             return "this Redis does not read back what a script has written"
     except (redis.exceptions.ReadOnlyError, redis.exceptions.ResponseError) as error:
         text = " ".join(str(error).split())
@@ -98,7 +104,7 @@ def refusal(client: redis.Redis) -> str | None:
             return "this Redis is a read-only replica: give the address of its primary"
         if any(code in text for code in ("MOVED", "ASK ", "CLUSTERDOWN", "cluster")):
             return "this Redis is a node of a Redis Cluster, which is not supported: give a single server"
-        return f"this Redis refuses a script that writes to a key of ours, {Keys().prefix}*: {text}"
+        return f"this Redis refuses a script that writes to a key of ours, {keys.prefix}*: {text}"
     return None
 
 
@@ -107,6 +113,14 @@ def _is_cluster(client: redis.Redis) -> bool:
     another node.
     """
     return int(client.info("cluster").get("cluster_enabled", 0)) == 1
+
+
+def silent(client: redis.Redis, error: Exception) -> ConfigError:
+    """Return the error for a Redis that does not answer. It is a SilentRedisError, unless a password or certificate is
+    wrong.
+    """
+    wrong = isinstance(error, redis.AuthenticationError) or "CERTIFICATE_VERIFY_FAILED" in str(error)
+    return (ConfigError if wrong else SilentRedisError)(silence(client, error))
 
 
 def silence(client: redis.Redis, error: Exception) -> str:
@@ -154,7 +168,7 @@ def _answer(sentinel: redis.Redis, service: str) -> str:
     return f"{at} says that the primary is down" if state["is_sdown"] or state["is_odown"] else ""
 
 
-def check(client: redis.Redis, unsafe: bool, *, stated: bool = False) -> list[str]:
+def check(client: redis.Redis, unsafe: bool, *, stated: bool = False, keys: Keys = FIRST_CELL_KEYS) -> list[str]:
     """Return warnings about this Redis. With `unsafe`, unsafe settings are warnings instead of errors.
 
     Raises ConfigError if no Redis answers, or if its settings are unsafe and `unsafe` is False. A Redis that cannot do
@@ -163,12 +177,12 @@ def check(client: redis.Redis, unsafe: bool, *, stated: bool = False) -> list[st
     try:
         if _is_cluster(client):
             raise ConfigError("this Redis is a node of a Redis Cluster, which is not supported: give a single server")
-        refused = refusal(client)
+        refused = refusal(client, keys)
         if refused is not None:
             raise ConfigError(refused)
         found = faults(client, stated)
     except (redis.RedisError, OSError) as error:
-        raise ConfigError(silence(client, error)) from None
+        raise silent(client, error) from None
     if found and not unsafe:
         raise ConfigError("this Redis can lose accepted notifications (--unsafe-redis overrides): " + "; ".join(found))
     return found

@@ -12,7 +12,7 @@ from typing import Any
 import redis
 from redis.sentinel import SentinelConnectionPool
 
-from cluster.local.redis_checks import silence
+from cluster.local.redis_checks import FIRST_CELL_KEYS, silent
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.primary import in_step
 from dispatcher.config.settings import StoreSettings
@@ -28,7 +28,9 @@ Replicas that sync each write answer within milliseconds. A replica with `everys
 STEP_MS = 200
 
 
-def check_replicas(client: redis.Redis, store: StoreSettings, unsafe: bool) -> list[str]:
+def check_replicas(
+    client: redis.Redis, store: StoreSettings, unsafe: bool, *, keys: Keys = FIRST_CELL_KEYS
+) -> list[str]:
     """Return warnings about the replicas.
 
     A test value is written, and enough replicas must have it on disk. If this test fails with `unsafe`, that is only a
@@ -43,9 +45,9 @@ def check_replicas(client: redis.Redis, store: StoreSettings, unsafe: bool) -> l
         refused = rule.refusal(seen)
         if refused is not None:
             raise ConfigError(refused)
-        fault = _unproven(client, rule.needed(seen))
+        fault = _unproven(client, rule.needed(seen), keys)
     except (redis.RedisError, OSError) as error:
-        raise ConfigError(silence(client, error)) from None
+        raise silent(client, error) from None
     if fault is not None and not unsafe:
         raise ConfigError(f"store.durability: replica is not kept here (--unsafe-redis starts all the same): {fault}")
     return [fault] if fault is not None else []
@@ -68,7 +70,7 @@ def _seen(client: redis.Redis) -> Seen | None:
     return Seen(max(map(len, found)), max(sum(map(in_step, replicas)) for replicas in found))
 
 
-def _unproven(client: redis.Redis, needed: int) -> str | None:
+def _unproven(client: redis.Redis, needed: int, keys: Keys) -> str | None:
     """Write a test value and wait for the replicas. Return None, or a sentence that says why the test failed.
 
     The write and the wait use the same connection.
@@ -79,7 +81,7 @@ def _unproven(client: redis.Redis, needed: int) -> str | None:
         connection.send_command(*command)
         return connection.read_response()
 
-    synced, began_s, mark = 0, time.monotonic(), Keys().mark
+    synced, began_s, mark = 0, time.monotonic(), keys.mark
     try:
         ask("SET", mark, "0")
         while time.monotonic() - began_s < PROOF_S:

@@ -33,6 +33,7 @@ from actors.proof import load_proven, secrets_digest
 from actors.self_test import prove_channels
 from cluster.cli.keys import made_before_scopes
 from cluster.local import https, ray_settings, redis_checks
+from cluster.local.cell_checks import check_stores, recheck
 from cluster.local.delivery_warnings import DeliveryWarnings
 from cluster.local.door import CLOSED, LEAVING, Door, own_door
 from cluster.local.error_line import one_line
@@ -48,7 +49,6 @@ from cluster.local.ray_stop import stop_ray
 from cluster.local.readiness import answering, url_of
 from cluster.local.redis_keeper import RedisKeeper
 from cluster.local.redis_server import RedisServer
-from cluster.local.replica_checks import check_replicas
 from cluster.local.signals import Signals, StopAskedError
 from cluster.local.state_directory import REAP_S, StateDirectory, absolute, check_room, make_folder, reap
 from cluster.local.worker_forks import WorkerForks
@@ -190,11 +190,10 @@ class Up:
             how = "adopted" if server.adopted else "started"
             say(f"redis: {how}, pid {pid}, data in {state.path / 'redis'}")
         url = resolve(o.redis_url) if o.redis_url is not None else self._redis.server.url if self._redis else ""
-        client = redis_checks.connect(o.redis_url or url)
-        warnings = redis_checks.check(client, o.unsafe_redis, stated=settings.store.durability_stated)
-        warnings += check_replicas(client, settings.store, o.unsafe_redis)
-        for warning in warnings:
-            say(f"WARNING: unsafe redis: {warning}")
+        found = check_stores(o.redis_url or url, settings.store, o.unsafe_redis)
+        warnings = [f"unsafe redis: {fault}" for fault in found.unsafe]
+        for warning in (*warnings, *found.away):
+            say(f"WARNING: {warning}")
         state.write_secret(state.redis_url_file, url)
         self._runtime = {
             "redis_url": f"file:{state.redis_url_file}",
@@ -202,7 +201,7 @@ class Up:
             "keys_required": "" if o.host in https.LOOPBACK else "yes",
             "installation": state.identity.read_text(),
             "shared_store": "" if o.redis_url is None else "yes",
-            "warnings": "\n".join(f"unsafe redis: {warning}" for warning in warnings),
+            "warnings": "\n".join(warnings),
         }
 
     def _start_sandbox(self) -> None:
@@ -343,9 +342,9 @@ class Up:
         try:
             settings = self._load()
             https.refuse_change(self._settings or settings, settings)
-            if self._settings is not None and settings.store != self._settings.store:
-                client = redis_checks.connect(f"file:{self._state.redis_url_file}")
-                check_replicas(client, settings.store, self._options.unsafe_redis)
+            before, redis_url = self._settings or settings, f"file:{self._state.redis_url_file}"
+            for warning in recheck(redis_url, before.store, settings.store, self._options.unsafe_redis):
+                say(f"WARNING: {warning}")
         except Exception as error:  # a fault of ours in reading a file must not end what runs
             say(f"configuration refused, the one before stays: {one_line(error)}")
             return
