@@ -47,13 +47,16 @@ def test_a_version_has_the_same_number_in_every_cell() -> None:
 
 @pytest.mark.parametrize("known", [True, False])
 def test_a_put_needs_every_cell(known: bool) -> None:
-    """While a cell is away the put fails. The repeated put gives both cells one number."""
+    """While a cell is away the put fails. If that is known before, no cell is changed. The repeated put gives both cells
+    one number.
+    """
     library = Library()
     library.put("a")
     library.links["1"].on = True
     library.known_away = {"1"} if known else set()
     with pytest.raises(UnavailableError, match="cell 1"):
         library.put("b")
+    assert library.latest()[0] == {"paid": 1 if known else 2}
     library.links["1"].on, library.known_away = False, set()
     assert library.put("b") == 2
     assert library.latest() == [{"paid": 2}] * 2
