@@ -47,8 +47,8 @@ def test_a_version_has_the_same_number_in_every_cell() -> None:
 
 @pytest.mark.parametrize("known", [True, False])
 def test_a_put_needs_every_cell(known: bool) -> None:
-    """While a cell is away the put fails. If that is known before, no cell is changed. The repeated put gives both cells
-    one number.
+    """While a cell is away the put fails. If that is known before, no cell is changed. The repeated put gives both
+    cells one number.
     """
     library = Library()
     library.put("a")
