@@ -8,8 +8,7 @@ tests/chaos/test_durability.py.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 from unittest import mock
 
@@ -18,7 +17,7 @@ import redis.asyncio
 
 from dispatcher.adapters.redis import script_calls as scripts
 from dispatcher.adapters.redis.connection import Command, SharedConnection
-from dispatcher.adapters.redis.script_calls import Call, Script, script
+from dispatcher.adapters.redis.script_calls import Call
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.core.life.notification import Lane
 from dispatcher.errors import UnavailableError
@@ -36,37 +35,13 @@ from tests.contract import (
     test_turns,
     test_waiting,
 )
+from tests.contract.mutations import RED, Mutation, Test, edited
 from tests.contract.worlds import ENDINGS, World
 
 FENCE = "if mine.err or #mine == 0 then return 'LOST' end"
 XACK_AS_FENCE = "if redis.call('XACK', lane, 'g', ARGV[1]) == 0 then return 'LOST' end"
 OPENS_A_FULL_REDIS = "redis.call('DEL', KEYS[3])"
 ENDING_SCRIPTS = ("settle", "dead", "move", "retry", "hold")
-
-RED = (AssertionError, pytest.fail.Exception)
-"""The exceptions of a failed contract test: a failed assertion, or an expected error that was not raised.
-
-Other errors do not count, because a mutation that is no valid Lua raises one too.
-"""
-
-Mutation = Callable[[], contextlib.AbstractContextManager[Any]]
-Test = Callable[[World, redis.asyncio.Redis, str], Awaitable[None]]
-
-
-def edited(name: str, *edits: tuple[str, str]) -> Mutation:
-    """Return a mutation that replaces texts in one script. Each text to replace must be in the script."""
-
-    @contextlib.contextmanager
-    def mutate() -> Iterator[None]:
-        body = script(name).body
-        for old, new in edits:
-            assert old in body, f"{name}.lua has changed: {old}"
-            body = body.replace(old, new)
-        changed = Script(hashlib.sha1(body.encode()).hexdigest(), body)
-        with mock.patch.object(scripts, "script", lambda wanted: changed if wanted == name else script(wanted)):
-            yield
-
-    return mutate
 
 
 def removed_first(name: str) -> Mutation:
