@@ -7,23 +7,20 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from dispatcher.adapters.memory.cell import Cell, LaneState, Note, Record, page, rang, sequence, shortened
+from dispatcher.adapters.memory.counting import charge, granted_now, let_through
 from dispatcher.adapters.memory.fallbacks import begin_fallback, stand_by
 from dispatcher.adapters.memory.reopening import last_call, reopen
-from dispatcher.core.accepting.caps import Cap, has_room
 from dispatcher.core.life.decide import Dead, Decision, Drop, Hold, Move, Retry, Settle
 from dispatcher.core.life.late_refusal import LastCall, Reopen
 from dispatcher.core.life.look_up import Fingerprint
 from dispatcher.core.life.notification import Attempt, Claim, Lane, NewTrigger, Trail, notification_id
-from dispatcher.core.limits.accept_rate import Quota, grant
 from dispatcher.errors import FencedError
 from dispatcher.ports import (
-    CHARGE_KEPT_MS,
     AcceptReply,
     AcceptResult,
     Applied,
     Begun,
     Charged,
-    ChargeResult,
     Claims,
     Due,
     DueEntry,
@@ -38,8 +35,6 @@ from dispatcher.ports import (
 )
 from dispatcher.templates.owned import pinned_until_ms
 from dispatcher.templates.store import MemoryTemplateStore
-
-_NOT_CHARGED = Charged(ChargeResult.ERROR)
 
 
 class MemoryStore:
@@ -86,7 +81,7 @@ class MemoryStore:
         if self._cell.full:
             return AcceptReply(AcceptResult.FULL)
         counted_here = trigger.suppressed is None
-        granted, quota = self._grant(trigger) if counted_here else (True, None)
+        granted, quota = granted_now(self._cell, trigger) if counted_here else (True, None)
         if not granted:
             return AcceptReply(AcceptResult.LIMITED, quota=quota)
         self._cell.raise_to(trigger.cells)
@@ -97,7 +92,7 @@ class MemoryStore:
         suppressed: list[int] = []
         for i, new in enumerate(trigger.notifications):
             nid = notification_id(trigger.id, i)
-            if i in (trigger.suppressed or ()) or (counted_here and not self._let_through(new.caps)):
+            if i in (trigger.suppressed or ()) or (counted_here and not let_through(self._cell, new.caps)):
                 notes[i].state, notes[i].reason = "suppressed", "recipient_cap"
                 suppressed.append(i)
                 self._cell.finish(record, self._retention_ms)
@@ -109,49 +104,13 @@ class MemoryStore:
                 self._cell.enqueue(nid, new.vendor)
         return AcceptReply(AcceptResult.STORED, tuple(suppressed), quota)
 
-    def _grant(self, trigger: NewTrigger) -> tuple[bool, Quota | None]:
-        """Return whether the tenant's accept rate allows the trigger, and the quota. A granted trigger is counted."""
-        if trigger.rate is None:
-            return True, None
-        before_ms, now_ms = self._cell.paid_ms.get(trigger.tenant, 0.0), self._cell.clock.wall_ms()
-        granted, self._cell.paid_ms[trigger.tenant], quota = grant(trigger.rate, before_ms, now_ms)
-        return granted, quota
-
     async def known(self, trigger_ids: Sequence[str], cells: int) -> Known:
         self._cell.raise_to(cells)
         records = map(self._cell.record, trigger_ids)
         return Known(self._cell.count, tuple(record.trigger.body_hash if record else None for record in records))
 
     async def charge(self, triggers: Sequence[NewTrigger]) -> list[Charged]:
-        return [self._charge(trigger) for trigger in triggers]
-
-    def _charge(self, trigger: NewTrigger) -> Charged:
-        now_ms, caps = self._cell.clock.wall_ms(), [cap for n in trigger.notifications for cap in n.caps]
-        body_hash, until_ms, kept = self._cell.charges.get(trigger.id, ("", 0, _NOT_CHARGED))
-        if body_hash == trigger.body_hash and now_ms < until_ms:
-            return kept
-        if self._cell.full:
-            return Charged(ChargeResult.FULL)
-        granted, quota = self._grant(trigger)
-        if not granted:
-            return Charged(ChargeResult.LIMITED, quota=quota)
-        suppressed = tuple(i for i, new in enumerate(trigger.notifications) if not self._let_through(new.caps))
-        answer = Charged(ChargeResult.CHARGED, suppressed, quota)
-        kept_ms = min((CHARGE_KEPT_MS, *(cap.per_ms for cap in caps)))
-        self._cell.charges[trigger.id] = trigger.body_hash, now_ms + kept_ms, answer
-        return answer
-
-    def _let_through(self, caps: Sequence[Cap]) -> bool:
-        """Return True if the message fits under every cap of `caps`, and count the message under each of these caps.
-
-        If a cap has no room, nothing is counted.
-        """
-        now_ms, counts = self._cell.clock.wall_ms(), self._cell.caps
-        if not all(has_room(counts.get(cap.key, ()), cap.most, cap.per_ms, now_ms) for cap in caps):
-            return False
-        for cap in caps:
-            counts[cap.key] = [*counts.get(cap.key, ()), now_ms][-cap.most :]
-        return True
+        return [charge(self._cell, trigger) for trigger in triggers]
 
     # ---- claim
 

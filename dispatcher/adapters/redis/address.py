@@ -60,6 +60,11 @@ class Address:
     login: Mapping[str, Option] = field(default_factory=dict, repr=False)
 
     @property
+    def place(self) -> tuple[object, ...]:
+        """Return what is equal for two addresses that name the same database of the same server by the same words."""
+        return self.host, self.port, self.path, self.sentinels, self.service, self.options.get("db", 0)
+
+    @property
     def sentinel_options(self) -> Mapping[str, Option]:
         """Return what redis-py needs to connect to the sentinels."""
         tls = {name: value for name, value in self.options.items() if name.startswith("ssl_")}

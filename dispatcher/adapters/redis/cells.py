@@ -9,10 +9,9 @@ from redis.exceptions import NoPermissionError
 
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.replicas import ReplicatedWrites
-from dispatcher.adapters.redis.script_calls import UNAVAILABLE, Call, Client, answered, run
+from dispatcher.adapters.redis.script_calls import Call, Client, answered, reached, run
 from dispatcher.core.cells.membership import Membership
 from dispatcher.core.cells.names import CELL_NAMES
-from dispatcher.errors import UnavailableError
 
 SINCE = "since:"
 
@@ -32,19 +31,13 @@ class RedisCellMember:
         return self._cell
 
     async def server(self) -> str:
-        try:
-            return str((await self._redis.info("server"))["run_id"])
-        except UNAVAILABLE as error:
-            raise UnavailableError(f"redis: {type(error).__name__}") from error
+        return str((await reached(self._redis.info("server")))["run_id"])
 
     async def found(self) -> Mapping[str, Membership]:
         pipeline = self._redis.pipeline(transaction=False)
         for cell in CELL_NAMES:
             pipeline.hgetall(Keys(cell).cells)
-        try:
-            replies = await pipeline.execute(raise_on_error=False)
-        except UNAVAILABLE as error:
-            raise UnavailableError(f"redis: {type(error).__name__}") from error
+        replies = await reached(pipeline.execute(raise_on_error=False))
         hashes = {
             cell: answered(reply, "cells")
             for cell, reply in zip(CELL_NAMES, replies, strict=True)
@@ -70,11 +63,8 @@ class RedisCellMember:
         calls = [Call(name, keys, args)]
         (reply,) = await (run(self._redis, calls) if self._replicated is None else self._replicated.run(calls))
         answered(reply, name)
-        try:
-            stored: Any = await self._redis.hgetall(self._keys.cells)
-        except UNAVAILABLE as error:
-            raise UnavailableError(f"redis: {type(error).__name__}") from error
-        return _membership(self._cell, stored)
+        stored: Any = self._redis.hgetall(self._keys.cells)
+        return _membership(self._cell, await reached(stored))
 
 
 def _membership(cell: str, stored: Mapping[str, str]) -> Membership:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
@@ -20,6 +20,7 @@ from dispatcher.adapters.redis.primary import PrimaryFinder, connection_options
 from dispatcher.errors import RefusedError, UnavailableError
 
 _FOLDER = Path(__file__).parent / "scripts"
+T = TypeVar("T")
 _PROLOGUES = {
     "reopen": ("_delay",),
     "accept": ("_caps", "_cells", "_enqueue", "_rate"),
@@ -152,6 +153,14 @@ async def ask(connection: Client, *command: str | int) -> Any:
     except UNAVAILABLE as error:
         raise UnavailableError(f"redis: {type(error).__name__}") from error
     return answered(reply, str(command[0]))
+
+
+async def reached(answer: Awaitable[T]) -> T:
+    """Return the answer to one of redis-py's own commands. Raises `UnavailableError` if Redis does not answer."""
+    try:
+        return await answer
+    except UNAVAILABLE as error:
+        raise UnavailableError(f"redis: {type(error).__name__}") from error
 
 
 OF_THE_STORE = ("OOM", "MISCONF", "READONLY", "LOADING", "NOREPLICAS", "MASTERDOWN", "BUSY", "NOSCRIPT")

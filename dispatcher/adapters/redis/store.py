@@ -17,7 +17,7 @@ from redis.exceptions import ResponseError
 from dispatcher.adapters.redis.claim_reader import ClaimReader
 from dispatcher.adapters.redis.keys import Keys, streams_of
 from dispatcher.adapters.redis.replicas import ReplicatedWrites
-from dispatcher.adapters.redis.script_calls import UNAVAILABLE, Call, Client, answered, of_a_key, run, run_one
+from dispatcher.adapters.redis.script_calls import UNAVAILABLE, Call, Client, answered, of_a_key, reached, run, run_one
 from dispatcher.adapters.redis.script_values import (
     accept_call,
     accept_reply,
@@ -177,10 +177,7 @@ class RedisStore:
 
     async def wake(self) -> None:
         if self._blocked_id is not None:
-            try:
-                await self._redis.client_unblock(self._blocked_id)
-            except UNAVAILABLE as error:
-                raise UnavailableError(f"redis: {type(error).__name__}") from error
+            await reached(self._redis.client_unblock(self._blocked_id))
 
     async def own(self, me: str, lanes: Sequence[Lane], known: Collection[tuple[Lane, str]]) -> Claims:
         # A claim reads from a fair stream only the entries that it has just put there. An entry that was not read
@@ -317,10 +314,7 @@ class RedisStore:
 
     async def note_receipt(self, nid: str, word: str) -> bool:
         k = self._keys
-        try:
-            seconds, micros = await self._redis.time()
-        except UNAVAILABLE as error:
-            raise UnavailableError(f"redis: {type(error).__name__}") from error
+        seconds, micros = await reached(self._redis.time())
         args = [nid.rpartition(".")[2], word, seconds * 1000 + micros // 1000]
         reply = await run_one(self._redis, "receipt", [k.record(trigger_of(nid)), k.nil, k.delayed], args)
         return bool(reply == "OK")
@@ -330,10 +324,8 @@ class RedisStore:
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.hgetall(k.record(trigger))
         pipeline.get(k.kept(trigger))
-        try:
-            record, kept = (answered(row, "last_call") for row in await pipeline.execute(raise_on_error=False))
-        except UNAVAILABLE as error:
-            raise UnavailableError(f"redis: {type(error).__name__}") from error
+        rows = await reached(pipeline.execute(raise_on_error=False))
+        record, kept = (answered(row, "last_call") for row in rows)
         return last_call_of(nid, record, kept)
 
     async def reopen(self, last: LastCall, how: Reopen) -> bool:
@@ -357,10 +349,7 @@ class RedisStore:
         return list(await run_one(self._redis, "overdue_held", [self._keys.held, self._keys.clock], [limit]))
 
     async def held_ids(self, begin: int, count: int) -> list[HeldUntil]:
-        try:
-            page: Any = await self._redis.zrange(self._keys.held, begin, begin + count - 1, withscores=True)
-        except UNAVAILABLE as error:
-            raise UnavailableError(f"redis: {type(error).__name__}") from error
+        page: Any = await reached(self._redis.zrange(self._keys.held, begin, begin + count - 1, withscores=True))
         return [HeldUntil(nid, int(score)) for nid, score in page]
 
     async def held(self, ids: Sequence[str]) -> list[Held]:
@@ -369,10 +358,7 @@ class RedisStore:
             i = nid.rpartition(".")[2]
             names = [n if n in records.WHOLE else f"{i}.{n}" for n in (*records.FIELDS, "s", "tw")]
             pipeline.hmget(self._keys.record(trigger_of(nid)), names)
-        try:
-            rows = await pipeline.execute(raise_on_error=False)
-        except UNAVAILABLE as error:
-            raise UnavailableError(f"redis: {type(error).__name__}") from error
+        rows = await reached(pipeline.execute(raise_on_error=False))
         readable = ((nid, answered(row, "held")) for nid, row in zip(ids, rows, strict=True) if not of_a_key(row))
         return [found for nid, row in readable if (found := held_of(nid, row)) is not None]
 
@@ -398,10 +384,7 @@ class RedisStore:
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.hget(record, f"{i}.lane")
         pipeline.time()
-        try:
-            found = await pipeline.execute(raise_on_error=False)
-        except UNAVAILABLE as error:
-            raise UnavailableError(f"redis: {type(error).__name__}") from error
+        found = await reached(pipeline.execute(raise_on_error=False))
         lane, (seconds, micros) = (answered(it, "withdraw") for it in found)
         keys = [record, lane or k.nil, k.nil, k.due, k.delayed, k.held, k.dead]
         args = [nid, i, to, reason, self._retention_ms, seconds * 1000 + micros // 1000]
