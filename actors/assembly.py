@@ -36,7 +36,7 @@ def make_courier(
     breaker = Breaker(breaker_config(config.breaker, config.timeout_s), int(around.clock.now_s() * 1e9), around.chance)
     return Courier(
         *(vendor, breaker, around, terms(settings, vendor.name)),
-        limits=courier_limits(config, settings.courier),
+        limits=courier_limits(config, settings.courier, cells=len(settings.store.cell_names)),
         on_change=changed,
         keys=KeyedBreakers(breaker, around.chance) if config.breaker.per == "country" else None,
     )
@@ -96,18 +96,31 @@ def terms(settings: Settings, name: str) -> Terms:
     )
 
 
-def courier_limits(v: VendorSettings, c: CourierSettings) -> CourierLimits:
-    """Return how much a vendor's courier may do at once, and how often it claims and settles."""
+def courier_limits(v: VendorSettings, c: CourierSettings, *, cells: int = 1) -> CourierLimits:
+    """Return how much a vendor's courier may do at once, and how often it claims and settles.
+
+    Each of the `cells` has a courier of its own, so each courier gets its part of the contract rate and of the calls.
+    """
     return CourierLimits(
-        rate_per_s=v.rate_per_s,
-        concurrency_min=v.concurrency_min,
-        concurrency_max=provider(v.adapter).calls_at_once(v.concurrency_max),
+        rate_per_s=part(v.rate_per_s, cells),
+        concurrency_min=calls_part(v.concurrency_min, cells),
+        concurrency_max=calls_part(provider(v.adapter).calls_at_once(v.concurrency_max), cells),
         half_open_calls=v.breaker.half_open_calls,
         settle_interval_s=c.settle_interval_ms / 1000,
         settle_stall_s=c.settle_stall_s,
         claim_block_ms=c.claim_block_ms,
         claim_pace_s=c.claim_pace_ms / 1000,
     )
+
+
+def part(rate_per_s: float | None, cells: int) -> float | None:
+    """Return one cell's part of a rate. A rate of None has no limit."""
+    return None if rate_per_s is None else rate_per_s / cells
+
+
+def calls_part(calls: int, cells: int) -> int:
+    """Return one cell's part of calls at once: at least one, so that no cell stands still."""
+    return max(1, calls // cells)
 
 
 def receipt_readers(settings: Settings) -> dict[str, Reader]:

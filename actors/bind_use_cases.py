@@ -1,4 +1,4 @@
-"""Makes the use cases of an intake replica, with Redis behind them."""
+"""Makes the use cases of one cell of an intake replica, with Redis behind them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from actors.assembly import receipt_readers, retry_policy
 from actors.runtime import VERSION, receipt_links
 from dispatcher.accept.intake import Intake
 from dispatcher.adapters.redis.control import RedisControl
+from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.listings import RedisListings
 from dispatcher.adapters.redis.script_calls import Client
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.templates import RedisTemplateStore
 from dispatcher.adapters.redis.views import RedisViews
 from dispatcher.config.settings import Settings, read_rules
+from dispatcher.core.cells.names import FIRST_CELL
 from dispatcher.core.plan.identity import Identity
 from dispatcher.operate.dead_letters import DeadLetters
 from dispatcher.operate.late_refusals import LateRefusals
@@ -35,7 +37,7 @@ from dispatcher.templates.owned import TemplateQuota
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The parts of an intake replica that its use cases need. `asking` is the Redis client for operators' questions."""
+    """The parts of one cell that its use cases need. `asking` is the Redis client for operators' questions."""
 
     asking: Client
     store: RedisStore
@@ -44,11 +46,13 @@ class Bound:
     cache: TemplateCache
     clock: Clock
     metrics: Metrics
+    cell: str = FIRST_CELL
 
 
 def bind_use_cases(settings: Settings, intake: Intake, watches: Watches, bound: Bound, *, replica: Replica) -> UseCases:
     """Return the use cases of an intake replica. No use case connects before its first call."""
-    s, control, views, templates = settings, bound.control, bound.views, RedisTemplateStore(bound.asking)
+    s, control, views, keys = settings, bound.control, bound.views, Keys(bound.cell)
+    templates, cells = RedisTemplateStore(bound.asking, keys.prefix), len(s.store.cell_names)
     channels = {name: vendor.channel for name, vendor in s.vendors.items()}
     links, readers = receipt_links(s), receipt_readers(s)
     quota = TemplateQuota(s.limits.tenant_templates_max, s.limits.tenant_template_bytes_max)
@@ -58,12 +62,12 @@ def bind_use_cases(settings: Settings, intake: Intake, watches: Watches, bound: 
         vendors=Vendors(s.vendors, control, watches.fleet, lambda: intake.plan, clock=bound.clock),
         dead_letters=DeadLetters(
             *(views, s.vendors.__contains__, lambda: intake.plan),
-            per_s=s.redrive.per_s,
-            slow_per_s=s.redrive.slow_per_s,
+            per_s=s.redrive.per_s / cells,
+            slow_per_s=s.redrive.slow_per_s / cells,
             wall_ms=intake.time.now_ms,
             updates=RedriveUpdates(s, bound.cache),
         ),
-        listings=Listings(RedisListings(bound.asking)),
+        listings=Listings(RedisListings(bound.asking, keys)),
         templates=Templates(bound.cache, templates, quota, s.templates),
         probes=Probes(intake, watches, control, control, channels=channels, replica=replica),
         receipts=None

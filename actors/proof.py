@@ -11,6 +11,7 @@ import hmac
 import json
 import time
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +23,7 @@ from actors.supervisor import plan_config
 from dispatcher.accept.intake import Intake
 from dispatcher.adapters.providers import provider
 from dispatcher.adapters.providers.fields import reachable_from_outside
+from dispatcher.adapters.redis.address import parse
 from dispatcher.adapters.system_clock import SystemClock
 from dispatcher.config.secret_references import resolve, resolve_each
 from dispatcher.config.settings import Settings
@@ -66,6 +68,8 @@ def _unresolved(settings: Settings) -> Iterator[str]:
         for option, reason in resolve_each(vendor.options)[1].items():
             yield f"vendors.{name}.options.{option}: {reason}"
     yield from _attempt("receipts.secret", lambda: receipt_links(settings))
+    for index, reference in enumerate(settings.store.cells):
+        yield from _attempt(f"store.cells.{index}", partial(resolve, reference))
     yield from _certificate_faults(settings)
 
 
@@ -80,12 +84,28 @@ def _faults(settings: Settings) -> Iterator[str]:
     yield from _attempt("receipts.secret", lambda: receipt_links(settings))
     if receipts.public_url is not None and outside and not reachable_from_outside(receipts.public_url):
         yield f"receipts.public_url: {receipts.public_url!r} is not allowed: no provider can call it from outside"
+    yield from _cell_faults(settings)
     yield from _certificate_faults(settings)
     yield from _attempt("supervision", lambda: plan_config(settings))
     yield from _attempt("retry", lambda: retry_policy(settings))
     yield from _attempt(
         "limits", lambda: Intake(settings, nothing, nothing, nothing, clock=SystemClock(), metrics=Metrics())
     )
+
+
+def _cell_faults(settings: Settings) -> Iterator[str]:
+    """Yield a sentence for each entry of `store.cells` that gives no address of a Redis, or one of an earlier entry."""
+    known: list[tuple[object, ...]] = []
+    for index, reference in enumerate(settings.store.cells):
+        try:
+            place = parse(resolve(reference)).place
+        except ConfigError as error:
+            yield f"store.cells.{index}: {error}"
+            known.append(())
+            continue
+        if place in known:
+            yield f"store.cells.{index}: is not allowed: it is the server of entry {known.index(place)}"
+        known.append(place)
 
 
 def certificate_pair(settings: Settings) -> Pair | None:
@@ -143,7 +163,8 @@ def _attempt(field: str, make: Callable[[], Any]) -> Iterator[str]:
 
 
 def secrets_digest(settings: Settings, key: bytes) -> dict[str, str]:
-    """Return a keyed digest of each vendor's current secrets by name, and of the receipts' secret under `receipts`.
+    """Return a keyed digest of each vendor's current secrets by name, of the receipts' secret under `receipts`, and of
+    the addresses of further cells under `cells`.
 
     A changed secret changes its digest, so a reload replaces the actors that use it. The key stays in this process, so
     nobody can guess a secret from its digest.
@@ -156,4 +177,6 @@ def secrets_digest(settings: Settings, key: bytes) -> dict[str, str]:
     secret = settings.receipts.secret
     if secret is not None:
         found["receipts"] = digest(resolve(secret))
+    if settings.store.cells:
+        found["cells"] = digest([resolve(reference) for reference in settings.store.cells])
     return found

@@ -5,10 +5,12 @@ opens anything.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from dispatcher.adapters.cores import Cores
+from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.replicas import ReplicatedWrites
 from dispatcher.adapters.redis.script_calls import Client, client
 from dispatcher.adapters.redis.store import RedisStore
@@ -24,39 +26,55 @@ from dispatcher.waiting import ended
 VERSION = "0.1.0"
 
 
-def open_redis(runtime: dict[str, str], **options: Any) -> Client:
-    """Return a new client for the Redis that `runtime` names. `options` are passed to `script_calls.client`.
+@dataclass(frozen=True, slots=True)
+class CellRedis:
+    """The Redis of one cell: the name of the cell, and a reference to the URL.
 
     The URL is a reference (`file:`), because Ray stores and shows the arguments of constructors.
     """
-    return client(resolve(runtime["redis_url"]), **options)
+
+    cell: str
+    reference: str
+
+    @property
+    def keys(self) -> Keys:
+        return Keys(self.cell)
+
+    def open(self, **options: Any) -> Client:
+        """Return a new client for this Redis. `options` are passed to `script_calls.client`."""
+        return client(resolve(self.reference), **options)
+
+    def open_replicated(self, settings: Settings, poke: Client, *, answer_s: float = 2.0) -> ReplicatedWrites | None:
+        """Return a `ReplicatedWrites` with a connection of its own, or None if writes do not wait for replicas.
+
+        `poke` and `answer_s` are passed to the constructor of `ReplicatedWrites`.
+        """
+        rule = settings.store.replica_rule()
+        if rule is None:
+            return None
+        return ReplicatedWrites(self.open(), poke, rule, answer_s=answer_s, keys=self.keys)
+
+    def open_mailboxes(
+        self, settings: Settings, connection: Client, replicated: ReplicatedWrites | None, *, vendor: str
+    ) -> RedisStore:
+        """Return the store that the courier of `vendor` uses. Claims that wait for an entry use a Redis client of their
+        own.
+        """
+        blocked_s = max(IDLE_BLOCK_MS, settings.courier.claim_block_ms) / 1000
+        return RedisStore(
+            connection,
+            self.open(timeout_s=blocked_s + 2.0, connections_max=2),
+            self.keys,
+            replicated=replicated,
+            retention_ms=settings.retention.finished_s * 1000,
+            on_set_back=lambda by_ms: logger().error("store_clock_set_back", by_ms=by_ms, vendor=vendor),
+        )
 
 
-def open_replicated(
-    runtime: dict[str, str], settings: Settings, poke: Client, *, answer_s: float = 2.0
-) -> ReplicatedWrites | None:
-    """Return a `ReplicatedWrites` with a connection of its own, or None if writes do not wait for replicas.
-
-    `poke` and `answer_s` are passed to the constructor of `ReplicatedWrites`.
-    """
-    rule = settings.store.replica_rule()
-    return None if rule is None else ReplicatedWrites(open_redis(runtime), poke, rule, answer_s=answer_s)
-
-
-def open_mailboxes(
-    runtime: dict[str, str], settings: Settings, connection: Client, replicated: ReplicatedWrites | None, *, vendor: str
-) -> RedisStore:
-    """Return the store that the courier of `vendor` uses. Claims that wait for an entry use a Redis client of their
-    own.
-    """
-    blocked_s = max(IDLE_BLOCK_MS, settings.courier.claim_block_ms) / 1000
-    return RedisStore(
-        connection,
-        open_redis(runtime, timeout_s=blocked_s + 2.0, connections_max=2),
-        replicated=replicated,
-        retention_ms=settings.retention.finished_s * 1000,
-        on_set_back=lambda by_ms: logger().error("store_clock_set_back", by_ms=by_ms, vendor=vendor),
-    )
+def cells_of(runtime: Mapping[str, str], settings: Settings) -> list[CellRedis]:
+    """Return the Redis of each cell, in the order of the cells. The first one is the Redis that `runtime` names."""
+    references = (runtime["redis_url"], *settings.store.cells)
+    return list(map(CellRedis, settings.store.cell_names, references))
 
 
 def receipt_links(settings: Settings) -> ReceiptLinks | None:

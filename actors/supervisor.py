@@ -6,7 +6,8 @@ import asyncio
 import random
 from collections.abc import Callable, Collection, Mapping
 
-from actors.runtime import Tasks, open_redis
+from actors.assembly import calls_part, part
+from actors.runtime import Tasks, cells_of
 from dispatcher.adapters.providers import provider
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.run_queue import RunQueue
@@ -21,15 +22,19 @@ from dispatcher.telemetry.log import configure
 
 
 def plan_config(settings: Settings) -> PlanConfig:
-    """Return the part of the settings that is needed to decide the plan."""
+    """Return the part of the settings that is needed to decide the plan of one cell.
+
+    Each cell gets an equal part of a vendor's contract rate and calls, so all cells together keep the contract.
+    """
+    cells = len(settings.store.cell_names)
     vendors = {
         name: VendorConfig(
             name,
             v.channel,
-            v.rate_per_s,
+            part(v.rate_per_s, cells),
             v.replicas_min,
             v.replicas_max,
-            provider(v.adapter).calls_at_once(v.concurrency_max),
+            calls_part(provider(v.adapter).calls_at_once(v.concurrency_max), cells),
             v.breaker.min_calls,
             v.breaker.failure_rate,
         )
@@ -57,7 +62,7 @@ def patience_s(runtime: Mapping[str, str]) -> float:
 
 
 class SupervisorActor:
-    """One supervisor.
+    """One supervisor for each cell, in one process.
 
     If this process is killed or frozen, a supervisor that stands by takes over, or else Serve starts one.
     """
@@ -77,12 +82,21 @@ class SupervisorActor:
         self._settings = parse_settings(settings)
         self._runtime, self._identity = runtime, identity
         self._tasks = Tasks()
+        self._supervisors: list[Supervisor] = []
 
     async def start(self) -> None:
         configure()
+        for redis in cells_of(self._runtime, self._settings):
+            supervisor = self._supervise(RedisControl(redis.open(), redis.keys), first=not self._supervisors)
+            self._supervisors.append(supervisor)
+            name = "supervisor" if supervisor is self._supervisors[0] else f"supervisor of cell {redis.cell}"
+            self._tasks.start(name, supervisor.run())
+        await asyncio.sleep(0)
+
+    def _supervise(self, control: RedisControl, *, first: bool) -> Supervisor:
+        """Return the supervisor of one cell. Only that of the first cell moves replicas to other machines."""
         s = self._settings.supervision
-        control = RedisControl(open_redis(self._runtime))
-        supervisor = self._supervisor = Supervisor(
+        return Supervisor(
             control,
             SystemClock(),
             plan_config(self._settings),
@@ -93,18 +107,16 @@ class SupervisorActor:
             replica=self._identity.get("replica", ""),
             waited_ms=RunQueue().waited_ms,
             patience_s=patience_s(self._runtime),
-            nodes=self._nodes,
+            nodes=self._nodes if first else tuple,
         )
-        self._tasks.start("supervisor", supervisor.run())
-        await asyncio.sleep(0)
 
     def check(self) -> None:
         """Raise RuntimeError if Serve must replace this replica.
 
-        Serve must replace it if the supervisor's loop has ended, or if the plan moves the replica to another machine.
+        Serve must replace it if a supervisor's loop has ended, or if the plan moves the replica to another machine.
         """
         self._tasks.check()
-        self._supervisor.check()
+        self._supervisors[0].check()
 
     def statistics(self) -> dict[str, float]:
         return {"replicas": 1.0}

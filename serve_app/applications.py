@@ -252,19 +252,21 @@ def fingerprints(
     fingerprint. Without `secrets`, only a change of the reference itself does.
     """
     secrets = secrets or {}
-    receipts = secrets.get("receipts", "")
+    receipts, cells = secrets.get("receipts", ""), secrets.get("cells", "")
     data = settings.model_dump(mode="json")
     vendors = data.pop("vendors")
     code = code_fingerprint()
     shared = {name: data[name] for name in ("retry", "retention", "courier", "supervision", "receipts", "store")}
     names = sorted(vendors)
     result = {
-        f"vendor-{name}": _hash(vendors[name], names, shared, runtime, code, secrets.get(name, ""), receipts)
+        f"vendor-{name}": _hash(vendors[name], names, shared, runtime, code, secrets.get(name, ""), receipts, cells)
         for name in names
     }
     shapes = {name: {**vendor, "options": None} for name, vendor in vendors.items()}
-    result["supervisor"] = _hash(shapes, data["routes"], data["supervision"], runtime, code)
-    result["intake"] = _hash(shapes, data, runtime, code, receipts)
+    result["supervisor"] = _hash(
+        shapes, data["routes"], data["supervision"], data["store"]["cells"], runtime, code, cells
+    )
+    result["intake"] = _hash(shapes, data, runtime, code, receipts, cells)
     return result
 
 

@@ -14,11 +14,13 @@ import hashlib
 import secrets
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dispatcher.accept.preparation import NOTIFICATIONS_MAX, Posted, Preparation, Prepared
+from dispatcher.accept.route import ONLY, MovedError, Questions, Route
 from dispatcher.config.settings import Settings
+from dispatcher.core.cells.names import FIRST_CELL
 from dispatcher.core.life.notification import Lane, NewTrigger, State, notification_id
 from dispatcher.core.life.trigger_view import TriggerView
 from dispatcher.core.limits.accept_rate import AcceptRate, Quota
@@ -30,7 +32,6 @@ from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
 from dispatcher.wire.trigger import TriggerRequest, body_hash, read_trigger
 
-CELL = "0"
 TENANTS_NAMED_MAX = 100
 """How many tenants have their own labels in the metrics: the first in the configuration.
 
@@ -96,7 +97,13 @@ class Intake:
         *,
         clock: Clock,
         metrics: Metrics,
+        cell: str = FIRST_CELL,
     ) -> None:
+        """Prepare the intake of one cell, whose name is `cell`. Nothing is asked before `run` and the first accept."""
+        self.cell = cell
+        self.questions = Questions(
+            store, together=settings.intake.group_commit_max, deadline_s=settings.limits.accept_deadline_s
+        )
         self._settings, self._store, self._views, self._templates = settings, store, views, templates
         self._clock, self._metrics = clock, metrics
         self.time = StoreTime(clock)  # the owner's background loop asks the store, an accept never does
@@ -126,14 +133,15 @@ class Intake:
         if not self.started:
             raise UnavailableError("starting: the store was not read yet")
 
-    async def accept(self, tenant: str, body: Any, header_key: str | None = None) -> Accepted:
-        """Store one trigger, and return the answer when the trigger is durable.
+    async def accept(self, tenant: str, body: Any, header_key: str | None = None, route: Route = ONLY) -> Accepted:
+        """Store one trigger, and return the answer when the trigger is durable. `route` is how it came to this cell.
 
-        Raises CallerError (nothing is stored) or UnavailableError (maybe stored: send it again with the same key).
+        Raises CallerError (nothing is stored) or UnavailableError (maybe stored: send it again with the same key). With
+        several cells it raises MovedError if the trigger's cell must be chosen again; nothing is stored then.
         """
         began_s = self._clock.now_s()
         try:
-            accepted = await self._accept_or_replay(tenant, body, header_key)
+            accepted = await self._accept_or_replay(tenant, body, header_key, route)
         except CallerError:
             self._metrics.count("dispatcher_accepts", "refused")
             raise
@@ -163,7 +171,7 @@ class Intake:
         if self._settings.tenants:
             self._metrics.count("dispatcher_tenant_accepts", tenant if tenant in self._named else "other", answer)
 
-    async def _accept_or_replay(self, tenant: str, body: Any, header_key: str | None) -> Accepted:
+    async def _accept_or_replay(self, tenant: str, body: Any, header_key: str | None, route: Route) -> Accepted:
         """Store the trigger. If a trigger with the same idempotency key is stored already, return that trigger's first
         answer.
 
@@ -180,14 +188,39 @@ class Intake:
             trigger = (await self._prepare(tenant, request, key, digest)).trigger
             self._check_headroom(trigger)
         except (CallerError, UnavailableError):
-            first = await self._views.trigger(trigger_id(tenant, key)) if key else None
+            first = await self._views.trigger(trigger_id(tenant, key, self.cell)) if key else None
             if first is None:
                 raise
             if first.body_hash != digest:
                 raise _conflict() from None
             await self._store.synced()  # the first try may have ended with "maybe stored"
             return _replayed(first)
-        return await self._commit(trigger)
+        if route is not ONLY:
+            trigger = replace(trigger, cells=route.cells)
+        return await (
+            self._commit_charged(trigger, route) if route.counts_elsewhere(trigger) else self._commit(trigger)
+        )
+
+    async def _commit_charged(self, trigger: NewTrigger, route: Route) -> Accepted:
+        """Store the trigger after another cell has counted it. A trigger that is stored already is not counted."""
+        assert route.charge is not None
+        first = await self.replay(trigger.id, trigger.body_hash, route.cells) if trigger.idempotency_key else None
+        if first is not None:
+            return first
+        charged = await route.charge(trigger)
+        done = await self._commit(replace(trigger, suppressed=frozenset(charged.suppressed)))
+        return done if done.replayed else replace(done, quota=charged.quota)
+
+    async def replay(self, tid: str, digest: str, cells: int) -> Accepted | None:
+        """Return the first answer to the trigger `tid`, or None if this cell does not have it.
+
+        `digest` is the hash of the body, and `cells` is the number of cells in force. Raises CallerError if the trigger
+        had another body, MovedError, and UnavailableError if the trigger cannot be looked for.
+        """
+        found = await self.questions.known(tid, cells)
+        if found is not None and found != digest:
+            raise _conflict()
+        return None if found is None else await self._first_answer(tid)
 
     async def dry_run(self, tenant: str, body: Any, header_key: str | None = None) -> Prepared:
         """Return the trigger that this body would become now. Nothing is stored, and no key, cap or mailbox is checked.
@@ -204,7 +237,7 @@ class Intake:
         return prepared
 
     async def _prepare(self, tenant: str, request: TriggerRequest, key: str | None, digest: str) -> Prepared:
-        posted = Posted(tenant, request, trigger_id(tenant, key), digest, key)
+        posted = Posted(tenant, request, trigger_id(tenant, key, self.cell), digest, key)
         return await Preparation(self._settings, self._templates).prepare(posted, self.plan, self.time.now_ms())
 
     async def run(self) -> None:
@@ -279,7 +312,7 @@ class Intake:
             case AcceptResult.STORED:
                 return _accepted(trigger, reply)
             case AcceptResult.REPLAYED:
-                return await self._first_answer(trigger)
+                return await self._first_answer(trigger.id)
             case AcceptResult.CONFLICT:
                 raise _conflict()
             case AcceptResult.LIMITED:
@@ -289,13 +322,15 @@ class Intake:
             case AcceptResult.OUTDATED:
                 self._templates.forget()
                 raise UnavailableError("a template has just changed in the store")
+            case AcceptResult.MOVED:
+                raise MovedError(reply.cells)
             case AcceptResult.FULL:
                 raise UnavailableError("the store is full", 5.0)
             case AcceptResult.ERROR:
                 raise UnavailableError("the store refused the write", 5.0)
 
-    async def _first_answer(self, trigger: NewTrigger) -> Accepted:
-        view = await self._views.trigger(trigger.id)
+    async def _first_answer(self, tid: str) -> Accepted:
+        view = await self._views.trigger(tid)
         if view is None:
             raise UnavailableError("the first answer has just expired")
         return _replayed(view)
@@ -309,13 +344,13 @@ class Intake:
                 raise UnavailableError(full, 5.0)
 
 
-def trigger_id(tenant: str, key: str | None) -> str:
+def trigger_id(tenant: str, key: str | None, cell: str = FIRST_CELL) -> str:
     """Return a trigger id, `<cell>-<26 letters>`. The id is computed from tenant and key, or random without a key.
 
     So a trigger is found by its key, and the key needs no record of its own.
     """
     raw = hashlib.sha256(f"{tenant}\0{key}".encode()).digest()[:16] if key else secrets.token_bytes(16)
-    return f"{CELL}-{base64.b32encode(raw).decode().rstrip('=').lower()}"
+    return f"{cell}-{base64.b32encode(raw).decode().rstrip('=').lower()}"
 
 
 def _accepted(trigger: NewTrigger, reply: AcceptReply) -> Accepted:

@@ -115,6 +115,9 @@ def _order_faults(settings: Settings) -> Iterator[str]:
 
 
 def _store_faults(store: StoreSettings) -> Iterator[str]:
+    for index, reference in enumerate(store.cells):
+        if reference in store.cells[:index]:
+            yield f"store.cells.{index}: {reference} is not allowed: it is entry {store.cells.index(reference)} too"
     if store.durability == "primary":
         for name in ("replicas", "replicas_away_max"):
             if getattr(store, name):

@@ -20,8 +20,8 @@ RULES = {
 def describe(error: ErrorDetails, root: type[BaseModel]) -> str:
     """Return one line for an error of pydantic: the field, its value and what is allowed.
 
-    `root` is the model that was validated. Two kinds of values are not shown, because they may be secrets: a value
-    inside `options`, and the value of an unknown field.
+    `root` is the model that was validated. Three kinds of values are not shown, because they may be secrets: a value
+    inside `options`, an address in `store.cells`, and the value of an unknown field.
     """
     loc = error["loc"]
     if error["type"] == "extra_forbidden":  # the value is not shown: it may be a secret in the wrong place
@@ -30,7 +30,8 @@ def describe(error: ErrorDetails, root: type[BaseModel]) -> str:
         return f"{dotted(loc)}: is missing, but it is required"
     if error["input"] is None and loc[-1:] != ("[key]",):
         return f"{dotted(loc)}: has no value; give it one, or leave the field out"
-    value = "a value not shown" if "options" in loc else shown(error["input"])
+    secret = "options" in loc or loc[:2] == ("store", "cells")
+    value = "a value not shown" if secret else shown(error["input"])
     rule = RULES.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
     if loc[-1:] == ("[key]",):
         return f"{dotted(loc[:-1])}: the name {value} is not allowed: {rule}"

@@ -193,6 +193,8 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
         "`/healthz` says that it is unproven.",
         "replicas_away_max": "How many replicas may be away while triggers are accepted. "
         "These replicas lack what is accepted then.",
+        "cells": "References to the URLs of more Redis servers, `${NAME}` or `file:/path`. "
+        "Each server is a cell. Append only: a cell is never removed.",
     },
     "TlsSettings": {
         "certificate": "The file with the certificate in PEM, followed by the intermediate certificates.",

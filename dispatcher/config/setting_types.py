@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import phonenumbers
@@ -29,6 +30,9 @@ Percent = Annotated[float, Field(gt=0, le=100)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 
 
+REFERENCE = r"^(\$\{[A-Za-z_][A-Za-z0-9_]*\}|file:/\S+)$"
+
+
 def _tenant(name: str) -> str:
     if (fault := tenant_fault(name)) is not None:
         raise ValueError(fault)
@@ -54,6 +58,12 @@ def _known_adapter(name: str) -> str:
     return name
 
 
+def _reference(text: str) -> str:
+    if not re.fullmatch(REFERENCE, text):
+        raise ValueError("must be a reference to a secret: ${NAME} or file:/path")
+    return text
+
+
 def _callable_url(url: str) -> str:
     fault = url_fault(url)
     if fault is not None:
@@ -64,6 +74,7 @@ def _callable_url(url: str) -> str:
 TenantName = Annotated[str, Field(min_length=1, max_length=TENANT_CHARS_MAX), AfterValidator(_tenant)]
 Adapter = Annotated[str, AfterValidator(_known_adapter)]
 CountryCode = Annotated[str, Field(pattern=r"^[A-Z]{2}$"), AfterValidator(_known_country)]
+SecretReference = Annotated[str, Field(json_schema_extra={"pattern": REFERENCE}), AfterValidator(_reference)]
 ZoneName = Annotated[str, AfterValidator(_known_zone)]
 CallableUrl = Annotated[str, Field(pattern=r"^https?://[^\s?#]+$"), AfterValidator(_callable_url)]
 

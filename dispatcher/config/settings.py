@@ -31,12 +31,14 @@ from dispatcher.config.setting_types import (
     PositiveS,
     Ratio,
     Replicas,
+    SecretReference,
     Segments,
     TemplateName,
     TenantName,
     VendorName,
     ZoneName,
 )
+from dispatcher.core.cells.names import CELL_NAMES
 from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.choices import Channel, OnUnknown, Priority, WaitFor
 from dispatcher.core.life.outcome import Meaning, Rule
@@ -344,6 +346,14 @@ class StoreSettings(_Section):
     replicas: PositiveInt | None = None  # None means as many as the sentinels know; it is required without them
     replicas_away_max: Annotated[int, Field(ge=0)] = 0  # with 0 a promoted replica has every accepted trigger
     durability_stated: bool = False  # the start reads the server's settings, unless CONFIG is refused
+    cells: Annotated[
+        list[SecretReference], Field(max_length=len(CELL_NAMES) - 1, repr=False)
+    ] = []  # one Redis is enough
+
+    @property
+    def cell_names(self) -> str:
+        """Return the names of all cells: `0` for the Redis of `--redis-url`, then one for each entry of `cells`."""
+        return CELL_NAMES[: 1 + len(self.cells)]
 
     def replica_rule(self) -> ReplicaRule | None:
         """Return how many replicas must have a write to make it durable, or None if the primary alone counts."""
