@@ -22,7 +22,7 @@ from cluster.direct import open_directly
 from cluster.local import redis_checks
 from cluster.local.cell_checks import join
 from dispatcher.adapters.redis.keys import Keys
-from dispatcher.config.settings import parse_settings
+from dispatcher.config.settings import Settings, parse_settings
 from dispatcher.core.json_object import JsonObject
 from dispatcher.errors import ConfigError
 from serve_app.start_watch import Found, StartWatch
@@ -74,14 +74,10 @@ def apply(order: Mapping[str, Any]) -> Outcome:
     from ray import serve
 
     asked = Order(**order)
-    refused = _refusal(asked)
+    settings = parse_settings(asked.settings)
+    refused = _refusal(asked) or _join_refusal(asked.redis_url, settings)
     if refused:
         return {"refused": refused}
-    settings = parse_settings(asked.settings)
-    try:
-        join(asked.redis_url, settings.store)
-    except ConfigError as error:
-        return {"refused": str(error)}
     serve.start(http_options={"host": asked.host, "port": asked.port}, proxy_location="EveryNode")
     from serve_app.applications import begin, cluster_place, fingerprints, statuses
 
@@ -190,6 +186,15 @@ def _refusal(asked: Order) -> str:
         )
     if not asked.api_keys and any(_asks_for_keys(address, port) for address in ("127.0.0.1", *asked.addresses)):
         return "--api-keys: what runs here asks for keys, and this would open it to everybody: give the key file"
+    return ""
+
+
+def _join_refusal(redis_url: str, settings: Settings) -> str:
+    """Let new cells join the installation. Return why the servers are not its cells, or an empty text."""
+    try:
+        join(redis_url, settings.store)
+    except ConfigError as error:
+        return str(error)
     return ""
 
 

@@ -29,7 +29,7 @@ ANSWER_S = 3.0
 
 
 class CellFaults(NamedTuple):
-    """What is wrong with the cells: settings by which a Redis can lose triggers, and further cells that are away."""
+    """The faults of the cells: settings by which a Redis can lose triggers, and further cells that are away."""
 
     unsafe: list[str]
     away: list[str]
