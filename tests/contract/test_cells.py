@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,8 @@ from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.adapters.redis.cells import RedisCellMember
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.keys import Keys
-from dispatcher.adapters.redis.script_calls import Client, client
+from dispatcher.adapters.redis.replicas import ReplicatedWrites
+from dispatcher.adapters.redis.script_calls import Call, Client, client, run
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.views import RedisViews
 from dispatcher.adapters.system_clock import SystemClock
@@ -26,6 +27,7 @@ from dispatcher.core.cells.membership import Membership
 from dispatcher.core.life.decide import Settle
 from dispatcher.core.life.notification import NewTrigger
 from dispatcher.core.limits.accept_rate import AcceptRate
+from dispatcher.core.store.replication import ReplicaRule
 from dispatcher.errors import ConfigError, UnavailableError
 from dispatcher.ports import STORED, AcceptReply, AcceptResult, Applied, CellMember, Charged, ChargeResult, Store
 from tests.contract.worlds import (
@@ -271,6 +273,25 @@ async def test_a_full_redis_charges_nothing(redis_cell: OneCell, redis_client: C
 # ---- membership
 
 
+async def test_what_a_cell_answers_waits_for_replicas(redis_client: Client) -> None:
+    """Every answer on which another cell relies goes through the writes that wait for replicas."""
+    seen: list[str] = []
+
+    class Replicated(ReplicatedWrites):
+        async def run(self, calls: Sequence[Call]) -> list[Any]:
+            seen.extend(call.script for call in calls)
+            return await run(redis_client, calls)
+
+    waits = Replicated(redis_client, redis_client, ReplicaRule(), answer_s=2.0)
+    store = RedisStore(redis_client, keys=Keys("1"), replicated=waits)
+    member = RedisCellMember(redis_client, "1", waits)
+    await store.known(["1-absent"], 2)
+    await store.charge([capped()])
+    await member.begin("one", 2)
+    await member.raise_to(3)
+    assert seen == ["known", "charge", "join", "known"]
+
+
 async def test_a_cell_joins_once(one: OneCell) -> None:
     new = Membership("one", "1", 3, {2: 0})
     joined = await one.member.join(new)
@@ -312,7 +333,6 @@ async def test_a_full_redis_lets_a_cell_join(redis_cell: OneCell, redis_client: 
 
 
 async def test_a_user_of_one_cell_finds_its_own(user_url: str, redis_client: Client) -> None:
-    """The user with the fewest rights may not read the keys of other cells."""
     connection = client(user_url)
     member = RedisCellMember(connection, "0")
     assert await member.found() == {}
