@@ -49,7 +49,7 @@ class Questions:
         self._known: Grouped[tuple[str, int], tuple[int, str | None]] = Grouped(
             self._ask_known, most=together, deadline_s=deadline_s
         )
-        self._charge: Grouped[NewTrigger, Charged] = Grouped(store.charge, most=together, deadline_s=deadline_s)
+        self._charge: Grouped[NewTrigger, Charged] = Grouped(self._ask_charge, most=together, deadline_s=deadline_s)
 
     async def known(self, trigger_id: str, cells: int) -> str | None:
         """Return the hash of the body of this trigger, or None if the cell does not have the trigger.
@@ -67,6 +67,9 @@ class Questions:
     async def _ask_known(self, asked: Sequence[tuple[str, int]]) -> list[tuple[int, str | None]]:
         found = await self._store.known([tid for tid, _ in asked], max(cells for _, cells in asked))
         return [(found.cells, body_hash) for body_hash in found.body_hashes]
+
+    async def _ask_charge(self, triggers: Sequence[NewTrigger]) -> list[Charged]:
+        return await self._store.charge(triggers)
 
     async def charge(self, trigger: NewTrigger) -> Charged:
         """Charge the trigger here. Return the answer, whose result is CHARGED.
