@@ -1,4 +1,4 @@
-"""What a cell stores about itself, and the check of all cells at a start.
+"""Defines what a cell stores about itself, and checks all cells at a start.
 
 The memberships of an installation's cells agree in the installation's name and in the first generation. They may differ
 in the number of cells in force, because each cell learns a new number by itself (`core.cells`).
