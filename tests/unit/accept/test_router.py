@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -41,14 +42,14 @@ class Cells:
             )
             stage.start(self.intakes[cell].run())
 
+    def answers(self, cell: str) -> bool:
+        return cell not in self.away
+
     async def router(self, number: int) -> Router:
         """Return a router of a process that knows the first `number` cells."""
         for cell in CELL_NAMES[:number]:
             await self.intakes[cell]._templates.refresh()
-        cells = {
-            cell: CellIntake(self.intakes[cell], lambda cell=cell: cell not in self.away)
-            for cell in CELL_NAMES[:number]
-        }
+        cells = {cell: CellIntake(self.intakes[cell], partial(self.answers, cell)) for cell in CELL_NAMES[:number]}
         router = Router(cells, self.stages["0"].metrics, lambda: 0.5)
         members = [MemoryCellMember(self.stages[cell].cell, cell) for cell in cells]
         await MembershipWatch(members, router, self.stages["0"].clock).look()
