@@ -174,9 +174,11 @@ async def test_a_number_never_means_another_text_after_a_copy(store: Any) -> Non
         await store.put(paid(text))
     assert await store.copy(replace(paid("other"), version=2)) == 2
     assert await store.copy(replace(paid("other"), version=1)) == 2
+    assert await store.copy(replace(paid("a"), version=1)) == 2
     assert await store.latest() == {"paid": 2}
     assert await store.put(paid("b"), above=1) == 2
     assert await store.put(paid("b"), above=6) == 7
+    assert await store.put(paid("b"), by_file=True) == 7
     assert await store.put(paid("b"), by_file=True, above=7) == 8
 
 

@@ -17,9 +17,21 @@ from tests.unit.operate.over_cells.two_cells import Silence
 PAID = TemplateSource("paid", "first")
 
 
+class Counting(MemoryTemplateStore):
+    """A store that counts how many versions it was given."""
+
+    given = 0
+
+    async def copy(self, source: TemplateSource) -> int | None:
+        self.given += 1
+        return await super().copy(source)
+
+
 def test_a_new_cell_gets_what_the_first_cell_has() -> None:
-    """The latest versions are copied with their numbers, and nothing is deleted if the first cell has lost its data."""
-    first, store = MemoryTemplateStore(), MemoryTemplateStore()
+    """The latest versions are copied once with their numbers. Nothing is deleted if the first cell has lost its data,
+    and a lower number is not copied afterwards.
+    """
+    first, store = MemoryTemplateStore(), Counting()
     cache = TemplateCache(store)
     copying = TemplateCopying(cache, first, [])
 
@@ -35,6 +47,7 @@ def test_a_new_cell_gets_what_the_first_cell_has() -> None:
         await first.put(replace(PAID, text="after the loss"))
         await copying.copy()
         assert await store.latest() == {"paid": 2, "acme/paid": 1}
+        assert store.given == 2
 
     asyncio.run(scene())
 
