@@ -20,7 +20,8 @@ from cluster.local.cell_checks import cell_faults
 from cluster.local.ray_settings import open_files_fault
 from cluster.local.replica_checks import check_replicas
 from cluster.nodes import setting_faults, tls_faults
-from dispatcher.config.settings import StoreSettings, parse_settings
+from dispatcher.config.settings import parse_settings
+from dispatcher.config.store_settings import StoreSettings
 from dispatcher.core.json_object import JsonObject
 from dispatcher.errors import ConfigError
 

@@ -15,7 +15,8 @@ from collections.abc import Collection, MutableMapping, Sequence
 from typing import Any, TypedDict
 from urllib.parse import parse_qsl
 
-from dispatcher.accept.intake import Accepted, check_key
+from dispatcher.accept.accepted import Accepted
+from dispatcher.accept.intake import check_key
 from dispatcher.adapters.api_keys import ApiKeys
 from dispatcher.core.json_object import JsonObject
 from dispatcher.errors import CallerError, LimitedError, UnavailableError

@@ -21,7 +21,7 @@ from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.script_calls import client
 from dispatcher.cell_start import join_cells
 from dispatcher.config.secret_references import resolve
-from dispatcher.config.settings import StoreSettings
+from dispatcher.config.store_settings import StoreSettings
 from dispatcher.errors import ConfigError, UnavailableError
 
 ANSWER_S = 3.0

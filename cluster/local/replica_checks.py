@@ -15,7 +15,7 @@ from redis.sentinel import SentinelConnectionPool
 from cluster.local.redis_checks import FIRST_CELL_KEYS, silent
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.primary import in_step
-from dispatcher.config.settings import StoreSettings
+from dispatcher.config.store_settings import StoreSettings
 from dispatcher.core.store.replication import Seen
 from dispatcher.errors import ConfigError
 

@@ -17,13 +17,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from dispatcher.accept.accepted import Accepted, accepted, replayed
 from dispatcher.accept.preparation import NOTIFICATIONS_MAX, Posted, Preparation, Prepared
 from dispatcher.accept.route import ONLY, MovedError, Questions, Route
 from dispatcher.config.settings import Settings
 from dispatcher.core.cells.names import FIRST_CELL
-from dispatcher.core.life.notification import Lane, NewTrigger, State, notification_id
-from dispatcher.core.life.trigger_view import TriggerView
-from dispatcher.core.limits.accept_rate import AcceptRate, Quota
+from dispatcher.core.life.notification import Lane, NewTrigger
 from dispatcher.core.plan.values import Plan
 from dispatcher.errors import CallerError, InvariantError, LimitedError, UnavailableError
 from dispatcher.ports import AcceptReply, AcceptResult, Clock, Store, TriggerViews
@@ -43,30 +42,6 @@ WAITING_MAX = 4096
 
 If one more comes, the oldest gets a 503, because it would be too late.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The answer to one trigger.
-
-    Attributes:
-        notifications: (id, channel, vendor) of each notification.
-        replayed: True if an earlier trigger with the same key gave this answer.
-        suppressed: the ids of notifications that are never sent.
-        recipients: the index of each notification's recipient; empty if the trigger has one recipient.
-        rate, quota: the tenant's accept rate, and what the tenant may still send; None without a rate, or after a
-            replay.
-        fallbacks: fallback's id → id of the notification that it replaces.
-    """
-
-    id: str
-    notifications: tuple[tuple[str, str, str], ...]
-    replayed: bool
-    suppressed: frozenset[str] = frozenset()
-    recipients: tuple[int, ...] = ()
-    rate: AcceptRate | None = None
-    quota: Quota | None = None
-    fallbacks: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -194,12 +169,20 @@ class Intake:
             if first.body_hash != digest:
                 raise _conflict() from None
             await self._store.synced()  # the first try may have ended with "maybe stored"
-            return _replayed(first)
-        if route is not ONLY:
-            trigger = replace(trigger, cells=route.cells)
+            return replayed(first)
+        if route is ONLY:
+            return await self._commit_alone(trigger)
+        trigger = replace(trigger, cells=route.cells)
         return await (
             self._commit_charged(trigger, route) if route.counts_elsewhere(trigger) else self._commit(trigger)
         )
+
+    async def _commit_alone(self, trigger: NewTrigger) -> Accepted:
+        """Store the trigger, if this process knows a single cell."""
+        try:
+            return await self._commit(trigger)
+        except MovedError as moved:
+            raise UnavailableError(f"{moved.cells} cells are in force, and this replica knows fewer", 5.0) from None
 
     async def _commit_charged(self, trigger: NewTrigger, route: Route) -> Accepted:
         """Store the trigger after another cell has counted it. A trigger that is stored already is not counted."""
@@ -310,7 +293,7 @@ class Intake:
             raise UnavailableError("the store is too slow") from None
         match reply.result:
             case AcceptResult.STORED:
-                return _accepted(trigger, reply)
+                return accepted(trigger, reply)
             case AcceptResult.REPLAYED:
                 return await self._first_answer(trigger.id)
             case AcceptResult.CONFLICT:
@@ -333,7 +316,7 @@ class Intake:
         view = await self._views.trigger(tid)
         if view is None:
             raise UnavailableError("the first answer has just expired")
-        return _replayed(view)
+        return replayed(view)
 
     def _check_headroom(self, trigger: NewTrigger) -> None:
         if self.nearly_full:
@@ -351,33 +334,6 @@ def trigger_id(tenant: str, key: str | None, cell: str = FIRST_CELL) -> str:
     """
     raw = hashlib.sha256(f"{tenant}\0{key}".encode()).digest()[:16] if key else secrets.token_bytes(16)
     return f"{cell}-{base64.b32encode(raw).decode().rstrip('=').lower()}"
-
-
-def _accepted(trigger: NewTrigger, reply: AcceptReply) -> Accepted:
-    """Return the answer to a trigger that was just stored. Some of its notifications may be suppressed."""
-    return Accepted(
-        trigger.id,
-        tuple((notification_id(trigger.id, i), n.channel, n.vendor) for i, n in enumerate(trigger.notifications)),
-        False,
-        frozenset(notification_id(trigger.id, i) for i in reply.suppressed),
-        tuple(n.person for n in trigger.notifications) if trigger.people else (),
-        trigger.rate,
-        reply.quota,
-        {
-            notification_id(trigger.id, i): notification_id(trigger.id, n.follows.first)
-            for i, n in enumerate(trigger.notifications)
-            if n.follows is not None
-        },
-    )
-
-
-def _replayed(view: TriggerView) -> Accepted:
-    """Return the answer to a trigger that was stored before. It is the first answer again, marked as replayed."""
-    suppressed = frozenset(n.id for n in view.notifications if n.state == State.SUPPRESSED)
-    recipients = tuple(n.recipient for n in view.notifications if n.recipient is not None)
-    notifications = tuple((n.id, n.channel, n.vendor) for n in view.notifications)
-    fallbacks = {n.id: n.fallback_for for n in view.notifications if n.fallback_for is not None}
-    return Accepted(view.id, notifications, True, suppressed, recipients, fallbacks=fallbacks)
 
 
 def _conflict() -> CallerError:

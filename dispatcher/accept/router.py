@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from dispatcher.accept.intake import Accepted, Intake, trigger_id
+from dispatcher.accept.accepted import Accepted
+from dispatcher.accept.intake import Intake, trigger_id
 from dispatcher.accept.preparation import Prepared
 from dispatcher.accept.route import MovedError, Route
 from dispatcher.core.cells.membership import Membership
@@ -69,9 +70,12 @@ class Router:
         """Return the cells where the trigger of this tenant with this key may be, the most likely first.
 
         Also cells that get keys only when all configured cells are in force are among them: other processes may have
-        learned the new number before this one.
+        learned the new number before this one. Raises UnavailableError if more cells are in force than are configured
+        here.
         """
         every, first = len(self._cells), max(1, self._first)
+        if self.count > every:
+            raise UnavailableError(self._knows_fewer(), self._patience_s)
         now = owner(tenant, key, self.count)
         return tuple(dict.fromkeys((now, owner(tenant, key, every), *earlier_owners(tenant, key, first, every))))
 
@@ -85,13 +89,11 @@ class Router:
             try:
                 return await self._accept(tenant, body, key, header_key)
             except MovedError as moved:
-                if moved.cells > len(self._cells):
-                    raise self._unavailable(f"{moved.cells} cells are in force, and this replica knows fewer") from None
                 self.count = max(self.count, moved.cells)
         raise self._unavailable("the number of cells changes")
 
     async def _accept(self, tenant: str, body: Any, key: str | None, header_key: str | None) -> Accepted:
-        count = self.count
+        count = self._known_count()
         if key is not None:
             first = await self._replayed(tenant, body, key, count)
             if first is not None:
@@ -127,8 +129,18 @@ class Router:
     async def dry_run(self, tenant: str, body: Any, header_key: str | None = None) -> Prepared:
         """Return the trigger that this body would become now, as `Intake.dry_run` does."""
         key = _key(body, header_key)
-        cell = self._any(self.count) if key is None else owner(tenant, key, self.count)
+        count = self._known_count()
+        cell = self._any(count) if key is None else owner(tenant, key, count)
         return await self._answering(cell).intake.dry_run(tenant, body, header_key)
+
+    def _known_count(self) -> int:
+        """Return the number of cells in force. Raises UnavailableError if this process does not know all of them."""
+        if self.count > len(self._cells):
+            raise self._unavailable(self._knows_fewer())
+        return self.count
+
+    def _knows_fewer(self) -> str:
+        return f"{self.count} cells are in force, and this replica knows fewer"
 
     def _answering(self, cell: str) -> CellIntake:
         """Return the cell. Raises UnavailableError if it does not answer."""

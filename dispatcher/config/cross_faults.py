@@ -17,7 +17,8 @@ from dispatcher.templates.compile import faults
 from dispatcher.templates.source import TemplateSource
 
 if TYPE_CHECKING:
-    from dispatcher.config.settings import EventFallback, EventNotification, Settings, StoreSettings
+    from dispatcher.config.settings import EventFallback, EventNotification, Settings
+    from dispatcher.config.store_settings import StoreSettings
 
 
 def cross_faults(settings: Settings) -> Iterator[str]:

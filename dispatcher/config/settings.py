@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from dispatcher.adapters.providers import provider
 from dispatcher.config.cross_faults import cross_faults
 from dispatcher.config.fault_text import describe
 from dispatcher.config.rule_patterns import RulePattern
+from dispatcher.config.section import Section
 from dispatcher.config.setting_types import (
     CONCURRENCY_MIN,
     AbsolutePath,
@@ -31,37 +32,26 @@ from dispatcher.config.setting_types import (
     PositiveS,
     Ratio,
     Replicas,
-    SecretReference,
     Segments,
     TemplateName,
     TenantName,
     VendorName,
     ZoneName,
 )
-from dispatcher.core.cells.names import CELL_NAMES
+from dispatcher.config.store_settings import StoreSettings
 from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.choices import Channel, OnUnknown, Priority, WaitFor
 from dispatcher.core.life.outcome import Meaning, Rule
 from dispatcher.core.life.retry import REFUSED_WAITS_S
 from dispatcher.core.limits.accept_rate import AcceptRate
 from dispatcher.core.limits.turns import WEIGHT_MAX
-from dispatcher.core.store.replication import ReplicaRule
 from dispatcher.errors import ConfigError
 
 TENANTS_MAX = 1_000
 """The most tenants that the file may configure. Each intake replica keeps all of them in memory."""
 
 
-class _Section(BaseModel):
-    """The base class of all models of the configuration.
-
-    A text such as `"10"` is not accepted as a number. An unknown field is an error. Values cannot be changed.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class BreakerSettings(_Section):
+class BreakerSettings(Section):
     """The settings of a vendor's breaker: when the breaker opens, how long it stays open, and how it probes.
 
     Rates are percentages of the calls in the window.
@@ -90,7 +80,7 @@ def _rule_pattern(text: str) -> str:
     return text
 
 
-class RuleSettings(_Section):
+class RuleSettings(Section):
     """An operator's rule about the meaning of a vendor's answers.
 
     The expression `match` is searched in the text `REASON: TEXT`, such as `twilio_30410: Provider timed out`. The first
@@ -104,7 +94,7 @@ class RuleSettings(_Section):
     )
 
 
-class VendorSettings(_Section):
+class VendorSettings(Section):
     """An account at a provider.
 
     `options` are the options that this provider defines, such as `base_url` and credentials. An option's value may be a
@@ -132,7 +122,7 @@ class VendorSettings(_Section):
         return provider(self.adapter).read_receipts is not None
 
 
-class RouteMatch(_Section):
+class RouteMatch(Section):
     """The conditions that a message must meet to take the route.
 
     An empty list is met by every message. A recipient whose country is unknown meets only an empty list of countries.
@@ -144,7 +134,7 @@ class RouteMatch(_Section):
     priority: list[Priority] = []
 
 
-class RouteSettings(_Section):
+class RouteSettings(Section):
     """The vendors for a channel and a match, in the order in which they are tried.
 
     If several routes match, `core.accepting.routing` says which route wins.
@@ -158,7 +148,7 @@ class RouteSettings(_Section):
     match: RouteMatch = RouteMatch()
 
 
-class EventFallback(_Section):
+class EventFallback(Section):
     """A second message on another channel, in case the first notification does not succeed.
 
     The second message is sent if the first notification is dead or expired, or has had no success within `after_s`
@@ -171,13 +161,13 @@ class EventFallback(_Section):
     wait_for: WaitFor = "accepted"  # `delivered` needs a receipt, which not every phone gives
 
 
-class EventNotification(_Section):
+class EventNotification(Section):
     channel: Channel
     template: TemplateName
     fallback: EventFallback | None = None  # None: if it dies, only an operator can help
 
 
-class QuietHours(_Section):
+class QuietHours(Section):
     """The hours in which nothing is sent, as clock times such as 21:00.
 
     The recipient's time zone counts: `recipient.time_zone` of the request, or else `time_zone`. A trigger that is
@@ -190,7 +180,7 @@ class QuietHours(_Section):
     time_zone: ZoneName = "UTC"  # for recipients without a time zone
 
 
-class EventSettings(_Section):
+class EventSettings(Section):
     """The notifications that a trigger of this event becomes.
 
     A request may override `on_unknown`, `expires_in_s` and `priority`.
@@ -214,7 +204,7 @@ class EventSettings(_Section):
     segments_max: Segments | None = None  # None means the vendors' limits. A long name can double the price of an SMS
 
 
-class TemplateSettings(_Section):
+class TemplateSettings(Section):
     """A template that the file gives. If the file's text changes, the text is stored as a new version.
 
     A template that was changed over the API keeps that change until the file's text changes.
@@ -225,7 +215,7 @@ class TemplateSettings(_Section):
     html: str | None = None
 
 
-class RecipientCap(_Section):
+class RecipientCap(Section):
     """At most `max` messages of a channel go to one recipient in any `per_s` seconds.
 
     Further messages are `suppressed`. Each tenant's messages are counted separately. A cap without `priority` counts
@@ -240,7 +230,7 @@ class RecipientCap(_Section):
     event: list[EventName] = []
 
 
-class LimitsSettings(_Section):
+class LimitsSettings(Section):
     """The limits beyond which intake refuses requests."""
 
     body_bytes_max: PositiveInt = 262_144  # 256 KiB is hundreds of times a checkout's body, and one parse stays short
@@ -259,7 +249,7 @@ class LimitsSettings(_Section):
     tenant_template_bytes_max: PositiveInt = 4_194_304  # all versions count: 40 KiB for each of 100
 
 
-class TenantSettings(_Section):
+class TenantSettings(Section):
     """The share and the accept rate of a tenant. API keys name their tenant.
 
     Without keys, `default` is the only tenant.
@@ -276,7 +266,7 @@ class TenantSettings(_Section):
         return AcceptRate(self.accept_per_s, self.accept_burst or max(1, int(self.accept_per_s)))
 
 
-class RetrySettings(_Section):
+class RetrySettings(Section):
     """The waits before another try, in seconds.
 
     The waits grow exponentially with full jitter until the time to live ends.
@@ -289,18 +279,18 @@ class RetrySettings(_Section):
     refused_waits_s: Annotated[list[PositiveS], Field(min_length=1, max_length=20)] = list(REFUSED_WAITS_S)
 
 
-class RetentionSettings(_Section):
+class RetentionSettings(Section):
     finished_s: PositiveInt = 86_400  # it leaves a day for questions and repeated keys, and decides Redis's memory
 
 
-class RedriveSettings(_Section):
+class RedriveSettings(Section):
     """The pace at which dead letters go back into a mailbox, over all replicas and operators together."""
 
     per_s: PositiveS = 500.0  # a million takes 34 minutes; more would make accepts wait for the disk
     slow_per_s: PositiveS = 5.0  # it holds while a vendor of the chain is open or recovering: about its probes
 
 
-class ReceiptSettings(_Section):
+class ReceiptSettings(Section):
     """The base of the links to which vendors send receipts, and the secret that signs these links.
 
     Set both or neither. Without them no vendor sends receipts.
@@ -310,7 +300,7 @@ class ReceiptSettings(_Section):
     secret: str | None = Field(default=None, repr=False)  # a reference; whoever has the secret can forge receipts
 
 
-class CourierSettings(_Section):
+class CourierSettings(Section):
     """The settings of vendor actors: how an actor claims notifications and stores their outcomes."""
 
     settle_interval_ms: Annotated[int, Field(ge=1, le=1_000)] = 100  # a kill may repeat its sends; 10 ms slowed accepts
@@ -323,7 +313,7 @@ class CourierSettings(_Section):
     look_ups_per_s: PositiveS = 5.0  # each actor looks up 100 held messages within 20 s
 
 
-class SupervisionSettings(_Section):
+class SupervisionSettings(Section):
     """The settings that decide which actors count as alive, and when a vendor gets new work again."""
 
     beat_ms: PositiveInt = 250  # `silence_ms` has eight beats
@@ -332,35 +322,14 @@ class SupervisionSettings(_Section):
     dwell_s: Annotated[float, Field(ge=0)] = 60.0  # a vendor changes at most twice a minute; 0 is no limit
 
 
-class IntakeSettings(_Section):
+class IntakeSettings(Section):
     replicas_min: Replicas = 2  # killing one of two cost 3 of 7,500 requests, killing the only one 117
     replicas_max: Replicas = 4  # with more replicas, the fsync of Redis is the limit
     ongoing_target: PositiveInt = 200  # open requests of each replica; a healthy replica has ten at 1,157/s
     group_commit_max: PositiveInt = 64  # it is one round trip; with more, the first trigger only waits longer
 
 
-class StoreSettings(_Section):
-    """The condition under which a write to Redis counts as durable (docs/adr/0032)."""
-
-    durability: Literal["primary", "replica"] = "primary"  # `replica` is safer, and each accept waits for it
-    replicas: PositiveInt | None = None  # None means as many as the sentinels know; it is required without them
-    replicas_away_max: Annotated[int, Field(ge=0)] = 0  # with 0 a promoted replica has every accepted trigger
-    durability_stated: bool = False  # the start reads the server's settings, unless CONFIG is refused
-    cells: Annotated[
-        list[SecretReference], Field(max_length=len(CELL_NAMES) - 1, repr=False)
-    ] = []  # one Redis is enough
-
-    @property
-    def cell_names(self) -> str:
-        """Return the names of all cells: `0` for the Redis of `--redis-url`, then one for each entry of `cells`."""
-        return CELL_NAMES[: 1 + len(self.cells)]
-
-    def replica_rule(self) -> ReplicaRule | None:
-        """Return how many replicas must have a write to make it durable, or None if the primary alone counts."""
-        return ReplicaRule(self.replicas, self.replicas_away_max) if self.durability == "replica" else None
-
-
-class TlsSettings(_Section):
+class TlsSettings(Section):
     """The settings for HTTPS. With this section, other machines reach the API by HTTPS only.
 
     The certificate's files must be on each machine that listens.
@@ -372,7 +341,7 @@ class TlsSettings(_Section):
     version_min: Literal["1.2", "1.3"] = "1.2"  # RFC 8996 forbids the versions before
 
 
-class Settings(_Section):
+class Settings(Section):
     """The whole configuration file. `parse_settings(settings.model_dump(mode="json"))` returns an equal value."""
 
     vendors: dict[VendorName, VendorSettings] = {}

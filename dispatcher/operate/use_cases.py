@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from dispatcher.accept.intake import Accepted
+from dispatcher.accept.accepted import Accepted
 from dispatcher.accept.preparation import Prepared
 from dispatcher.config.settings import LimitsSettings
 from dispatcher.operate.dead_letters import DeadLetters

@@ -24,7 +24,7 @@ from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.replicas import ReplicatedWrites
 from dispatcher.adapters.redis.script_calls import Client, client
 from dispatcher.adapters.redis.store import RedisStore
-from dispatcher.config.settings import StoreSettings
+from dispatcher.config.store_settings import StoreSettings
 from dispatcher.core.store.replication import ReplicaRule
 from dispatcher.errors import ConfigError, UnavailableError
 from dispatcher.ports import STORED

@@ -13,6 +13,7 @@ from dispatcher.accept.router import CellIntake, Router
 from dispatcher.adapters.memory.cells import MemoryCellMember
 from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.config.settings import parse_settings
+from dispatcher.core.cells.membership import Membership
 from dispatcher.core.cells.names import CELL_NAMES
 from dispatcher.core.cells.owners import counting_cell, owner
 from dispatcher.errors import CallerError, LimitedError, UnavailableError
@@ -180,3 +181,30 @@ async def test_an_accept_rate_holds_over_all_cells() -> None:
     cells.away = {counting_cell("shop", 2)}
     with pytest.raises(UnavailableError):
         await router.accept("shop", body(1), keys_of("1" if cells.away == {"0"} else "0", 2)[6])
+
+
+@virtual
+async def test_a_process_with_one_configured_cell_is_refused_too() -> None:
+    """Such a process has no router. Its trigger gets a 503 when a second cell is in force, and nothing is stored."""
+    cells = Cells(1)
+    await cells.router(1)
+    cells.raise_to(2, "0")
+    with pytest.raises(UnavailableError, match="knows fewer"):
+        await cells.intakes["0"].accept("shop", body(1), "key")
+    assert cells.stored() == {"0": 0}
+
+
+@virtual
+async def test_a_process_that_has_learned_of_a_cell_that_it_cannot_reach_refuses() -> None:
+    """A process was overlooked when a third cell was put in force. It answers 503, also to a question for a key."""
+    cells = Cells(2)
+    router = await cells.router(2)
+    router.adopt(Membership("one", "0", 3, {2: 0}))
+    for ask in (lambda: router.accept("shop", body(1)), lambda: router.accept("shop", body(1), "key")):
+        with pytest.raises(UnavailableError, match="knows fewer"):
+            await ask()
+    with pytest.raises(UnavailableError, match="knows fewer"):
+        await router.dry_run("shop", body(1, dry_run=True))
+    with pytest.raises(UnavailableError, match="knows fewer"):
+        router.places("shop", "key")
+    assert cells.stored() == {"0": 0, "1": 0}

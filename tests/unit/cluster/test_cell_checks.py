@@ -11,7 +11,7 @@ import redis
 
 from cluster.local import cell_checks, redis_checks
 from cluster.local.cell_checks import check_stores, recheck, refuse_removal
-from dispatcher.config.settings import StoreSettings
+from dispatcher.config.store_settings import StoreSettings
 from dispatcher.errors import ConfigError, UnavailableError
 from tests.unit.cluster.test_redis_checks import SAFE
 

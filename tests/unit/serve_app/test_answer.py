@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dispatcher.accept.intake import Accepted
+from dispatcher.accept.accepted import Accepted
 from dispatcher.wire.trigger_responses import AcceptedResponse
 from serve_app.asgi import _accepted
 
