@@ -33,8 +33,9 @@ class CellMember(Protocol):
     async def begin(self, installation: str, count: int) -> Membership:
         """Begin an installation of `count` cells here, unless this cell has a membership. Return its membership.
 
-        `installation` is a new random name. If the cell has accepted triggers already, the installation began with this
-        cell alone, and one cell is in force.
+        `installation` is a new random name. If the cell has accepted triggers or a supervisor has begun a term in it,
+        the installation began with this cell alone, and one cell is in force: processes that know no other cell may
+        run.
         """
         ...
 

@@ -12,6 +12,7 @@ import redis.asyncio
 
 from dispatcher.adapters.memory.cell import Cell
 from dispatcher.adapters.memory.cells import MemoryCellMember
+from dispatcher.adapters.memory.control import MemoryControl
 from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.adapters.redis.cells import RedisCellMember
 from dispatcher.adapters.redis.control import RedisControl
@@ -29,7 +30,17 @@ from dispatcher.core.life.notification import NewTrigger
 from dispatcher.core.limits.accept_rate import AcceptRate
 from dispatcher.core.store.replication import ReplicaRule
 from dispatcher.errors import ConfigError, UnavailableError
-from dispatcher.ports import STORED, AcceptReply, AcceptResult, Applied, CellMember, Charged, ChargeResult, Store
+from dispatcher.ports import (
+    STORED,
+    AcceptReply,
+    AcceptResult,
+    Applied,
+    CellMember,
+    Charged,
+    ChargeResult,
+    Control,
+    Store,
+)
 from tests.contract.worlds import (
     CAPPED,
     CONFLICT,
@@ -49,15 +60,16 @@ CAP = Cap("of-someone", 2, 3_600_000)
 
 
 class OneCell:
-    """One cell of several: its store and its membership. `again` is the same server under another cell's name."""
+    """One cell of several: its store, control and membership. `again` is the same server under another cell's name."""
 
-    def __init__(self, store: Store, member: CellMember, again: CellMember) -> None:
-        self.store, self.member, self.again = store, member, again
+    def __init__(self, store: Store, control: Control, member: CellMember, again: CellMember) -> None:
+        self.store, self.control, self.member, self.again = store, control, member, again
 
 
 def on_redis(connection: Any) -> OneCell:
     store = RedisStore(connection, keys=Keys("1"), retention_ms=RETENTION_MS)
-    return OneCell(store, RedisCellMember(connection, "1"), RedisCellMember(connection, "2"))
+    control = RedisControl(connection, Keys("1"))
+    return OneCell(store, control, RedisCellMember(connection, "1"), RedisCellMember(connection, "2"))
 
 
 @pytest.fixture
@@ -68,7 +80,8 @@ async def redis_cell(redis_client: Client) -> OneCell:
 @pytest.fixture
 def memory_cell() -> OneCell:
     cell = Cell(SystemClock())
-    return OneCell(MemoryStore(cell, RETENTION_MS), MemoryCellMember(cell, "1"), MemoryCellMember(cell, "2"))
+    store, control = MemoryStore(cell, RETENTION_MS), MemoryControl(cell)
+    return OneCell(store, control, MemoryCellMember(cell, "1"), MemoryCellMember(cell, "2"))
 
 
 @pytest.fixture(params=["redis", "memory"])
@@ -311,6 +324,12 @@ async def test_an_accept_before_the_cell_has_joined_keeps_its_number(one: OneCel
 
 async def test_an_installation_that_accepted_before_began_alone(one: OneCell) -> None:
     await one.store.accept([trigger()])
+    assert await one.member.begin("one", 3) == Membership("one", "1", 1, {1: 0})
+
+
+async def test_an_installation_whose_supervisor_had_a_term_began_alone(one: OneCell) -> None:
+    """Nothing was accepted yet, but processes that know only the first cell may run, and must not be overlooked."""
+    await one.control.begin_term()
     assert await one.member.begin("one", 3) == Membership("one", "1", 1, {1: 0})
 
 

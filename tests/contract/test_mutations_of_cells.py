@@ -63,8 +63,14 @@ MUTATIONS: dict[str, tuple[Mutation, Test]] = {
         lambda world, connection, url: test_cells.test_a_cell_joins_once(test_cells.on_redis(connection)),
     ),
     "join: what was accepted before is not looked at": (
-        edited("join", ("redis.call('EXISTS', KEYS[2]) == 1", "false")),
+        edited("join", ("redis.call('EXISTS', KEYS[2], KEYS[3])", "redis.call('EXISTS', KEYS[3])")),
         lambda world, connection, url: test_cells.test_an_installation_that_accepted_before_began_alone(
+            test_cells.on_redis(connection)
+        ),
+    ),
+    "join: a supervisor's term is not looked at": (
+        edited("join", ("redis.call('EXISTS', KEYS[2], KEYS[3])", "redis.call('EXISTS', KEYS[2])")),
+        lambda world, connection, url: test_cells.test_an_installation_whose_supervisor_had_a_term_began_alone(
             test_cells.on_redis(connection)
         ),
     ),

@@ -27,7 +27,7 @@ class MemoryCellMember:
         return {cell: self._now(cell) for cell, membership in found.items() if membership.installation}
 
     async def begin(self, installation: str, count: int) -> Membership:
-        begins = 1 if self._server.accepted else count
+        begins = 1 if self._server.accepted or self._server.term else count
         return await self.join(Membership(installation, self._cell, begins, {begins: 0}))
 
     async def join(self, new: Membership) -> Membership:

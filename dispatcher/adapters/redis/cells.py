@@ -56,7 +56,9 @@ class RedisCellMember:
 
     async def _join(self, installation: str, first: int, count: int, how: str) -> Membership:
         k = self._keys
-        return await self._written("join", [k.cells, k.ledger, k.nil], [installation, self._cell, first, count, how])
+        return await self._written(
+            "join", [k.cells, k.ledger, k.plan, k.nil], [installation, self._cell, first, count, how]
+        )
 
     async def _written(self, name: str, keys: Sequence[str], args: Sequence[str | int]) -> Membership:
         """Run a script that changes the membership, and return the membership afterwards."""
