@@ -79,8 +79,12 @@ class CellPart:
         first: CellPart,
         replica: Replica,
         told_cores: Callable[[], Mapping[str, float]],
+        cells: Callable[[], int],
     ) -> None:
-        """Make the intake and its use cases, and start all loops in `tasks`. `first` is the part of the first cell."""
+        """Make the intake and its use cases, and start all loops in `tasks`. `first` is the part of the first cell.
+
+        `cells` is explained in `Statements`.
+        """
         s, control, clock = self._settings, self._control, self._clock
         cache = TemplateCache(self.template_store)
         self.intake = intake = Intake(
@@ -94,7 +98,7 @@ class CellPart:
         self.watch = watches.store
         bound = Bound(self._asking, self.store, self._views, control, cache, clock, self.metrics, self.cell)
         self.use_cases = bind_use_cases(s, intake, watches, bound, replica=replica)
-        self._report(told_cores, replica)
+        self._report(told_cores, cells, replica)
         self._start_loops(tasks)
 
     def _watches(self) -> Watches:
@@ -111,13 +115,16 @@ class CellPart:
         )
         return Watches(watch, self.breaks, self.fleet, stalls, self._replicated)
 
-    def _report(self, told_cores: Callable[[], Mapping[str, float]], replica: Replica) -> None:
+    def _report(
+        self, told_cores: Callable[[], Mapping[str, float]], cells: Callable[[], int], replica: Replica
+    ) -> None:
         receipts = self.use_cases.receipts
         refused = getattr(receipts, "refused", dict)
         self.statements = Statements(
             *(self._control, self.metrics, self.breaks.continuity, replica.identity),
             told_cores=told_cores,
             refused=refused,
+            cells=cells,
         )
 
     def _start_loops(self, tasks: Tasks) -> None:

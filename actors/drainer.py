@@ -100,6 +100,7 @@ class Drainer:
             version=VERSION,
             before=self.duties.look_again,
             told_cores=told_cores,
+            cells=len(settings.store.cell_names),
         )
 
     def start(self, tasks: Tasks, cell: str = "") -> None:

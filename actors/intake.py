@@ -57,7 +57,7 @@ class IntakeActor:
         for part, redis in zip(self._parts, cells_of(self._runtime, self._settings), strict=True):
             part.open(redis)
         for part in self._parts:
-            part.start(self._tasks, first, replica, self._told_cores)
+            part.start(self._tasks, first, replica, self._told_cores, self._cells_started)
         self.use_cases = first.use_cases if len(self._parts) == 1 else self._over_cells()
         await asyncio.sleep(0)
 
@@ -69,6 +69,11 @@ class IntakeActor:
         members = [part.member for part in self._parts]
         self._tasks.start("cells", MembershipWatch(members, router, self._clock).run())
         return over_cells({part.cell: part.use_cases for part in self._parts}, answers, router)
+
+    def _cells_started(self) -> int:
+        """Return how many of the first cells have an intake that can accept triggers, at least one."""
+        started = [part.intake.started for part in self._parts]
+        return max(1, started.index(False) if False in started else len(started))
 
     @property
     def _store(self) -> RedisStore:

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Callable, Collection, Mapping
+import secrets
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from actors.assembly import calls_part, part
 from actors.runtime import Tasks, cells_of
+from dispatcher.adapters.redis.cells import RedisCellMember
 from dispatcher.adapters.providers import provider
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.run_queue import RunQueue
 from dispatcher.adapters.system_clock import SystemClock
+from dispatcher.cell_start import join_cells
 from dispatcher.config.settings import Settings, parse_settings
 from dispatcher.core.accepting.routing import possible_chains
 from dispatcher.core.json_object import JsonObject
 from dispatcher.core.plan.identity import Identity
-from dispatcher.core.plan.values import PlanConfig, VendorConfig
+from dispatcher.core.plan.messages import Statement
+from dispatcher.core.plan.values import PlanConfig, Report, VendorConfig
+from dispatcher.errors import UnavailableError
+from dispatcher.ports import CellMember, Clock, Control
+from dispatcher.supervise.growth import Growth, KnownCells
+from dispatcher.supervise.override_copy import copy_overrides
 from dispatcher.supervise.supervisor import Supervisor
 from dispatcher.telemetry.log import configure
 
@@ -61,6 +70,33 @@ def patience_s(runtime: Mapping[str, str]) -> float:
     return PATIENCE_S if runtime.get("cluster") or runtime.get("shared_store") else 0.0
 
 
+AGAIN_S = 0.5
+"""The time in seconds after which a cell that did not answer is asked again."""
+
+
+async def joined(members: Sequence[CellMember], clock: Clock) -> None:
+    """Return when the first cell has joined the installation, or when another cell tells that the installation exists.
+
+    The first supervisor waits for this before its first term. So a first cell that has a term and no membership
+    belonged to processes that did not know the others. Raises ConfigError if a server is the wrong one.
+    """
+    while True:
+        with contextlib.suppress(UnavailableError):
+            if members[0].cell not in await members[0].found():  # otherwise a cell that is away costs no time here
+                await join_cells(members, secrets.token_hex(8))
+            return
+        await clock.sleep(AGAIN_S)
+
+
+async def overrides_copied(first: Control, new: Control, clock: Clock) -> None:
+    """Return when a cell after the first one has overrides (`copy_overrides`) or a plan."""
+    while True:
+        with contextlib.suppress(UnavailableError):
+            await copy_overrides(first, new)
+            return
+        await clock.sleep(AGAIN_S)
+
+
 class SupervisorActor:
     """One supervisor for each cell, in one process.
 
@@ -86,14 +122,39 @@ class SupervisorActor:
 
     async def start(self) -> None:
         configure()
-        for redis in cells_of(self._runtime, self._settings):
-            supervisor = self._supervise(RedisControl(redis.open(), redis.keys), first=not self._supervisors)
-            self._supervisors.append(supervisor)
-            name = "supervisor" if supervisor is self._supervisors[0] else f"supervisor of cell {redis.cell}"
-            self._tasks.start(name, supervisor.run())
+        if self._settings.store.cells:
+            self._start_over_cells()
+        else:
+            (redis,) = cells_of(self._runtime, self._settings)
+            self._supervisors.append(self._supervise(RedisControl(redis.open(), redis.keys), first=True))
+            self._tasks.start("supervisor", self._supervisors[0].run())
         await asyncio.sleep(0)
 
-    def _supervise(self, control: RedisControl, *, first: bool) -> Supervisor:
+    def _start_over_cells(self) -> None:
+        """Start a supervisor for each cell, and the loop that puts new cells in force."""
+        found, clock, cells = cells_of(self._runtime, self._settings), SystemClock(), list[tuple[CellMember, Control]]()
+        for redis in found:
+            connection = redis.open()
+            replicated = redis.open_replicated(self._settings, connection)
+            if replicated is not None:
+                self._tasks.start(f"replicas of cell {redis.cell}", replicated.watch())
+            cells.append((RedisCellMember(connection, redis.cell, replicated), RedisControl(connection, redis.keys)))
+        (_, control), *others = cells
+        known = KnownCells({*self._settings.vendors, "intake"}, self._settings.supervision.report_ms / 1000)
+        growth = Growth(cells, known, clock, lambda: first.in_office_s)
+        first = self._supervise(control, first=True, heard=growth.hear)
+        self._supervisors.append(first)
+        self._tasks.start("supervisor", _after(joined([member for member, _ in cells], clock), first))
+        for member, other in others:
+            supervisor = self._supervise(other, first=False)
+            self._supervisors.append(supervisor)
+            prepared = overrides_copied(control, other, clock)
+            self._tasks.start(f"supervisor of cell {member.cell}", _after(prepared, supervisor))
+        self._tasks.start("cells", growth.run())
+
+    def _supervise(
+        self, control: Control, *, first: bool, heard: Callable[[Report | Statement], None] = lambda told: None
+    ) -> Supervisor:
         """Return the supervisor of one cell. Only that of the first cell moves replicas to other machines."""
         s = self._settings.supervision
         return Supervisor(
@@ -108,6 +169,7 @@ class SupervisorActor:
             waited_ms=RunQueue().waited_ms,
             patience_s=patience_s(self._runtime),
             nodes=self._nodes if first else tuple,
+            heard=heard,
         )
 
     def check(self) -> None:
@@ -123,3 +185,8 @@ class SupervisorActor:
 
     async def stop(self, deadline_s: float) -> None:
         await self._tasks.stop()
+
+
+async def _after(prepared: Awaitable[None], supervisor: Supervisor) -> None:
+    await prepared
+    await supervisor.run()

@@ -263,9 +263,8 @@ def fingerprints(
         for name in names
     }
     shapes = {name: {**vendor, "options": None} for name, vendor in vendors.items()}
-    result["supervisor"] = _hash(
-        shapes, data["routes"], data["supervision"], data["store"]["cells"], runtime, code, cells
-    )
+    store = data["store"] if settings.store.cells else None  # with one cell, a supervisor uses none of it
+    result["supervisor"] = _hash(shapes, data["routes"], data["supervision"], store, runtime, code, cells)
     result["intake"] = _hash(shapes, data, runtime, code, receipts, cells)
     return result
 

@@ -28,15 +28,17 @@ class Statements:
         *,
         told_cores: Callable[[], Mapping[str, float]] = dict,
         refused: Callable[[], Mapping[str, Mapping[str, int]]] = dict,
+        cells: Callable[[], int] = lambda: 1,
     ) -> None:
         """Prepare to report the state of this intake replica. `identity` names the replica and its node.
 
         `told_cores` returns the measured CPU use and free cores, each under the name of its field in the report. It
         returns {} if nothing is measured. `refused` returns how many messages vendors have refused by receipts: a count
-        for each country, for each vendor.
+        for each country, for each vendor. `cells` returns in how many cells this replica can accept triggers.
         """
         self._control, self._metrics, self._continuity = control, metrics, continuity
         self._identity, self._told_cores, self._refused = identity, told_cores, refused
+        self._cells = cells
 
     async def run(self, clock: Clock, period_s: float) -> None:
         """Publish this replica's statement, which is intake's report, every `period_s` seconds until cancelled."""
@@ -52,6 +54,7 @@ class Statements:
             metrics=self._metrics.snapshot(),
             mark=self._continuity.mark,
             refused=self._refused(),
+            cells=self._cells(),
             **self._told_cores(),
         )
         with contextlib.suppress(UnavailableError):

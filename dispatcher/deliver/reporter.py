@@ -38,16 +38,17 @@ class Reporter:
         version: str,
         before: Callable[[], None] = lambda: None,
         told_cores: Callable[[], Mapping[str, float]] = dict,
+        cells: int = 1,
     ) -> None:
         """Prepare to report.
 
         `told_cores` returns the `cpu`, `waiting` and `free_cores` of the report, if they are measured. `before` is
-        called before each report.
+        called before each report. `cells` is how many cells the actor drains.
         """
         self._courier, self._control, self._clock, self._metrics = courier, control, clock, metrics
         self._memory, self._identity, self._version = memory, identity, version
         self._changed, self._period_s, self._before = changed, period_s, before
-        self._told_cores = told_cores
+        self._told_cores, self._cells = told_cores, cells
         self._reason = ""  # of the breaker's last change
 
     async def run(self) -> None:
@@ -99,6 +100,7 @@ class Reporter:
             version=self._version,
             process=f"{courier.vendor.name}-{self._identity.get('replica', '')}",
             metrics=self._metrics.snapshot(),
+            cells=self._cells,
         )
 
     def _count_transitions(self) -> None:

@@ -1,5 +1,5 @@
-"""Keeps what the supervisor hears: which replicas there are, and which refusals by receipt the intake replicas
-report.
+"""Keeps what the supervisor hears: which replicas there are, which cores are free, and which refusals by receipt the
+intake replicas report.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ Reports come every half second.
 REFUSED_HOLD_S = 10.0
 """The time in seconds for which the statement of an intake replica about receipts counts. It may have ended."""
 
+CORES_HOLD_S = 5.0
+"""The time in seconds for which a process's report of free cores counts."""
+
 Refused: TypeAlias = Mapping[str, Mapping[str, int]]
 
 
@@ -35,12 +38,23 @@ class Cast:
         self.told_to_leave: tuple[str, ...] = ()
         self._known: dict[str, tuple[str, str, float, float]] = {}  # replica → pool, node, first and last heard
         self._refused: dict[str, tuple[float, Refused]] = {}  # intake process → when, and what it has heard
+        self._cores: dict[str, tuple[str, float, float]] = {}  # process → its node, free cores there, when it said so
 
     def hear(self, told: Report | Statement, now_s: float) -> None:
         """Note the replica that sent this report. The replica is a vendor actor or belongs to intake."""
         pool = told.vendor if isinstance(told, Report) else "intake"
         if told.process.startswith(f"{pool}-"):
             self._note(told.process.removeprefix(f"{pool}-"), pool, told.node, now_s)
+        if told.free_cores is not None:
+            self._cores[told.process] = told.node, told.free_cores, now_s
+
+    def free_cores(self, now_s: float) -> dict[str, float]:
+        """Return the free cores of each node: the lowest number that a process there has reported lately."""
+        self._cores = {process: told for process, told in self._cores.items() if now_s - told[2] <= CORES_HOLD_S}
+        found: dict[str, float] = {}
+        for node, free, _ in self._cores.values():
+            found[node] = min(free, found.get(node, free))
+        return found
 
     def hear_refused(self, told: Statement, now_s: float) -> bool:
         """Keep the refusals that an intake replica has learned from receipts and reports in `told`.

@@ -44,9 +44,6 @@ ECHOES_MISSED_MAX = 8
 The store received these beats, so their echoes should have come.
 """
 
-CORES_HOLD_S = 5.0
-"""The time in seconds for which a process's report of free cores counts."""
-
 FIRST_REPORTS_S = 1.5
 """The time in seconds after the beginning of a term in which a missing report does not count.
 
@@ -76,6 +73,7 @@ class Supervisor:
         waited_ms: Callable[[int], float] = lambda pid: 0.0,
         patience_s: float = 0.0,
         nodes: Callable[[], Collection[str]] = tuple,
+        heard: Callable[[Report | Statement], None] = lambda told: None,
     ) -> None:
         """Prepare a supervisor. Nothing is opened yet.
 
@@ -83,9 +81,9 @@ class Supervisor:
         last call. `patience_s` is for how long the supervisor in office may be silent before another one takes office.
         A `patience_s` of 0 means that there is no other supervisor. This supervisor then takes office at once, and ends
         when a later term begins. `nodes` returns the living machines that may have replicas; empty means that they are
-        not known.
+        not known. `heard` is called with every report.
         """
-        self._patience_s, self._nodes = patience_s, nodes
+        self._patience_s, self._nodes, self._heard = patience_s, nodes, heard
         self._alone = 0  # own echoes since the last beat of the supervisor in office
         self._echo_s = 0.0
         self._cast = Cast(node, replica)
@@ -99,7 +97,6 @@ class Supervisor:
         self._reports: dict[str, Report] = {}
         self._totals = Totals()
         self._told_s: dict[str, float] = {}  # process → when it last sent its metrics
-        self._cores: dict[str, tuple[str, float, float]] = {}  # process → its node, free cores there, when it said so
         self._term = 0
         self.plan = Plan()
         self._doubtful = 0  # epoch of the last unanswered publication, which may be in force now, later or never
@@ -134,6 +131,11 @@ class Supervisor:
             await ended(tasks)
 
     # ---- office
+
+    @property
+    def in_office_s(self) -> float:
+        """Return for how many seconds this supervisor has been in office; 0 if it stands by."""
+        return self._clock.now_s() - self._office_s if self._term else 0.0
 
     async def _serve(self) -> None:
         while True:
@@ -190,11 +192,10 @@ class Supervisor:
     def _hear_process(self, told: Report | Statement) -> None:
         now_s = self._clock.now_s()
         self._cast.hear(told, now_s)
+        self._heard(told)
         if told.metrics is not None:
             self._totals.hear(told.process, told.metrics)
             self._told_s[told.process] = now_s
-        if told.free_cores is not None:
-            self._cores[told.process] = told.node, told.free_cores, now_s
         if isinstance(told, Statement) and self._cast.hear_refused(told, now_s):
             self._urgent.set()
         if isinstance(told, Report):
@@ -319,7 +320,7 @@ class Supervisor:
                 live=set(self._live),
                 quarantined=self._intensity.quarantined(self._clock.now_s()),
                 office=self._me,
-                free_cores=self._free_cores(),
+                free_cores=self._cast.free_cores(now_s),
                 due=self._due,
                 refused=self._cast.refused(now_s),
             ),
@@ -342,15 +343,6 @@ class Supervisor:
             raise
         self.plan, self._plan_lost = plan, False
         logger().info("plan_published", epoch=plan.epoch, reason=plan.reason)
-
-    def _free_cores(self) -> dict[str, float]:
-        """Return the free cores of each node: the lowest number that a process there has reported lately."""
-        before_s = self._clock.now_s() - CORES_HOLD_S
-        self._cores = {process: told for process, told in self._cores.items() if told[2] >= before_s}
-        found: dict[str, float] = {}
-        for node, free, _ in self._cores.values():
-            found[node] = min(free, found.get(node, free))
-        return found
 
     def _leaving(self) -> tuple[str, ...]:
         """Return the replicas that should leave their machines; () if the machines are not known."""

@@ -39,17 +39,21 @@ class Statement:
     """By vendor and country: how many messages were refused by receipts lately (`core.breaker.refusals`)."""
     mark: Mark | None = None
     """How many triggers the store had accepted when this replica asked last. None means that it has not asked yet."""
+    cells: int = 1
+    """How many cells the replica can accept in: the first ones in their order (`core.cells`)."""
 
     def to_dict(self) -> JsonObject:
         """Return the form in which this report is published.
 
-        A value that was not measured is left out. The field `mark` is published under the name `ledger`.
+        A value that was not measured is left out, and so is a single cell. The field `mark` is published under the name
+        `ledger`.
         """
         measured = {"cpu": self.cpu, "waiting": self.waiting, "free_cores": self.free_cores, "metrics": self.metrics}
         told = {name: value for name, value in measured.items() if value is not None}
         mark = {} if self.mark is None else {"ledger": [self.mark.life, self.mark.accepted]}
         refused = {"refused": self.refused} if self.refused else {}
-        return {"process": self.process, "node": self.node, **told, **refused, **mark}
+        cells = {"cells": self.cells} if self.cells > 1 else {}
+        return {"process": self.process, "node": self.node, **told, **refused, **mark, **cells}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Statement:

@@ -97,9 +97,11 @@ class Report:
     process: str = ""
     """The name of this run of the process, under which its metrics are counted."""
     metrics: Snapshot | None = field(default=None, compare=False, repr=False)
+    cells: int = 1
+    """How many cells the actor drains (`core.cells`)."""
 
     def to_dict(self) -> JsonObject:
-        """Return the report in the form in which it is published.
+        """Return the report in the form in which it is published. A single cell is left out.
 
         The values in the result are not copies, because the caller writes the result as JSON at once.
         """
@@ -107,6 +109,8 @@ class Report:
         told["cut_off"] = {name: fields_of(found) for name, found in self.cut_off.items()}
         if self.metrics is None:
             del told["metrics"]
+        if self.cells == 1:
+            del told["cells"]
         return told
 
     @classmethod

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dispatcher.core.plan.values import Override
-from dispatcher.supervise.override_copy import copy_overrides
+from dispatcher.supervise.override_copy import copy_overrides, equal_overrides
 from tests.unit.stage import Stage, plan_of
 from tests.virtual import virtual
 
@@ -19,3 +21,20 @@ async def test_only_a_cell_without_a_plan_gets_the_overrides() -> None:
     for stage in (new, old):
         await copy_overrides(first, stage.control)
     assert (await new.control.overrides(), await old.control.overrides()) == ({"a": CLOSED}, {})
+
+
+@virtual
+async def test_an_override_that_changes_meanwhile_is_copied_too() -> None:
+    """An operator changes the override in both cells while it is copied. Both cells have the new override then."""
+    first, new = Stage().control, Stage().control
+    await first.set_override("a", CLOSED)
+    later, stored = Override("a", "close", why="works again"), new.set_override
+
+    async def set_override(vendor: str, override: Any) -> None:
+        if await first.overrides() == {"a": CLOSED}:
+            await first.set_override("a", later)
+        await stored(vendor, override)
+
+    new.set_override = set_override  # type: ignore[method-assign]
+    await equal_overrides(first, new)
+    assert await first.overrides() == await new.overrides() == {"a": later}

@@ -310,3 +310,21 @@ async def test_a_receipt_heard_by_intake_opens_the_vendor_while_it_is_new() -> N
     assert await state({"a": {"": 1}}) == "open"
     states = [await state(None) for _ in range(30)]
     assert states[:10] == ["open"] * 10 and states[-1] == "closed", "a replica that ended says nothing more"
+
+
+@virtual
+async def test_what_processes_report_is_passed_on_also_while_it_stands_by() -> None:
+    """The time in office is 0 for a supervisor that stands by, and counts from the beginning of a term."""
+    stage, heard = Stage(), list[Any]()
+    first = Supervisor(stage.control, stage.clock, CONFIG, heard=heard.append)
+    second = Supervisor(stage.control, stage.clock, CONFIG, heard=heard.append, patience_s=1.5)
+    for supervisor in (first, second):
+        stage.start(supervisor.run())
+    await asyncio.sleep(4.0)
+    told = [Report("a/1", "a", "closed"), Statement("intake-r", cells=2)]
+    for message in told:
+        await stage.control.report(message)
+    await asyncio.sleep(1.0)
+    assert [heard.count(message) for message in told] == [2, 2]
+    assert first.in_office_s == pytest.approx(5.0, abs=0.1)
+    assert second.in_office_s == 0.0

@@ -5,6 +5,7 @@ it.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -128,3 +129,12 @@ def test_a_statement_tells_what_receipts_refused() -> None:
     assert read("report", json.loads(json.dumps(told.to_dict()))) == told
     found = read("report", {"process": "intake-r"})
     assert isinstance(found, Statement) and found.refused == {}
+
+
+@pytest.mark.parametrize("told", [Statement("intake-r"), Report("a/1", "a", "closed")], ids=["statement", "report"])
+def test_a_single_cell_is_not_published(told: Statement | Report) -> None:
+    """A process that knows one cell publishes what a version without cells did, and such a message means one cell."""
+    assert "cells" not in told.to_dict()
+    found, three = read("report", told.to_dict()), read("report", replace(told, cells=3).to_dict())
+    assert isinstance(found, (Statement, Report)) and isinstance(three, (Statement, Report))
+    assert (found.cells, three.cells) == (1, 3)
