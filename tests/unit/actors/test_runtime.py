@@ -1,4 +1,4 @@
-"""All actors wait in the same way for a store that does not answer."""
+"""All actors wait in the same way for a store that does not answer, and know the Redis of each cell."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from itertools import pairwise
 
 import pytest
 
+from actors.runtime import CellRedis, cells_of
+from dispatcher.config.settings import parse_settings
 from dispatcher.errors import UnavailableError
 from dispatcher.waiting import until_available
 from tests.virtual import virtual
@@ -40,3 +42,12 @@ async def test_waits_grow_to_a_second_each_as_long_as_chance_has_it(chance: floa
     waits = [after - before for before, after in pairwise(asked)]
     assert waits[:6] == pytest.approx([factor * s for s in (0.1, 0.2, 0.4, 0.8, 1.0, 1.0)])
     assert len({round(wait, 6) for wait in waits[4:]}) == 1
+
+
+def test_the_cells_are_those_of_the_settings_after_the_first() -> None:
+    """Each cell has its own Redis and keys. With no further cell there is the first one alone."""
+    runtime = {"redis_url": "file:/zero"}
+    assert cells_of(runtime, parse_settings({})) == [CellRedis("0", "file:/zero")]
+    several = cells_of(runtime, parse_settings({"store": {"cells": ["file:/one", "${TWO}"]}}))
+    assert several == [CellRedis("0", "file:/zero"), CellRedis("1", "file:/one"), CellRedis("2", "${TWO}")]
+    assert [cell.keys.plan for cell in several] == ["{nd:0}:plan", "{nd:1}:plan", "{nd:2}:plan"]
