@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from actors.assembly import calls_part, part
 from actors.runtime import Tasks, cells_of
-from dispatcher.adapters.redis.cells import RedisCellMember
 from dispatcher.adapters.providers import provider
+from dispatcher.adapters.redis.cells import RedisCellMember
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.run_queue import RunQueue
 from dispatcher.adapters.system_clock import SystemClock

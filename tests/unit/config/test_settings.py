@@ -116,9 +116,9 @@ QUIET = {"begin": "21:00", "end": "08:00"}
         ("store", {"durability": "disk"}, "store.durability: 'disk'", "'primary' or 'replica'"),
         ("store", {"replicas": 2}, "store.durability: must be replica", "replicas is given"),
         ("store", {"durability": "replica", "replicas": 0}, "store.replicas: 0", "greater than or equal to 1"),
-        ("store", {"cells": ["redis://host"]}, "store.cells.0: must be a reference", "${NAME} or file:/path"),
+        ("store", {"cells": ["redis://host"]}, "store.cells.0: a value not shown", "${NAME} or file:/path"),
         ("store", {"cells": ["${R}", "${S}", "${R}"]}, "store.cells.2: ${R} is not allowed", "it is entry 0 too"),
-        ("store", {"cells": [f"${{R{n}}}" for n in range(16)]}, "store.cells: a list", "at most 15 items"),
+        ("store", {"cells": [f"${{R{n}}}" for n in range(16)]}, "store.cells: a value not", "at most 15 items"),
         (
             *("store", {"durability": "replica", "replicas": 1, "replicas_away_max": 1}),
             *("store.replicas_away_max: 1", "less than replicas, 1"),
