@@ -145,3 +145,6 @@ def test_a_reload_checks_a_new_cell_and_lets_it_join(play: Callable[..., Scene])
     assert scene.joined == []
     (warning,) = recheck(FIRST, store("second"), store("second", "third"), unsafe=False)
     assert (warning.partition(":")[0], scene.joined) == ("store.cells.1", [["0", "1", "2"]])
+    with pytest.raises(ConfigError, match="cell 1 is in use"):
+        recheck(FIRST, store("second"), store(), unsafe=False)
+    assert len(scene.joined) == 1
