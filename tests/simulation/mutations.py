@@ -9,7 +9,9 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest import mock
 
-from dispatcher.accept.intake import Intake, _accepted
+from dispatcher.accept.accepted import accepted
+from dispatcher.accept.intake import Intake
+from dispatcher.adapters.memory import store as memory_store
 from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.core.life.decide import Decision, decide_after
 from dispatcher.core.life.notification import Claim, Lane
@@ -128,21 +130,21 @@ async def accepted_before_it_is_stored(self: Intake, trigger: Any) -> Any:
     try:
         return await _commit(self, trigger)
     except UnavailableError:
-        return _accepted(trigger, AcceptReply(AcceptResult.STORED))
+        return accepted(trigger, AcceptReply(AcceptResult.STORED))
 
 
 @mutation(__import__("dispatcher.accept.intake", fromlist=["intake"]), "trigger_id")
-def key_that_means_nothing(tenant: str, key: str | None) -> str:
+def key_that_means_nothing(tenant: str, key: str | None, cell: str) -> str:
     """Make an id that does not depend on the idempotency key."""
-    return f"0-{secrets.token_hex(8)}"
+    return f"{cell}-{secrets.token_hex(8)}"
 
 
-@mutation(MemoryStore, "_let_through")
-def cap_of_a_clocks_window(self: Any, caps: Any) -> bool:
+@mutation(memory_store, "let_through")
+def cap_of_a_clocks_window(cell: Any, caps: Any) -> bool:
     """Count a cap in fixed windows of the clock instead of from the times of the sent notifications."""
     (cap,) = caps
-    window = self._cell.clock.wall_ms() // cap.per_ms
-    counts = self._cell.caps
+    window = cell.clock.wall_ms() // cap.per_ms
+    counts = cell.caps
     counts[cap.key] = [then for then in counts.get(cap.key, []) if then == window]
     counts[cap.key].append(window)
     return len(counts[cap.key]) <= cap.most
