@@ -79,6 +79,7 @@ class CellPart:
         first: CellPart,
         replica: Replica,
         told_cores: Callable[[], Mapping[str, float]],
+        *,
         cells: Callable[[], int],
     ) -> None:
         """Make the intake and its use cases, and start all loops in `tasks`. `first` is the part of the first cell.

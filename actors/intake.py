@@ -57,7 +57,7 @@ class IntakeActor:
         for part, redis in zip(self._parts, cells_of(self._runtime, self._settings), strict=True):
             part.open(redis)
         for part in self._parts:
-            part.start(self._tasks, first, replica, self._told_cores, self._cells_started)
+            part.start(self._tasks, first, replica, self._told_cores, cells=self._cells_started)
         self.use_cases = first.use_cases if len(self._parts) == 1 else self._over_cells()
         await asyncio.sleep(0)
 

@@ -30,7 +30,7 @@ For the same time the supervisor must have heard reports without a gap. So it ha
 GAP_PERIODS = 4
 """The number of periods without any report after which some process's reports may have been missed."""
 
-SETTLED_S = 5.0
+IN_OFFICE_S = 5.0
 """The time in seconds in office after which all actors use this supervisor's plan, so they share the contract rates."""
 
 
@@ -100,7 +100,7 @@ class Growth:
         Raises UnavailableError if a cell does not answer. Then nothing is changed, or the call is completed later.
         """
         count = len(self._cells)
-        if self._complete or self._in_office_s() < SETTLED_S or self._known.count(self._clock.now_s()) < count:
+        if self._complete or self._in_office_s() < IN_OFFICE_S or self._known.count(self._clock.now_s()) < count:
             return
         found = await asyncio.gather(*(member.found() for member, _ in self._cells))
         joined = [told.get(member.cell) for told, (member, _) in zip(found, self._cells, strict=True)]
@@ -112,5 +112,5 @@ class Growth:
             for _, control in self._cells[in_force:]:
                 await equal_overrides(overrides, control)
             await first.raise_to(count)
-            logger().info("cells_in_force", cells=count, before=in_force)
+            logger().info("cells_in_force", count=count, known=in_force)
         self._complete = True

@@ -46,7 +46,7 @@ class Cells(Generic[Part]):
         """
         cell = cell_of(ident)
         if cell is None or cell not in self._parts:
-            raise CallerError("id", "names no cell of this installation", 404)
+            raise CallerError("id", "must name a cell of this installation", 404)
         self.check(cell)
         return self._parts[cell]
 
