@@ -11,13 +11,13 @@ from tests.contract.worlds import World
 
 MUTATIONS: dict[str, tuple[Mutation, Test]] = {
     "accept: the cells in force are not looked at": (
-        edited("accept", ("if seen > tonumber(cells) then", "if false then")),
+        edited("accept", ("if seen > cells then", "if false then")),
         lambda world, connection, url: test_cells.test_a_process_that_knows_fewer_cells_stores_nothing(
             test_cells.on_redis(connection)
         ),
     ),
     "accept: more cells in force are forgotten": (
-        edited("accept", ("if tonumber(cells) > seen then", "if false then")),
+        edited("accept", ("if cells > seen then", "if false then")),
         lambda world, connection, url: test_cells.test_a_process_that_knows_fewer_cells_stores_nothing(
             test_cells.on_redis(connection)
         ),
@@ -29,7 +29,7 @@ MUTATIONS: dict[str, tuple[Mutation, Test]] = {
         ),
     ),
     "known: a question is no fence": (
-        edited("known", ("  raise(KEYS[1], ARGV[1])", "")),
+        edited("known", ("  raise(KEYS[1], KEYS[2], ARGV[1])", "")),
         lambda world, connection, url: test_cells.test_of_a_question_and_an_accept_exactly_one_wins(connection, url),
     ),
     "known: the time of a number of cells moves": (
@@ -63,13 +63,13 @@ MUTATIONS: dict[str, tuple[Mutation, Test]] = {
         lambda world, connection, url: test_cells.test_a_cell_joins_once(test_cells.on_redis(connection)),
     ),
     "join: what was accepted before is not looked at": (
-        edited("join", ("redis.call('EXISTS', KEYS[2], KEYS[3])", "redis.call('EXISTS', KEYS[3])")),
+        edited("join", ("redis.call('HEXISTS', KEYS[2], 'n')", "0")),
         lambda world, connection, url: test_cells.test_an_installation_that_accepted_before_began_alone(
             test_cells.on_redis(connection)
         ),
     ),
     "join: a supervisor's term is not looked at": (
-        edited("join", ("redis.call('EXISTS', KEYS[2], KEYS[3])", "redis.call('EXISTS', KEYS[2])")),
+        edited("join", ("redis.call('EXISTS', KEYS[3])", "0")),
         lambda world, connection, url: test_cells.test_an_installation_whose_supervisor_had_a_term_began_alone(
             test_cells.on_redis(connection)
         ),

@@ -52,7 +52,7 @@ class RedisCellMember:
         return await self._join(new.installation, new.first, new.count, "")
 
     async def raise_to(self, count: int) -> Membership:
-        return await self._written("known", [self._keys.cells, self._keys.nil], [count])
+        return await self._written("known", [self._keys.cells, self._keys.ledger, self._keys.nil], [count])
 
     async def _join(self, installation: str, first: int, count: int, how: str) -> Membership:
         k = self._keys

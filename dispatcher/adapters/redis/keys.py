@@ -19,7 +19,7 @@
 | `{nd:0}:singled` | incarnation → the notification that it sends alone, suspected of crashing actors (hash) |
 | `{nd:0}:plan` | the term, the epoch and the plan (hash) |
 | `{nd:0}:plan:history` | the last 1,000 plans (list) |
-| `{nd:0}:ledger` | `life`: a random name; `n`: triggers accepted in this life (hash; core/store/continuity.py) |
+| `{nd:0}:ledger` | `life`: a random name; `n`: triggers accepted in it (core/store/continuity.py); `cells` (hash) |
 | `{nd:0}:clock` | the delay time's `ahead` (its lead over the clock) and `dated` (hash; core/store/delay_time.py) |
 | `{nd:0}:breakers` | vendor → time and state of its breaker at the last change (hash) |
 | `{nd:0}:templates` | template's stored name → latest version (hash) |

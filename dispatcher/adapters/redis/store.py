@@ -120,7 +120,7 @@ class RedisStore:
 
     async def known(self, trigger_ids: Sequence[str], cells: int) -> Known:
         k = self._keys
-        count, *hashes = await self._run_one("known", [k.cells, k.nil, *map(k.record, trigger_ids)], [cells])
+        count, *hashes = await self._run_one("known", [k.cells, k.ledger, k.nil, *map(k.record, trigger_ids)], [cells])
         return Known(int(count), tuple(hashes))
 
     async def charge(self, triggers: Sequence[NewTrigger]) -> list[Charged]:

@@ -25,9 +25,15 @@ if known then
   if known == ARGV[2] then return 'REPLAY' end
   return 'CONFLICT'
 end
-local seen = tonumber(redis.call('HGET', KEYS[6], 'n') or 1)
-local cells, forced = string.match(ARGV[12], '^(%d+)(.*)$')
-if seen > tonumber(cells) then return {'MOVED', seen} end
+local life, seen = unpack(redis.call('HMGET', KEYS[4], 'life', 'cells'))
+local cells, stopped = 1, {}
+seen = tonumber(seen or 1)
+if ARGV[12] ~= '1' then
+  local n, forced = string.match(ARGV[12], '^(%d+)(.*)$')
+  cells = tonumber(n)
+  for i in string.gmatch(forced, '%d+') do stopped[tonumber(i)] = true end
+end
+if seen > cells then return {'MOVED', seen} end
 local pins = tonumber(ARGV[11])
 local kept = {}
 for n = 1, pins do
@@ -43,7 +49,7 @@ for n = 1, pins do
 end
 local caps = math.floor((#ARGV - #KEYS - 6) / 2)
 local count = #KEYS - 6 - caps - pins
-local stopped, now, paid, quota = {}, nil, nil, {}
+local now, paid, quota = nil, nil, {}
 if caps > 0 or ARGV[10] ~= '' then
   local t = redis.call('TIME')
   now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -57,8 +63,7 @@ if ARGV[10] ~= '' then
   end
 end
 if caps > 0 then stopped = without_room(caps, 7 + count, 14 + count, now) end
-for i in string.gmatch(forced, '%d+') do stopped[tonumber(i)] = true end
-if tonumber(cells) > seen then raise(KEYS[6], cells) end
+if cells > seen then raise(KEYS[6], KEYS[4], cells) end
 for key, keep in pairs(kept) do redis.call('HSET', key, '#until', keep) end
 local open, suppressed, record = 0, {}, {'hash', ARGV[2], 'm', ARGV[3], 'x', ARGV[7], 'v', 1}
 local function add(name, value)
@@ -108,11 +113,14 @@ end
 add('open', open)
 if open > 0 then add('d', ARGV[4]) end
 local accepted = redis.call('HINCRBY', KEYS[4], 'n', 1)
-if accepted == 1 then redis.call('HSET', KEYS[4], 'life', ARGV[8]) end
+if accepted == 1 then
+  life = ARGV[8]
+  redis.call('HSET', KEYS[4], 'life', life)
+end
 if caps > 0 then count_caps(caps, 7 + count, 14 + count, now, stopped) end
 if paid then redis.call('SET', KEYS[5], string.format('%.3f', paid), 'PX', quota[3] + 1000) end
 for from = 1, #record, 4000 do -- Lua cannot pass more than some 8,000 values at once
   redis.call('HSET', KEYS[1], unpack(record, from, math.min(from + 3999, #record)))
 end
 if open == 0 then redis.call('PEXPIRE', KEYS[1], ARGV[13 + count]) end -- nothing will finish it
-return {'OK', redis.call('HGET', KEYS[4], 'life'), accepted, quota, unpack(suppressed)}
+return {'OK', life, accepted, quota, unpack(suppressed)}
