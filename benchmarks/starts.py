@@ -138,8 +138,9 @@ def first_accept_s(callers: Callers, began_s: float) -> float | None:
 def summary(starts: Sequence[Started], plain: Started) -> JsonObject:
     """Return the figures over all starts. `plain` is the start without a fault.
 
-    `seconds_missed` are the seconds of a start, from the appearance of the first part on, in which no fault happened.
-    `pairs_missed` are the parts that were never killed, or never frozen.
+    `seconds_missed` are the seconds of a start, from the appearance of the first part on, for which no fault was drawn
+    and played. `late` counts the faults that came over a second later than drawn, because their part was not there
+    yet. `pairs_missed` are the parts that were never killed, or never frozen.
     """
     played = [(one.fault, one.hit_s) for one in starts if one.fault is not None and one.hit_s is not None]
     pairs = {(fault.part, fault.kind) for fault, _ in played}
@@ -148,7 +149,8 @@ def summary(starts: Sequence[Started], plain: Started) -> JsonObject:
         "ended": sum(one.exit_code is not None for one in starts),
         "over_30_s": sum(one.ready_s is None or one.ready_s > LONG_S for one in starts),
         "never_served": sum(one.served_s is None for one in starts),
-        "seconds_missed": sorted(set(every) - {math.floor(hit_s) for _, hit_s in played}),
+        "seconds_missed": sorted(set(every) - {math.floor(fault.at_s) for fault, _ in played}),
+        "late": sum(hit_s > fault.at_s + 1.0 for fault, hit_s in played),
         "pairs_missed": [f"{part} {kind}" for part, kind in PAIRS if (part, kind) not in pairs],
         "ready_s": spread([one.ready_s for one in starts]),
         "first_accept_s": spread([one.first_accept_s for one in starts]),

@@ -14,6 +14,7 @@ FAULTS: Mapping[str, Mapping[str, Any]] = {
         "seed": 7,
         "starts": 25,
         "over_30_s": 0,
+        "late": 2,
         "never_served": 0,
         "pairs_missed": [],
         "seconds_missed": [],

@@ -73,18 +73,19 @@ def test_the_policy_is_added_to_each_trigger_and_changes_no_other() -> None:
 # ---- figures of the runs
 
 PLAIN = Started(4.5, 4.0, 5.0, 10, None, births_s={"Redis": 1.2, "supervisor": 3.0})
-GOOD = Started(14.0, 13.0, 16.0, 500, None, Fault("Redis", "killed", 1.5), 1.6)
+REDIS = Fault("Redis", "killed", 1.5)
+GOOD = Started(14.0, 13.0, 16.0, 500, None, REDIS, 1.6)
 
 
 def test_a_summary_counts_endings_long_starts_and_what_no_fault_covered() -> None:
     starts = [
         GOOD,
-        replace(GOOD, ready_s=30.1, first_accept_s=29.0, hit_s=3.2),
+        replace(GOOD, ready_s=30.1, first_accept_s=29.0, fault=replace(REDIS, at_s=3.1), hit_s=4.2),
         replace(GOOD, ready_s=None, first_accept_s=None, served_s=None, exit_code=1, hit_s=None),
     ]
     found = summary(starts, PLAIN)
     assert (found["ended"], found["over_30_s"], found["never_served"]) == (1, 2, 1)
-    assert found["seconds_missed"] == [2, 4]
+    assert (found["seconds_missed"], found["late"]) == ([2, 4], 1)
     assert "Redis killed" not in found["pairs_missed"]  # type: ignore[operator]
     assert len(found["pairs_missed"]) == len(PAIRS) - 1  # type: ignore[arg-type]
     assert found["first_accept_s"]["all"] == [13.0, 29.0]  # type: ignore[index]
