@@ -21,8 +21,6 @@ from dispatcher.deliver.courier import IDLE_BLOCK_MS
 from dispatcher.telemetry.log import logger
 from dispatcher.waiting import ended
 
-VERSION = "0.1.0"
-
 
 def open_redis(runtime: dict[str, str], **options: Any) -> Client:
     """Return a new client for the Redis that `runtime` names. `options` are passed to `script_calls.client`.

@@ -13,7 +13,7 @@ import random
 from collections.abc import Awaitable, Callable
 
 from actors.assembly import make_caretaker, make_courier, make_incarnations, make_look_ups
-from actors.runtime import VERSION, Tasks, leave_if_asked, open_mailboxes, open_redis, open_replicated, told_cores
+from actors.runtime import Tasks, leave_if_asked, open_mailboxes, open_redis, open_replicated, told_cores
 from dispatcher.adapters.cores import Cores
 from dispatcher.adapters.providers import build
 from dispatcher.adapters.redis.control import RedisControl
@@ -36,6 +36,7 @@ from dispatcher.supervise.plan_follower import PlanFollower
 from dispatcher.telemetry.log import configure
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
+from dispatcher.version import VERSION
 
 
 class VendorActor:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from actors.proof import certificate_pair, prove
-from actors.runtime import VERSION
 from cluster.local import redis_checks
 from cluster.local.ray_settings import open_files_fault
 from cluster.local.replica_checks import check_replicas
@@ -22,6 +21,7 @@ from cluster.nodes import setting_faults, tls_faults
 from dispatcher.config.settings import StoreSettings, parse_settings
 from dispatcher.core.json_object import JsonObject
 from dispatcher.errors import ConfigError
+from dispatcher.version import VERSION
 
 
 @dataclass(frozen=True, slots=True)
