@@ -20,7 +20,8 @@ from cluster.capacity.estimate import capacity
 from cluster.rehearsal.provenance import ROOT
 from handbook import command_line, configuration
 
-DOCUMENTS = tuple(
+NAMES = ("benchmarks", "drills", "capacity", "configuration", "cli", "deployment")
+DOCUMENTS = tuple(ROOT / "docs" / f"{name}.md" for name in NAMES)
     ROOT / "docs" / f"{name}.md" for name in ("benchmarks", "drills", "capacity", "configuration", "cli", "deployment")
 )
 COMMANDS = {
