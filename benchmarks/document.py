@@ -22,8 +22,6 @@ from handbook import command_line, configuration
 
 NAMES = ("benchmarks", "drills", "capacity", "configuration", "cli", "deployment")
 DOCUMENTS = tuple(ROOT / "docs" / f"{name}.md" for name in NAMES)
-    ROOT / "docs" / f"{name}.md" for name in ("benchmarks", "drills", "capacity", "configuration", "cli", "deployment")
-)
 COMMANDS = {
     "dispatcher capacity": capacity,
     "python -m benchmarks.model_check": model_check.main,
