@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 
 import uvloop
 
-from benchmarks.patience import Patience, PatientPool
+from benchmarks.patience import Patience, PatientPool, go_first
 from cluster.rehearsal.checkouts import Checkout
 from cluster.rehearsal.load import RETRIED, Posted, _head, _request
 from cluster.rehearsal.load_connection import Pool
@@ -100,6 +100,8 @@ class Callers:
 
     async def _run(self) -> None:
         self._answered, self._loop = asyncio.Event(), asyncio.get_running_loop()
+        if self.patience is not None:
+            go_first()
         self._pools = pools = [Pool(host) if self.patience is None else PatientPool(host) for host in self._hosts]
         self._begun.set()
         watching = None if self._watch_s is None else asyncio.ensure_future(self._watch(pools, self._watch_s))
@@ -158,11 +160,15 @@ class _Call:
     def __init__(self, callers: Callers, pools: Sequence[Pool], posted: Posted, body: Checkout) -> None:
         self._callers, self._pools, self._posted, self._body = callers, pools, posted, body
         self._host = callers.host
+        self._request: bytes | None = None
+        self._written_for: Pool | None = None
 
     def begin(self) -> None:
         self._posted.tries += 1
         pool = self._pools[self._host]
-        pool.post(_request(_head(pool, None), self._posted.key, self._body), TRY_S, self._answered)
+        if self._request is None or self._written_for is not pool:  # writing it again would cost as much as sending it
+            self._request, self._written_for = _request(_head(pool, None), self._posted.key, self._body), pool
+        pool.post(self._request, TRY_S, self._answered)
 
     def _answered(self, status: int, body: bytes) -> None:
         posted, now_s = self._posted, time.time()
