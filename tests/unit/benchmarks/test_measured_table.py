@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import results
 from benchmarks.__main__ import QUESTIONS
+from benchmarks.elastic import together
 from benchmarks.measured_table import ALONE, ROWS, Found, Row, as_markdown, cell, limits
 from tests.unit.benchmarks.fault_figures import FAULTS
 from tests.unit.benchmarks.load_figures import LOAD
@@ -200,6 +201,18 @@ OLDEST = "load becomes tenfold: time until the oldest"
 def test_a_step_is_judged_by_every_pool_by_age_and_by_losses(what: str, change: dict[str, Any]) -> None:
     assert "MISSED" not in cell_of(what, STEP)
     assert "MISSED" in cell_of(what, {**STEP, **change})
+
+
+def test_a_step_of_several_rounds_is_judged_by_the_median_round_and_by_every_loss() -> None:
+    def slow(first_s: float, age_s: float) -> dict[str, Any]:
+        return {**STEP, "b": {**POOL, "first_more_after_s": first_s, "age_under_1_s_again_after_s": age_s}}
+
+    figures = together([{**slow(7.0, 14.0), "accepted": 9, "unacknowledged": 0}] * 2)
+    assert (figures["accepted"], len(figures["rounds"])) == (18, 2)
+    figures = {**STEP, "rounds": [slow(7.0, 14.0), slow(30.0, 60.0), slow(6.0, 10.0)]}
+    assert cell_of(FIRST, figures).startswith("7 s (6 to 30); down again after 40 s (40 to 40); lost 0")
+    assert cell_of(OLDEST, figures) == "14 s (10 to 60), and 4 s old at most; aim missed"
+    assert "MISSED" in cell_of(FIRST, {**figures, "lost": 1})
 
 
 @pytest.mark.parametrize(
