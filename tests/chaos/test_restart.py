@@ -91,7 +91,8 @@ def test_a_second_up_is_refused_by_name(service: Service) -> None:
 def _killed_in_the_middle(service: Service, kill: Callable[[], None], policy: str = "resend") -> Verdict:
     """Post triggers for 3 s, and on until `ACCEPTED_MIN` are acknowledged. Then call `kill`.
 
-    Start the service again and wait until everything has been delivered. Return the verdict about the triggers that were acknowledged.
+    Start the service again and wait until everything has been delivered. Return the verdict about the triggers that
+    were acknowledged.
     """
     posted: list[Posted] = []
 
