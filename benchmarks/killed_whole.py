@@ -13,7 +13,6 @@ ended.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,11 +22,10 @@ import click
 
 from benchmarks import results
 from benchmarks.callers import Callers
-from benchmarks.patience import Patience
-from benchmarks.process_faults import orders, outcome, under
-from benchmarks.processes import until, workspace
+from benchmarks.process_faults import outcome, patient_callers, under
+from benchmarks.processes import until
 from benchmarks.starts import Start, exit_code, first_accept_s
-from benchmarks.whole_service import NUMBERS_EACH, bodies
+from benchmarks.whole_service import NUMBERS_EACH, bodies, running
 from cluster.local.service import Service
 from cluster.rehearsal.load import Posted
 from dispatcher.core.json_object import JsonObject
@@ -103,21 +101,13 @@ def main(
     if quick:
         runs, clients, rate = 1, 100, 5.0
     click.echo(f"seed {seed}")
-    with workspace() as folder:
-        service = Service(folder / "state")
-        try:
-            service.start()
-            with Callers(
-                [service.api], rate, orders(on_unknown), roam=False, patience=Patience(random.Random(seed))
-            ) as callers:
-                rows = []
-                for n in range(runs):
-                    rows.append(one_run(service, callers, clients, first=(n + 1) * NUMBERS_EACH, on_unknown=on_unknown))
-                    click.echo(f"{n + 1}: {rows[-1]}")
-            found = outcome(service, callers.posted, on_unknown)
-        finally:
-            service.stop()
-            service.clean_up()
+    with running() as (service, _):
+        with patient_callers(service, rate, seed, on_unknown) as callers:
+            rows = []
+            for n in range(runs):
+                rows.append(one_run(service, callers, clients, first=(n + 1) * NUMBERS_EACH, on_unknown=on_unknown))
+                click.echo(f"{n + 1}: {rows[-1]}")
+        found = outcome(service, callers.posted, on_unknown)
     figures: JsonObject = {"seed": seed, "rate_per_s": rate, "clients": clients, "on_unknown": on_unknown, **found}
     figures["first_accept_s"] = of_all([one["first_accept_s"] for one in rows])
     figures["last_accept_s"] = of_all([one["last_accept_s"] for one in rows])

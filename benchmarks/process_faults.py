@@ -16,6 +16,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from benchmarks.callers import Callers
+from benchmarks.patience import Patience
 from benchmarks.whole_service import bodies, drained
 from cluster.local.service import Service
 from cluster.rehearsal.checkouts import Checkout
@@ -148,6 +150,15 @@ def births(service: Service, began_s: float, over: Callable[[], bool]) -> dict[s
 
 
 # ---- callers and verdict
+
+
+def patient_callers(service: Service, rate_per_s: float, seed: int, on_unknown: str) -> Callers:
+    """Return callers that post to the service at a steady rate and repeat as docs/api.md asks.
+
+    `seed` draws their waits. `on_unknown` is the policy for unknown outcomes of their triggers.
+    """
+    patience = Patience(random.Random(seed))
+    return Callers([service.api], rate_per_s, orders(on_unknown), roam=False, patience=patience)
 
 
 def orders(on_unknown: str) -> Callable[[int], tuple[str, Checkout]]:

@@ -22,11 +22,9 @@ from pathlib import Path
 import click
 
 from benchmarks import results
-from benchmarks.callers import Callers
-from benchmarks.patience import Patience
-from benchmarks.process_faults import EVERY_S, Fault, draw_kills, orders, outcome, play
-from benchmarks.processes import workspace
+from benchmarks.process_faults import EVERY_S, Fault, draw_kills, outcome, patient_callers, play
 from benchmarks.starts import exit_code
+from benchmarks.whole_service import running
 from cluster.local.service import Service
 from cluster.rehearsal.load import Posted, percentile
 from dispatcher.core.json_object import JsonObject
@@ -83,21 +81,13 @@ def accepts(posted: Sequence[Posted]) -> JsonObject:
 def main(*, seconds: float, seed: int, rate: float, on_unknown: str, quick: bool, results_: Path | None) -> None:
     chance, seconds, rate = random.Random(seed), 15.0 if quick else seconds, 10.0 if quick else rate
     click.echo(f"seed {seed}")
-    with workspace() as folder:
-        service = Service(folder / "state")
-        try:
-            service.start()
-            with Callers(
-                [service.api], rate, orders(on_unknown), roam=False, patience=Patience(random.Random(seed))
-            ) as callers:
-                began_s = time.time()
-                hits = disturb(service, draw_kills(chance, seconds), began_s, chance)
-                time.sleep(max(0.0, began_s + seconds - time.time()))
-            ended = exit_code(service)
-            found = outcome(service, callers.posted, on_unknown)
-        finally:
-            service.stop()
-            service.clean_up()
+    with running() as (service, _):
+        with patient_callers(service, rate, seed, on_unknown) as callers:
+            began_s = time.time()
+            hits = disturb(service, draw_kills(chance, seconds), began_s, chance)
+            time.sleep(max(0.0, began_s + seconds - time.time()))
+        ended = exit_code(service)
+        found = outcome(service, callers.posted, on_unknown)
     figures: JsonObject = {
         "seed": seed,
         "rate_per_s": rate,

@@ -31,9 +31,9 @@ import click
 
 from benchmarks import results
 from benchmarks.callers import Callers
-from benchmarks.patience import Patience
-from benchmarks.process_faults import PAIRS, PARTS, Fault, births, draw_starts, orders, outcome, play
-from benchmarks.processes import until, workspace
+from benchmarks.process_faults import PAIRS, PARTS, Fault, births, draw_starts, outcome, patient_callers, play
+from benchmarks.processes import until
+from benchmarks.whole_service import running
 from cluster.local.service import Service
 from dispatcher.core.json_object import JsonObject
 from dispatcher.errors import DispatcherError
@@ -177,26 +177,18 @@ PLAIN = Started(10.0, None, None, 0, None, births_s=dict.fromkeys(PARTS, 0.0))
 def main(*, count: int, seed: int, rate: float, on_unknown: str, quick: bool, results_: Path | None) -> None:
     chance, count, rate = random.Random(seed), 1 if quick else count, 5.0 if quick else rate
     click.echo(f"seed {seed}")
-    with workspace() as folder:
-        service = Service(folder / "state")
-        try:
-            service.start()
-            with Callers(
-                [service.api], rate, orders(on_unknown), roam=False, patience=Patience(random.Random(seed))
-            ) as callers:
-                time.sleep(1.0 if quick else STEADY_S)
-                plain = PLAIN if quick else one_start(service, callers, None, chance)
-                click.echo(f"without a fault: {plain}")
-                if set(plain.births_s) != set(PARTS) or plain.ready_s is None:
-                    raise click.ClickException("the start without a fault did not succeed")
-                rows = []
-                for fault in draw_starts(chance, plain.births_s, plain.ready_s, count):
-                    rows.append(one_start(service, callers, fault, chance))
-                    click.echo(f"{len(rows)}: {rows[-1]}")
-            found = outcome(service, callers.posted, on_unknown)
-        finally:
-            service.stop()
-            service.clean_up()
+    with running() as (service, _):
+        with patient_callers(service, rate, seed, on_unknown) as callers:
+            time.sleep(1.0 if quick else STEADY_S)
+            plain = PLAIN if quick else one_start(service, callers, None, chance)
+            click.echo(f"without a fault: {plain}")
+            if set(plain.births_s) != set(PARTS) or plain.ready_s is None:
+                raise click.ClickException("the start without a fault did not succeed")
+            rows = []
+            for fault in draw_starts(chance, plain.births_s, plain.ready_s, count):
+                rows.append(one_start(service, callers, fault, chance))
+                click.echo(f"{len(rows)}: {rows[-1]}")
+        found = outcome(service, callers.posted, on_unknown)
     told = {"seed": seed, "rate_per_s": rate, "on_unknown": on_unknown, "starts": len(rows)}
     figures: JsonObject = {**told, **found, **summary(rows, plain)}
     click.echo(figures)
