@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 UV := $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/python)
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test test-peers test-image chaos cluster-test cluster-bench sim check up bench bench-quick lock docs clean
+.PHONY: help setup demo test test-peers test-image chaos cluster-test cluster-bench sim check up bench bench-table bench-quick lock docs clean
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
@@ -58,6 +58,9 @@ check: $(READY) ## lint, format and types
 
 bench: $(READY) ## all benchmarks in brief, within 20 minutes; in full: FULL=1; one, in full: NAME=growth
 	$(BIN)/python -m benchmarks $(NAME) $(if $(NAME)$(FULL),,--brief)
+
+bench-table: $(READY) ## measure all that the table of docs/benchmarks.md shows, some 5 hours; parts: python -m benchmarks.table_run peak
+	$(BIN)/python -m benchmarks.table_run
 
 bench-quick: $(READY) ## a smoke of each benchmark, with small sizes
 	$(BIN)/python -m benchmarks --quick $(NAME)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from actors.assembly import receipt_readers, retry_policy
-from actors.runtime import VERSION, receipt_links
+from actors.runtime import receipt_links
 from dispatcher.accept.intake import Intake
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.keys import Keys
@@ -33,6 +33,7 @@ from dispatcher.ports import Clock
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
 from dispatcher.templates.owned import TemplateQuota
+from dispatcher.version import VERSION
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from actors.assembly import make_caretaker, make_courier, make_incarnations, make_look_ups
-from actors.runtime import VERSION, CellRedis, Tasks
+from actors.runtime import CellRedis, Tasks
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.replicas import ReplicatedWrites
 from dispatcher.adapters.redis.templates import RedisTemplateStore
@@ -29,6 +29,7 @@ from dispatcher.errors import UnavailableError
 from dispatcher.ports import Control, Store, Vendor
 from dispatcher.supervise.plan_follower import PlanFollower
 from dispatcher.templates.cache import TemplateCache
+from dispatcher.version import VERSION
 
 
 @dataclass(frozen=True, slots=True)

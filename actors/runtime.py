@@ -23,8 +23,6 @@ from dispatcher.deliver.courier import IDLE_BLOCK_MS
 from dispatcher.telemetry.log import logger
 from dispatcher.waiting import ended
 
-VERSION = "0.1.0"
-
 
 @dataclass(frozen=True, slots=True)
 class CellRedis:

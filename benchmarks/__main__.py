@@ -122,7 +122,8 @@ QUESTIONS = (
     Question(
         "elastic",
         "Do the pools follow a tenfold step, and is anything lost on the way?",
-        *(400, 120),
+        *(1200, 120),
+        brief=("--rounds", "1"),
         shares=True,
     ),
     Question(

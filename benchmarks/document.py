@@ -15,22 +15,24 @@ from collections.abc import Callable
 import click
 from click.testing import CliRunner
 
-from benchmarks import drill_table, measured_table, model_check, replacement_tables
+from benchmarks import cluster_table, drill_table, measured_table, model_check, replacement_tables
 from cluster.capacity.estimate import capacity
 from cluster.rehearsal.provenance import ROOT
 from handbook import command_line, configuration
 
-DOCUMENTS = tuple(ROOT / "docs" / f"{name}.md" for name in ("benchmarks", "drills", "capacity", "configuration", "cli"))
+NAMES = ("benchmarks", "drills", "capacity", "configuration", "cli", "deployment")
+DOCUMENTS = tuple(ROOT / "docs" / f"{name}.md" for name in NAMES)
 COMMANDS = {
     "dispatcher capacity": capacity,
     "python -m benchmarks.model_check": model_check.main,
+    "python -m benchmarks.cluster_table": cluster_table.main,
     "python -m benchmarks.drill_table": drill_table.main,
     "python -m benchmarks.replacement_tables": replacement_tables.main,
     "python -m benchmarks.measured_table": measured_table.main,
     "python -m handbook.configuration": configuration.main,
     "python -m handbook.command_line": command_line.main,
 }
-MARKDOWN = ("--markdown", "drill_table", "replacement_tables", "measured_table", "handbook.")
+MARKDOWN = ("--markdown", "cluster_table", "drill_table", "replacement_tables", "measured_table", "handbook.")
 BLOCK = re.compile(
     r"(?P<begin><!-- printed by: (?P<command>[^\n]*) -->\n)(?P<text>.*?)(?P<end>\n<!-- end -->)", re.DOTALL
 )

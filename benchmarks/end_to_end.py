@@ -15,7 +15,8 @@ A rate is sustained if this holds in every round:
 * the last quarter is delivered at most 0.25 s later than the second quarter (medians), so that no backlog grew.
 
 The service has its shipped configuration, so the pools may grow. `--pinned` keeps them at their smallest sizes. Prints
-the delivery latency without the vendors' own 50 ms, and the CPU time of each part per trigger.
+the delivery latency without the vendors' own 50 ms, the p99 of a bare fdatasync on the same disk meanwhile, and the
+CPU time of each part per trigger.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import Any
 import click
 
 from benchmarks import results
+from benchmarks.disk import Disk
 from benchmarks.processes import cpu_s
 from benchmarks.whole_service import FIXED, VENDOR_MS, forget, load, recovered, running
 from cluster.local.service import Service
@@ -44,7 +46,8 @@ gone.
 def one_rate(service: Service, rate: float, seconds: float, start: int) -> dict[str, Any]:
     forget(service)
     vendors_s = cpu_s([service.sandbox_pid])
-    run = load(service, rate, min(TRIGGERS_MAX, int(rate * seconds)), start)
+    disk = Disk(service.state.path)
+    run = load(service, rate, min(TRIGGERS_MAX, int(rate * seconds)), start, beside=disk)
     vendors_s = cpu_s([service.sandbox_pid]) - vendors_s
     used = run.cpu_ms_per_trigger() | {"sandbox vendors": vendors_s * 1000 / len(run.posted)}
     beyond_ms = [s * 1000 - VENDOR_MS for s in run.verdict.delivery_s]
@@ -56,6 +59,7 @@ def one_rate(service: Service, rate: float, seconds: float, start: int) -> dict[
         "first_try_percent": round(run.first_try * 100, 2),
         "accept_ms_p50": round(percentile(run.accept_ms, 0.5), 2),
         "accept_ms_p99": round(percentile(run.accept_ms, 0.99), 2),
+        "fdatasync_ms_p99": round(percentile(disk.duration_ms, 0.99), 2),
         "delivery_beyond_vendor_ms_p50": round(percentile(beyond_ms, 0.5), 1),
         "delivery_beyond_vendor_ms_p99": round(percentile(beyond_ms, 0.99), 1),
         "last_delivery_after_s": round(run.late_s, 2),

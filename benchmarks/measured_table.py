@@ -15,11 +15,17 @@ from typing import Any
 
 import click
 
-from benchmarks import readings, results
+from benchmarks import fault_readings, load_readings, readings, results
 from benchmarks.readings import GROWTH, OVERLOAD, Figures, Found
 
 VENDOR_MS = 50
 OVER_SIZES = "without vendors: greatest ÷ smallest over backlog, kept records and number of vendors"
+SECOND_MACHINE_SINCE = "2026-11-27"
+"""The day from which figures are of the second machine, which is slower. docs/benchmarks.md compares them."""
+
+PINNED_ON_THE_FIRST = ("accept_latency", "end_to_end")
+"""The benchmarks that fixed the pools at their smallest sizes, until the second machine was used."""
+
 TAILS = ("116/s, vendors healthy", "500/s, vendors healthy", "1157/s, vendors healthy")
 
 
@@ -49,8 +55,8 @@ class Row:
 ROWS = (
     Row(
         "accept p99 at 116 triggers/s (10 million a day), whole service running",
-        "accept_latency",
-        readings.accept_p99("116"),
+        "end_to_end",
+        load_readings.accept_p99,
         6,
         4,
         " ms",
@@ -58,6 +64,18 @@ ROWS = (
     Row(
         "accept p99 at 1,157 triggers/s, whole service running",
         *("accept_latency", readings.accept_p99("1157"), 100, 20, " ms"),
+    ),
+    Row(
+        "the load is 1,157 triggers/s for 60 s: accept p99",
+        *("peak", load_readings.peak("peak_p99_ms", "ms", "peak_first_try"), 100, None, " ms"),
+    ),
+    Row(
+        "the load is 1,157 triggers/s for 60 s: time from the last trigger to the last delivery",
+        *("peak", load_readings.peak("peak_late_s", "s", "peak_first_try"), 5, None, " s"),
+    ),
+    Row(
+        "116 triggers/s right after 60 s at 1,157/s: accept p99 from the fifth second on",
+        *("peak", load_readings.peak("after_p99_ms", "ms", "after_first_try"), 10, None, " ms"),
     ),
     Row(
         "accept p99 at 116 triggers/s ÷ accept p99 of an earlier commit, in pairs of one run",
@@ -98,7 +116,15 @@ ROWS = (
     ),
     Row(
         "CPU time to send one notification of a backlog, in one vendor actor outside Ray; less than in every peer",
-        *("dispatch_cost", readings.dispatch_cost, 0.50, 0.35, " ms"),
+        *("dispatch_cost", readings.dispatch_cost, 0.32, None, " ms"),
+    ),
+    Row(
+        "a backlog of a thousand tenants instead of one: CPU time to send one notification ÷ of one tenant",
+        *("dispatch_cost", load_readings.many_tenants, 1.05),
+    ),
+    Row(
+        "CPU time of the service for one trigger with two notifications, at 700/s",
+        *("end_to_end", load_readings.service_cpu, 2.0, None, " ms"),
     ),
     Row(
         "CPU time of the vendor actors for one notification in the whole service, with their idle time",
@@ -161,23 +187,81 @@ ROWS = (
         *("backlog", readings.fallback, 1, None, " s"),
     ),
     Row("soak at 10 million triggers a day: messages lost or repeated", "soak", readings.soak, 0),
+    Row(
+        "2 h at 116 triggers/s: growth of the service's memory, without Redis ÷ its variation",
+        *("soak", load_readings.soak_growth("service_pss_mib", "MiB"), 1),
+    ),
+    Row(
+        "2 h at 116 triggers/s: growth of the accept p99 of a minute ÷ its variation",
+        *("soak", load_readings.soak_growth("accept_ms_p99", "ms"), 1),
+    ),
+    Row(
+        "tenant A has 1,000,000 notifications waiting in the same lanes: accept p99 of tenant B ÷ without A",
+        *("fair_tenants", load_readings.tenants("accept"), 2),
+    ),
+    Row(
+        "tenant A has 1,000,000 notifications waiting in the same lanes: delivery p99 of tenant B ÷ without A",
+        *("fair_tenants", load_readings.tenants("delivery"), 2),
+    ),
+    Row(
+        "starts with callers waiting, each with one process killed or frozen: `up` that ended, and starts over 30 s",
+        *("starts", fault_readings.starts, 0),
+    ),
+    Row(
+        "the same starts: time from `dispatcher up` to the first accept",
+        *("starts", fault_readings.first_accept, None, None, " s"),
+    ),
+    Row(
+        "everything killed at 40/s, 5,000 callers wait: time from `dispatcher up` to the first accept",
+        *("killed_whole", fault_readings.killed_whole("first_accept_s"), 15, None, " s"),
+    ),
+    Row(
+        "everything killed at 40/s, 5,000 callers wait: time from `dispatcher up` until the last of them is accepted",
+        *("killed_whole", fault_readings.killed_whole("last_accept_s"), 25, None, " s"),
+    ),
+    Row(
+        "a process is killed or frozen every 4 to 9 s for 8 minutes: triggers accepted at the first try",
+        *("random_kills", fault_readings.random_kills, 98, None, " %"),
+        least=True,
+    ),
 )
+
+
+ALONE = ("pairs", "peak", "starts", "killed_whole", "random_kills")
+"""The benchmarks that `make bench` leaves out. Their command is the module."""
 
 
 def as_markdown(read: Callable[[str], Mapping[str, Any]]) -> str:
     """Return the table of measured claims as Markdown.
 
-    `read` takes the name of a benchmark and returns the whole content of its result file.
+    `read` takes the name of a benchmark and returns the whole content of its result file. If it raises
+    FileNotFoundError, the rows of this benchmark say that it was not measured.
     """
     lines = ["| what | must | aim | measured | of | command |", "|---|---|---|---|---|---|"]
     for row in ROWS:
-        document = read(row.file)
         bars = (f"{bar:g}{row.unit}".replace("-", "−") if bar is not None else "" for bar in (row.must, row.aim))
+        head = f"| {row.what} | {' | '.join(bars)} |"
+        try:
+            document = read(row.file)
+        except FileNotFoundError:
+            lines.append(f"{head} not measured |  | {_command({'benchmark': row.file, 'arguments': []})} |")
+            continue
         lines.append(
-            f"| {row.what} | {' | '.join(bars)} | {cell(row, document['figures']).replace(' -', ' −')} "
-            f"| {document['environment']['commit'][:7]} | {_command(document)} |"
+            f"{head} {cell(row, document['figures']).replace(' -', ' −')} | {of(document)} | {_command(document)} |"
         )
     return "\n".join(lines)
+
+
+def of(document: Mapping[str, Any]) -> str:
+    """Return the measured commit, and what a reader must know to compare the figures: the machine, and fixed pools.
+
+    Both machines give the same name in `environment`, so the day tells them apart.
+    """
+    first = document["environment"]["at"] < SECOND_MACHINE_SINCE
+    pools = document["figures"].get("pools", "as shipped")
+    pinned = pools != "as shipped" or (first and document["benchmark"] in PINNED_ON_THE_FIRST)
+    notes = ["first machine"] * first + ["pools pinned"] * pinned
+    return ", ".join([document["environment"]["commit"][:7], *notes])
 
 
 def cell(row: Row, figures: Figures) -> str:
@@ -199,13 +283,15 @@ def cell(row: Row, figures: Figures) -> str:
 def _command(document: Mapping[str, Any]) -> str:
     """Return the command that repeats the measurement.
 
-    If the benchmark was run with no argument but its folder, this is `make bench`.
+    If the benchmark was run with no argument but its folder, this is `make bench`, unless that leaves it out.
     """
     name, arguments = document["benchmark"], list(document["arguments"])
     if "--results" in arguments:
         at = arguments.index("--results")
         del arguments[at : at + 2]
-    return f"`python -m benchmarks.{' '.join([name, *arguments])}`" if arguments else f"`make bench NAME={name}`"
+    if not arguments and name not in ALONE:
+        return f"`make bench NAME={name}`"
+    return f"`python -m benchmarks.{' '.join([name, *arguments])}`"
 
 
 # ---- what limits them

@@ -12,7 +12,9 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -29,12 +31,19 @@ TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 @contextlib.contextmanager
 def workspace() -> Iterator[Path]:
-    """Yield a folder with a short path, and remove it at the end. The path of a Unix socket may have only 107 bytes."""
-    folder = Path(tempfile.mkdtemp(prefix="nd-bench-"))
+    """Yield a folder with a short path, and remove it at the end. The path of a Unix socket may have only 107 bytes.
+
+    Inside the block, SIGTERM ends this process as an exception does, so that what the benchmark started is stopped.
+    """
+    folder, before = Path(tempfile.mkdtemp(prefix="nd-bench-")), None
+    if threading.current_thread() is threading.main_thread():
+        before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -122,10 +122,9 @@ def step_p99(part: str) -> Callable[[Figures], Found]:
 
 
 def step_ratio(figures: Figures) -> Found:
-    ratio = figures["p99_ratio"]
-    return Found(
-        ratio["median"], f"{ratio['median']:.2f}{_between(ratio['all'], '.2f')} at {figures['rate_per_s']:g}/s"
-    )
+    ratio, rate = figures["p99_ratio"], figures["rate_per_s"]
+    misses = (f"not {STEP_TO:g}/s",) if rate < STEP_TO else ()
+    return Found(ratio["median"], f"{ratio['median']:.2f}{_between(ratio['all'], '.2f')} at {rate:g}/s", misses)
 
 
 # ---- end to end
@@ -272,20 +271,29 @@ def _rate(row: Mapping[str, Any]) -> str:
 
 
 def elastic(figures: Figures) -> Found:
-    """Read the seconds until the first additional actor.
+    """Read the seconds until the first additional actor, as the median of the rounds.
 
     A pool that never shrank again is a miss too, and so is a lost or repeated notification.
     """
-    pools = [figures[name] for name in figures["watched"]]
-    first, down = (_latest(pools, name) for name in ("first_more_after_s", "one_again_after_s"))
-    text = f"{_seconds(first)}; down again after {_seconds(down)}; {_said(figures)}"
-    return Found(first, text, (*_lossless(figures), *(("never down again",) if math.isinf(down) else ())))
+    first, down = (_of_rounds(figures, name) for name in ("first_more_after_s", "one_again_after_s"))
+    text = f"{_times(first)}; down again after {_times(down)}; {_said(figures)}"
+    never = ("never down again",) if math.isinf(max(down)) else ()
+    return Found(statistics.median(first), text, (*_lossless(figures), *never))
 
 
 def elastic_age(figures: Figures) -> Found:
-    pools = [figures[name] for name in figures["watched"]]
-    age, most = (_latest(pools, name) for name in ("age_under_1_s_again_after_s", "age_most_s"))
-    return Found(age, f"{_seconds(age)}, and {most:.2g} s old at most", _lossless(figures))
+    age, most = (_of_rounds(figures, name) for name in ("age_under_1_s_again_after_s", "age_most_s"))
+    return Found(statistics.median(age), f"{_times(age)}, and {max(most):.2g} s old at most", _lossless(figures))
+
+
+def _of_rounds(figures: Figures, name: str) -> list[float]:
+    """Return the largest value of `name` in any pool, for each round. A file without rounds is one round."""
+    rounds = figures.get("rounds", [figures])
+    return [_latest([each[pool] for pool in each["watched"]], name) for each in rounds]
+
+
+def _times(values: list[float]) -> str:
+    return f"{_seconds(statistics.median(values))}{_between(values, '.3g')}"
 
 
 def intake_elastic(figures: Figures) -> Found:

@@ -44,6 +44,7 @@ def one_minute(service: Service, seconds: float, start: int) -> dict[str, float]
         "accept_ms_p50": percentile(accept_ms, 0.5),
         "accept_ms_p99": percentile(accept_ms, 0.99),
         "actors_pss_mib": pss_mib(ours),
+        "service_pss_mib": pss_mib(set(service.all_pids()) - set(service.redis_pids())),
         "everything_pss_mib": pss_mib(service.all_pids()),
         "actors_descriptors": sum(_descriptors(pid) for pid in ours),
         "redis_bytes": _redis_bytes(service),

@@ -276,6 +276,8 @@ def _why(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if "oken" in text and ("auth" in text.lower()):
         return TOKEN
+    if "any running Ray instance" in text:  # Ray goes on to name options of its own, which `deploy` does not have
+        return "no Ray node runs on this machine; run this on a node, or use ray://HEAD:10001"
     return f"no cluster answers: {text[-300:] or type(error).__name__}"
 
 

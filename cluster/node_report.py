@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from actors.proof import certificate_pair, prove
-from actors.runtime import VERSION
 from cluster.local import redis_checks
 from cluster.local.cell_checks import cell_faults
 from cluster.local.ray_settings import open_files_fault
@@ -24,6 +23,7 @@ from dispatcher.config.settings import parse_settings
 from dispatcher.config.store_settings import StoreSettings
 from dispatcher.core.json_object import JsonObject
 from dispatcher.errors import ConfigError
+from dispatcher.version import VERSION
 
 
 @dataclass(frozen=True, slots=True)

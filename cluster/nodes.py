@@ -11,7 +11,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from cluster.local.ray_settings import PYTHON_SETTINGS, RAY_SETTINGS, SERVE_SETTINGS, launcher, tls_variables
+from cluster.local.ray_settings import RAY_SETTINGS, SERVE_SETTINGS, launcher, tls_variables
+from cluster.local.worker_forks import PYTHON_SETTINGS
 from dispatcher.config.settings import TlsSettings
 
 HAPROXY = "RAY_SERVE_HAPROXY_BINARY_PATH"

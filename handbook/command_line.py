@@ -24,8 +24,10 @@ def _sections(name: str, command: click.Command, parent: click.Context | None) -
     if parent is not None:
         yield section(name, command, context)
     if isinstance(command, click.Group):
-        for child in sorted(command.commands):
-            yield from _sections(f"{name} {child}", command.commands[child], context)
+        for child in command.list_commands(context):
+            below = command.get_command(context, child)
+            assert below is not None
+            yield from _sections(f"{name} {child}", below, context)
 
 
 def section(name: str, command: click.Command, context: click.Context) -> str:

@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.routing import Route
 
-from actors.runtime import VERSION
 from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.trigger_view import NotificationView, TriggerView
 from dispatcher.core.plan.values import Override
@@ -29,6 +28,7 @@ from dispatcher.operate.receipts import Receipts
 from dispatcher.operate.triggers import Triggers
 from dispatcher.operate.use_cases import UseCases
 from dispatcher.operate.vendors import Vendors, VendorView
+from dispatcher.version import VERSION
 from dispatcher.wire.moments import moment
 from dispatcher.wire.problem_details import TITLES, Problem
 from dispatcher.wire.trigger import HeaderText, TriggerRequest

@@ -24,13 +24,16 @@ DEMO = ("demo", "--triggers", "600", "--rate", "60")
 RUN_S_MAX = 300.0
 
 EVERY_HELP = """
+import click
 from click.testing import CliRunner
 from cluster.cli.main import main
 
 def below(command, words=()):
     yield words
-    for name, child in getattr(command, "commands", {}).items():
-        yield from below(child, (*words, name))
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            yield from below(command.get_command(context, name), (*words, name))
 
 for words in below(main):
     done = CliRunner().invoke(main, [*words, "--help"])

@@ -1,8 +1,13 @@
-"""The program `dispatcher` and its commands."""
+"""The program `dispatcher`, with the commands that start, deploy and stop the service.
+
+The modules of the other commands are imported when one of these commands is called or listed (`ELSEWHERE`). So `up`
+does not wait for them.
+"""
 
 from __future__ import annotations
 
 import errno
+import importlib
 import io
 import os
 import sys
@@ -10,15 +15,30 @@ from pathlib import Path
 
 import click
 
-from actors.runtime import VERSION
-from cluster.capacity.estimate import capacity
-from cluster.cli.listing import list_by_state
-from cluster.cli.operate import register
-from cluster.cli.templates import templates
-from cluster.rehearsal.demo import demo
-from cluster.rehearsal.drills.command import drill
-from cluster.rehearsal.sandbox.__main__ import main as sandbox_command
+from cluster.local.state_directory import StateDirectory
+from cluster.local.worker_forks import WorkerForks
 from dispatcher.errors import ConfigError, DispatcherError
+from dispatcher.version import VERSION
+
+ELSEWHERE = {
+    "cancel": "cluster.cli.operate:cancel",
+    "capacity": "cluster.capacity.estimate:capacity",
+    "config": "cluster.cli.operate:config",
+    "dead": "cluster.cli.operate:dead",
+    "demo": "cluster.rehearsal.demo:demo",
+    "drill": "cluster.rehearsal.drills.command:drill",
+    "key": "cluster.cli.keys:key",
+    "list": "cluster.cli.listing:list_by_state",
+    "plan": "cluster.cli.operate:plan",
+    "sandbox": "cluster.rehearsal.sandbox.__main__:main",
+    "send": "cluster.cli.operate:send",
+    "show": "cluster.cli.operate:show",
+    "status": "cluster.cli.operate:status",
+    "templates": "cluster.cli.templates:templates",
+    "vendor": "cluster.cli.operate:vendor",
+    "vendors": "cluster.cli.operate:vendors",
+}
+"""The commands whose code is in another module, each with its module and its name there."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -29,6 +49,17 @@ class Program(click.Group):
     An error of ours, and a system call that the machine refuses, are shown as one sentence instead of a traceback. The
     exit code is 2 for a ConfigError and 1 for any other error.
     """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *ELSEWHERE])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in ELSEWHERE:
+            return super().get_command(ctx, cmd_name)
+        module, name = ELSEWHERE[cmd_name].split(":")
+        found = getattr(importlib.import_module(module), name)
+        assert isinstance(found, click.Command)
+        return found
 
     def invoke(self, ctx: click.Context) -> object:
         for stream in (sys.stdout, sys.stderr):
@@ -126,18 +157,14 @@ def up(
     (Ctrl-C) stops the service in the same way, but without that time. A second signal ends the service without a drain.
     SIGHUP applies a changed configuration file.
     """
-    from cluster.local.up import Options, Up
+    forks = WorkerForks(StateDirectory(state_dir).marker)
+    forks.start()  # it imports for seconds on another core, while this process imports too
+    try:
+        from cluster.local.up import Options, Up
 
-    Up(Options(state_dir, config, host, port, redis_url, unsafe_redis, sandbox, log_dir, stop_notice)).run()
-
-
-main.add_command(sandbox_command, "sandbox")
-main.add_command(demo)
-main.add_command(drill)
-main.add_command(capacity)
-register(main)
-main.add_command(list_by_state)
-main.add_command(templates)
+        Up(Options(state_dir, config, host, port, redis_url, unsafe_redis, sandbox, log_dir, stop_notice), forks).run()
+    finally:
+        forks.stop()
 
 
 @main.command()

@@ -14,7 +14,6 @@ from cluster.api_answers import VendorRow
 from cluster.cli import bulk
 from cluster.cli.api import Api, ApiError, header_value, print_json, quoted, read_json, remote
 from cluster.cli.explain import explain
-from cluster.cli.keys import key
 from dispatcher.config.schema import settings_schema
 from dispatcher.config.yaml_file import load_settings
 from dispatcher.wire.moments import local
@@ -322,9 +321,3 @@ def config_schema() -> None:
 
 
 config.add_command(explain)
-
-
-def register(group: click.Group) -> None:
-    """Add every operator command to the program."""
-    for command in (status, vendors, show, send, cancel, vendor, plan, dead, key, config):
-        group.add_command(command)

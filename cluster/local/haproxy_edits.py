@@ -10,6 +10,8 @@ The edits are:
 - while no intake replica runs, Serve's own proxy answers 404, and HAProxy changes this 404 into a 503,
   because callers do not try again after a 404;
 - Ray's error files are removed, so that a 503 stays a 503, and each 503 has `Retry-After`;
+- a replica gets `REPLICA_REQUESTS_MAX` requests at a time, and the others wait in HAProxy for a second at most. So a
+  replica does not work on requests whose callers have left. Questions go before posts in this queue;
 - HAProxy gets no more connections than its limit of open files allows (`fitting`);
 - while the service stops, the answers say so (`STOP_RULES`, `cluster.local.door`);
 - HAProxy listens at the address in the environment variable `DISPATCHER_BIND`. Without this edit it would
@@ -45,6 +47,11 @@ if { status 404 } { res.hdr(content-type) -m beg text/plain }
 """
 RETRY_AFTER = """    http-after-response set-header retry-after 1 if { status 503 } !{ res.hdr(retry-after) -m found }
 """
+QUESTIONS_FIRST = """    http-request set-priority-class int(-1) if METH_GET
+"""
+BUSY = """    http-error status 503 content-type application/problem+json hdr Retry-After "%[rand(3),add(1)]" string \
+'{"type":"about:blank","title":"Try again with the same idempotency key","status":503,"detail":"no intake is free"}'
+"""
 STOP_RULES = r"""    acl stop_unready str(unready) -m str -f STOP_FILE
     acl stop_unhealthy str(unhealthy) -m str -f STOP_FILE
     acl stop_closed str(closed) -m str -f STOP_FILE
@@ -58,13 +65,31 @@ STOP_RULES = r"""    acl stop_unready str(unready) -m str -f STOP_FILE
 if stop_closed !METH_GET { path_beg /v1/ }
 """
 
+REPLICA_REQUESTS_MAX = 100
+"""The most requests that HAProxy gives to one replica at the same time.
+
+Serve would give a replica 1,000. A small machine accepts 130 a second with each, so the last of them would wait for
+eight seconds, and its caller leaves after three and comes again. The settings of intake must let it grow before this
+number is reached (`dispatcher.config.settings`).
+"""
+
+QUEUE_S = 1
+"""How long a request waits in HAProxy for a replica, in seconds, before it is answered 503."""
+
 EDITS: tuple[tuple[str, str, str], ...] = (
     ("metrics on loopback", r"bind :(\d+)", r"bind 127.0.0.1:\1"),
     ("statistics on loopback", r"bind \*:(\d+)(\n\s*stats enable)", r"bind 127.0.0.1:\1\2"),
+    (
+        "what waits is bounded",
+        r"( *timeout client .*\n)",
+        rf"\1    timeout queue {QUEUE_S}s\n    default-server maxconn {REPLICA_REQUESTS_MAX}\n",
+    ),
     ("header deadline", r"( *timeout client .*\n)", r"\1    timeout http-request 3s\n"),
     ("no path is 400", FRONT, r"\1\2:\3\4" + NO_PATH.replace("\\\n", "")),
     ("no intake is 503", FRONT, r"\1\2:\3\4" + NO_INTAKE.replace("\\\n", "")),
     ("503 says when", FRONT, r"\1\2:\3\4" + RETRY_AFTER),
+    ("questions go first", FRONT, r"\1\2:\3\4" + QUESTIONS_FIRST),
+    ("busy is a problem", FRONT, r"\1\2:\3\4" + BUSY.replace("\\\n", "")),
     ("no route yet is 503", r"http-request return status 404 ", r"http-request return status 503 "),
     ("503 stays 503", r" *errorfile 50[234] .*\n", r""),
 )

@@ -20,6 +20,7 @@ from pathlib import Path
 from cluster.local import haproxy_edits, haproxy_tls, haproxy_wrapper
 from cluster.local.ray_parts import PIPED
 from cluster.local.state_directory import MARKER, StateDirectory, free_port
+from cluster.local.worker_forks import PYTHON_SETTINGS
 from dispatcher.config.settings import TlsSettings
 from dispatcher.errors import ConfigError
 
@@ -41,9 +42,6 @@ SERVE_SETTINGS = {
     "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "2",
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",  # at 0.1 its bursts of 8 ms stand in the way of 8 % of all accepts
 }
-PYTHON_SETTINGS = {"PYTHONUTF8": "1"}
-"""Serve writes HAProxy's configuration in the encoding of the locale, and Latin-1 has no sign for the arrows in it."""
-
 START_NICENESS = 10
 """The niceness with which new processes start. Intake runs at 0, so a start does not slow accepting.
 

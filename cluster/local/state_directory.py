@@ -15,7 +15,7 @@ import signal
 import socket
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dispatcher.errors import ConfigError
@@ -179,17 +179,21 @@ def give_way(marker: str, names: tuple[str, ...], niceness: int) -> None:
 REAP_S = 3.0
 
 
-def reap(marker: str, patience_s: float = REAP_S) -> int:
+def reap(marker: str, patience_s: float = REAP_S, spare: Sequence[int] = ()) -> int:
     """End the processes that an earlier run left, with SIGTERM and after `patience_s` seconds with SIGKILL.
 
-    Return how many processes there were.
+    The processes whose ids are in `spare` are left alone. Return how many processes there were.
     """
-    first = processes_of(marker)
+
+    def left() -> set[int]:
+        return set(processes_of(marker)) - set(spare)
+
+    first = left()
     for number, wait_s in ((signal.SIGTERM, patience_s), (signal.SIGKILL, 5.0)):
         until = time.monotonic() + wait_s
-        for pid in processes_of(marker):
+        for pid in left():
             _signal(pid, number)
-        while processes_of(marker) and time.monotonic() < until:
+        while left() and time.monotonic() < until:
             time.sleep(0.05)
     return len(first)
 

@@ -87,7 +87,8 @@ class Options:
 class Up:
     """One run of `dispatcher up`, from its start to its stop."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, forks: WorkerForks | None = None) -> None:
+        """Note the options. `forks` is the fork server, if it was already started."""
         self._options = options
         self._state = StateDirectory(options.state_dir)
         self._redis: RedisKeeper | None = None
@@ -101,7 +102,7 @@ class Up:
         self._door: Door | None = None
         self._housekeeping = Housekeeping(self._state.marker)
         self._frozen = FrozenReplicas(self._state.marker)
-        self._forks = WorkerForks()
+        self._forks = forks or WorkerForks(self._state.marker)
         self._core = CoreWatch(self._state.marker)
         self._ray_is_gone = False
         self._log_dir = absolute(options.log_dir or self._state.path / "logs")
@@ -160,7 +161,7 @@ class Up:
             if old_keys:
                 say(f"NOTE: {old_keys}")
         state.urls.unlink(missing_ok=True)
-        left = reap(state.marker)
+        left = reap(state.marker, spare=self._forks.pids)
         if left:
             say(f"ended {left} processes left by an earlier run")
 

@@ -18,9 +18,13 @@ from pathlib import Path
 
 from cluster.local import fork_server, worker_launcher
 from cluster.local.foreground import say
+from cluster.local.state_directory import MARKER
 
 SWITCH = "DISPATCHER_FORK_WORKERS"
 """The environment variable that turns this off, with the value 0 (ADR 0039)."""
+
+PYTHON_SETTINGS = {"PYTHONUTF8": "1"}
+"""Serve writes HAProxy's configuration in the encoding of the locale, and Latin-1 has no sign for the arrows in it."""
 
 FIRST = (
     "numpy",
@@ -62,16 +66,20 @@ MEND_S = 30.0
 class WorkerForks:
     """The fork server of one installation. On a machine where workers cannot be forked, no server is started."""
 
-    def __init__(self) -> None:
+    def __init__(self, marker: str) -> None:
+        """`marker` is the marker of the installation's processes (`StateDirectory.marker`)."""
+        self._marker = marker
         self._name = f"nd-{secrets.token_hex(16)}"
         self._process: subprocess.Popen[bytes] | None = None
         self._ended_s: float | None = None
 
     def start(self) -> None:
-        """Start the server, and return without waiting for its imports.
+        """Start the server unless it runs, and return without waiting for its imports.
 
         The server ends when this process ends, because its standard input is then closed.
         """
+        if self._process is not None and self._process.poll() is None:
+            return
         script = worker_script()
         if script is None or os.environ.get(SWITCH) == "0" or not sys.platform.startswith("linux"):
             return
@@ -83,8 +91,14 @@ class WorkerForks:
             [sys.executable, fork_server.__file__, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # a process with threads cannot be forked
+            # A process with threads cannot be forked.
+            env={**os.environ, **PYTHON_SETTINGS, MARKER: self._marker, "OPENBLAS_NUM_THREADS": "1"},
         )
+
+    @property
+    def pids(self) -> list[int]:
+        """The process id of the server, or nothing if it was not started or has been stopped."""
+        return [] if self._process is None else [self._process.pid]
 
     def command(self, raylet: Sequence[str]) -> list[str]:
         """Return the command that starts the raylet, changed so that its workers are forked.

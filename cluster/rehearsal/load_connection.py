@@ -7,8 +7,8 @@ that the service reaches. So only what the load needs is here: POST, an answer w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -97,13 +97,20 @@ class Pool:
         self.host, self.port = parts.hostname or "127.0.0.1", parts.port or 80
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
+        self.retry_after_s = 0.0
+        """The `Retry-After` of the answer that is being handed over, in seconds. Only a pool whose connections read
+        headers sets it.
+        """
         self._opening: set[asyncio.Task[None]] = set()
 
     def post(self, request: bytes, timeout_s: float, answered: Answered) -> None:
         if self._idle:
             self._idle.pop().post(request, timeout_s, answered)
             return
-        task = asyncio.get_running_loop().create_task(self._open(request, timeout_s, answered))
+        self._begin(self._open(request, timeout_s, answered))
+
+    def _begin(self, opening: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(opening)
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
 

@@ -182,7 +182,8 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
     "IntakeSettings": {
         "replicas_min": "The fewest intake replicas.",
         "replicas_max": "The most intake replicas.",
-        "ongoing_target": "If the replicas have more open requests than this on average, another replica starts.",
+        "ongoing_target": "If the replicas have more open requests than this on average, another replica starts. "
+        "HAProxy gives a replica 100 at most.",
         "group_commit_max": "The most triggers that one write to Redis stores.",
     },
     "StoreSettings": {

@@ -325,7 +325,7 @@ class SupervisionSettings(Section):
 class IntakeSettings(Section):
     replicas_min: Replicas = 2  # killing one of two cost 3 of 7,500 requests, killing the only one 117
     replicas_max: Replicas = 4  # with more replicas, the fsync of Redis is the limit
-    ongoing_target: PositiveInt = 200  # open requests of each replica; a healthy replica has ten at 1,157/s
+    ongoing_target: Annotated[int, Field(ge=1, le=100)] = 50  # a replica has ten open at 1,157/s, and 100 at most
     group_commit_max: PositiveInt = 64  # it is one round trip; with more, the first trigger only waits longer
 
 

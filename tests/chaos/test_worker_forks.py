@@ -208,7 +208,7 @@ def test_a_worker_waits_until_its_launcher_has_heard_of_it(stand: Stand) -> None
 def test_the_switch_leaves_everything_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """With DISPATCHER_FORK_WORKERS=0, no fork server is started, and the raylet gets Ray's own command for workers."""
     monkeypatch.setenv(worker_forks.SWITCH, "0")
-    forks = WorkerForks()
+    forks = WorkerForks("forks-under-test")
     forks.start()
     command = ["raylet", f"{WORKER_COMMAND}python default_worker.py"]
     assert forks.command(command) == command
@@ -227,7 +227,7 @@ def test_a_server_that_has_ended_is_started_again(
     monkeypatch.setenv(worker_forks.PRESTART, "1")
     monkeypatch.setenv(worker_forks.REGISTER, "60")
     monkeypatch.setattr(worker_forks, "FIRST", ("json",))
-    forks = WorkerForks()
+    forks = WorkerForks("forks-under-test")
     forks.start()
     try:
         until(forks.listens)
@@ -258,7 +258,7 @@ def test_workers_of_the_pinned_ray_are_forked(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv(worker_forks.SWITCH, raising=False)
     monkeypatch.setenv(worker_forks.PRESTART, "1")
     monkeypatch.setenv(worker_forks.REGISTER, "60")
-    forks = WorkerForks()
+    forks = WorkerForks("forks-under-test")
     script = worker_script()
     assert script is not None
     forks.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import random
 import threading
 import time
 from collections import Counter
@@ -12,13 +13,17 @@ from typing import Any
 import pytest
 
 from benchmarks.callers import Callers
+from benchmarks.patience import Patience
+from cluster.local.state_directory import free_port
 
 
 class Host(http.server.ThreadingHTTPServer):
     """One host. It answers each POST with `status`, and counts each idempotency key in `seen`."""
 
-    def __init__(self, status: int) -> None:
-        super().__init__(("127.0.0.1", 0), Answers)
+    request_queue_size = 128
+
+    def __init__(self, status: int, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Answers)
         self.status, self.ready, self.seen = status, 200, Counter[str]()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -137,3 +142,24 @@ def test_a_balancer_leaves_a_host_that_is_not_ready_before_it_refuses(hosts: lis
     assert {p.first_status for p in callers.posted} == {202}
     assert sorted(callers.aimed) == callers.aimed, "they do not go back"
     assert set(callers.aimed) == {0, 1}
+
+
+def test_patient_callers_wait_for_a_service_that_comes_later() -> None:
+    """Callers that come all at once while nothing listens are accepted once something does, each with its first key."""
+    port = free_port()
+    with Callers(
+        [f"http://127.0.0.1:{port}"], 1.0, body_of, roam=False, patience=Patience(random.Random(1))
+    ) as callers:
+        callers.come([body_of(n) for n in range(1000, 1040)])
+        end_s = time.monotonic() + 30.0
+        while sum(p.tries > 1 for p in list(callers.posted)) < 40:
+            assert time.monotonic() < end_s, "nobody tries again"
+            time.sleep(0.01)
+        assert callers.waiting >= 40
+        host = Host(202, port)
+        until(callers, 40)
+    host.shutdown()
+    host.server_close()
+    assert callers.waiting == 0
+    assert all(p.accepted_s is not None and p.first_status == 0 for p in callers.posted if p.key >= "N001000")
+    assert set(host.seen.values()) == {1}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.local.ray_settings import PYTHON_SETTINGS
+from cluster.local.worker_forks import PYTHON_SETTINGS
 
 MAIN = "import sys; from cluster.cli.main import main; sys.argv[0] = 'dispatcher'; main()"
 
@@ -99,3 +99,11 @@ def test_a_process_without_streams_writes_into_no_other_file(tmp_path: Path) -> 
     shell = 'exec "$0" -c "$1" 1>&- 2>&-'
     ended = subprocess.run(["sh", "-c", shell, sys.executable, program], check=False)
     assert (ended.returncode, (tmp_path / "lock").read_text()) == (0, "pid")
+
+
+def test_the_program_imports_nothing_large() -> None:
+    """The module of the program imports neither Ray nor pydantic nor an HTTP client, which take more than a second."""
+    large = {"ray", "pydantic", "aiohttp", "structlog", "redis"}
+    code = f"import sys, cluster.cli.main; print(*{large} & sys.modules.keys())"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []

@@ -317,29 +317,30 @@ def test_housekeepers_give_way_with_every_thread() -> None:
 def test_what_carries_the_marker_is_found_and_ended() -> None:
     """`reap` ends the processes with the marker: by SIGTERM, or by SIGKILL if a process ignores SIGTERM.
 
-    Processes of another installation are left alone.
+    Processes of another installation, and those to spare, are left alone.
     """
     stubborn = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
     )
     started = []
-    for marker, code in (("mine", "print(1, flush=True); input()"), ("mine", stubborn), ("mine2", "print(1); input()")):
+    waits = "print(1, flush=True); input()"
+    for marker, code in (("mine", waits), ("mine", stubborn), ("mine2", waits), ("mine", waits)):
         environment = {**os.environ, MARKER: marker, "PYTHONUNBUFFERED": "1"}
         words = [sys.executable, "-c", code]
         started.append(
             subprocess.Popen(words, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         )
-    willing, unwilling, foreign = started
+    willing, unwilling, foreign, spared = started
     try:
         for process in started:
             assert process.stdout is not None
             process.stdout.readline()
-        assert processes_of("mine").keys() == {willing.pid, unwilling.pid}
-        assert reap("mine", patience_s=0.2) == 2
+        assert processes_of("mine").keys() == {willing.pid, unwilling.pid, spared.pid}
+        assert reap("mine", patience_s=0.2, spare=[spared.pid]) == 2
         assert (willing.wait(5), unwilling.wait(5)) == (-signal.SIGTERM, -signal.SIGKILL)
         assert foreign.poll() is None
-        assert processes_of("mine") == {}
-        assert reap("mine") == 0
+        assert processes_of("mine").keys() == {spared.pid}
+        assert reap("mine", spare=[spared.pid]) == 0
     finally:
         for process in started:
             process.kill()

@@ -18,13 +18,16 @@ from tests.wheel import PACKAGES, ROOT, built, commands, locked
 EVERY_COMMAND = """
 import json, os, pkgutil, sys
 from importlib import import_module, metadata
+import click
 from click.testing import CliRunner
 from cluster.cli.main import main
 
 def below(command, words=()):
     yield words
-    for name, child in getattr(command, "commands", {}).items():
-        yield from below(child, (*words, name))
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            yield from below(command.get_command(context, name), (*words, name))
 
 def run(*words):
     done = CliRunner().invoke(main, words)

@@ -30,6 +30,7 @@ FORMS: Mapping[str, frozenset[str]] = {
 WHERE: Mapping[str, tuple[str, ...]] = {
     "held": (
         "benchmarks/drill_table.py",
+        "benchmarks/process_faults.py",
         "cluster/rehearsal/drills/",
         "dispatcher/adapters/memory/",
         "dispatcher/adapters/redis/",

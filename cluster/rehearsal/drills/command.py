@@ -11,7 +11,6 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from actors.runtime import VERSION
 from cluster.local.service import Service
 from cluster.rehearsal.drills.bars import measured
 from cluster.rehearsal.drills.catalogue import DRILLS, FIRST, NO_STORM, SECOND
@@ -19,6 +18,7 @@ from cluster.rehearsal.drills.play import Run, duration_s, perform, play, storm
 from cluster.rehearsal.drills.report import FIELDS, Figures, figures, plot, summary, table, wrong
 from cluster.rehearsal.provenance import environment
 from dispatcher.core.json_object import JsonObject
+from dispatcher.version import VERSION
 
 STORM = "storm"
 TABLE_WIDTH = 170

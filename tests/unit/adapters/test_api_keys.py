@@ -11,6 +11,7 @@ import os
 import re
 import stat
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from click.testing import CliRunner
 
 from cluster.cli.main import main
 from cluster.local import up
+from cluster.local.worker_forks import WorkerForks
 from dispatcher.adapters import api_keys as auth
 from dispatcher.adapters.api_keys import ApiKeys, new_key
 
@@ -228,7 +230,7 @@ def invoke_up(path: Path, host: str, monkeypatch: pytest.MonkeyPatch) -> tuple[i
     """
     began: list[str] = []
 
-    def reap(marker: str, patience_s: float = 0.0) -> int:
+    def reap(marker: str, patience_s: float = 0.0, spare: Sequence[int] = ()) -> int:
         began.append("reap")
         return 0
 
@@ -237,6 +239,7 @@ def invoke_up(path: Path, host: str, monkeypatch: pytest.MonkeyPatch) -> tuple[i
         raise SystemExit(0)
 
     monkeypatch.setattr(up, "reap", reap)
+    monkeypatch.setattr(WorkerForks, "start", lambda _: None)
     monkeypatch.setattr(up.Up, "_start_parts", start)
     words = ["up", "--sandbox", "--state-dir", str(path.parent), "--host", host]
     result = CliRunner().invoke(main, words)

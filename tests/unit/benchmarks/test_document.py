@@ -24,6 +24,7 @@ def test_the_documents_have_their_blocks() -> None:
         "python -m benchmarks.model_check --markdown",
         "python -m handbook.configuration",
         "python -m handbook.command_line",
+        "python -m benchmarks.cluster_table",
     ]
 
 

@@ -5,6 +5,7 @@ themselves.
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -97,6 +98,21 @@ def test_what_is_no_address_is_refused(address: str) -> None:
     """A wrong cluster address is refused, and the error shows how an address looks."""
     with pytest.raises(ConfigError, match=r"must be HEAD:6379, ray://HEAD:10001"):
         join(address)
+
+
+def test_auto_without_a_node_here_says_what_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`auto` where no Ray node runs is refused with an address to use, and not with Ray's advice to set `--address`."""
+
+    def init(**_: object) -> None:
+        raise ConnectionError(
+            "Could not find any running Ray instance. Please specify the one to connect to by setting `--address` flag"
+        )
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
+    with pytest.raises(ConfigError) as refused:
+        join("auto")
+    assert "no Ray node runs on this machine" in str(refused.value)
+    assert "ray://HEAD:10001" in str(refused.value) and "--address" not in str(refused.value)
 
 
 @pytest.mark.parametrize("scheme", ["", "ray://"])

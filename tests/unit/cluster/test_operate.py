@@ -20,7 +20,10 @@ from cluster.cli.main import main
 
 
 def remote_commands(group: click.Group, path: str = "") -> Iterator[tuple[str, click.Command]]:
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
         if isinstance(command, click.Group):
             yield from remote_commands(command, f"{path}{name} ")
         elif {"url", "key"} <= {option.name for option in command.params}:
