@@ -106,6 +106,7 @@ class Rig:
         self.store_machine, self.outside = found["store"], found["outside"]
         self.api_key = ""
         self.config = folder / "config.yaml"
+        self.stores = ["redis"]  # the names of the Redis servers of all cells
         self.redis_url = f"redis://:{PASSWORD}@{self.store_machine.address}:6379/0"
 
     # ---- start
@@ -357,13 +358,13 @@ class Rig:
                 step()
             assert client.wait(len(bodies) / rate + 120) == 0
         rows = [Row(**json.loads(line)) for line in (self.outside.disk / "rows.jsonl").read_text().splitlines()]
-        store = self.client()
+        stores = [self.client(name) for name in self.stores]
         with contextlib.suppress(AssertionError):
-            self.until(lambda: waiting(store) == 0, drain_s, "the store is drained")
+            self.until(lambda: waiting(*stores) == 0, drain_s, "the stores are drained")
         received = {vendor: self.received(vendor) for vendor in VENDORS}
         posted = [_posted(row) for row in rows]
         times = {vendor: [float(r["t"]) for r in found] for vendor, found in received.items()}
-        return Run(rows, examine(posted, received, VENDORS, store), marks, times)
+        return Run(rows, examine(posted, received, VENDORS, *stores), marks, times)
 
 
 def _posted(row: Row) -> Posted:

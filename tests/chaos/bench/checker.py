@@ -24,6 +24,7 @@ import redis
 from cluster.rehearsal.load import Posted
 from cluster.rehearsal.verdict import Verdict, judge
 from dispatcher.adapters.redis.keys import Keys
+from dispatcher.core.cells.names import CELL_NAMES
 from dispatcher.core.life.notification import trigger_of
 
 ENDS = ("settled", "cancelled", "suppressed")
@@ -76,14 +77,19 @@ def examine(
     posted: Sequence[Posted],
     received: Mapping[str, Sequence[Mapping[str, Any]]],
     channels: Mapping[str, str],
-    store: redis.Redis,
+    *stores: redis.Redis,
 ) -> Findings:
     """Judge the run and return the findings.
 
-    `received` maps each vendor to its deliveries. `channels` maps each vendor to its channel.
+    `received` maps each vendor to its deliveries. `channels` maps each vendor to its channel. `stores` are the Redis
+    servers of all cells, in their order.
     """
     verdict = judge(posted, received, channels)
-    records, contradictions = _looked_at(store)
+    records, contradictions = dict[str, dict[str, str]](), list[str]()
+    for cell, store in zip(CELL_NAMES, stores, strict=False):
+        in_cell, wrong = _looked_at(store, Keys(cell))
+        records |= in_cell
+        contradictions += wrong
     state_of = {name: state for name, (_, state, _) in _named(posted, records).items()}
     lost = [name for name in verdict.lost if state_of.get(name) not in ("dead", "held", "cancelled", "suppressed")]
     found = Findings(verdict, lost, contradictions)
@@ -97,33 +103,36 @@ def examine(
     return found
 
 
-def waiting(store: redis.Redis) -> int:
-    """Return how many notifications the store still has to work on. Dead, held and ended notifications are not
+def waiting(*stores: redis.Redis) -> int:
+    """Return how many notifications the cells still have to work on. Dead, held and ended notifications are not
     counted.
     """
-    keys = Keys()
+    return sum(_waiting(store, Keys(cell)) for cell, store in zip(CELL_NAMES, stores, strict=False))
+
+
+def _waiting(store: redis.Redis, keys: Keys) -> int:
     lanes = list(store.scan_iter(match=keys.prefix + "mb:*", count=1000, _type="stream"))
     return sum(store.xlen(lane) for lane in lanes) + store.zcard(keys.due) + store.zcard(keys.delayed)
 
 
-def _looked_at(store: redis.Redis) -> tuple[dict[str, dict[str, str]], list[str]]:
+def _looked_at(store: redis.Redis, keys: Keys) -> tuple[dict[str, dict[str, str]], list[str]]:
     """Return all records, and a sentence for each notification whose record and place in the store contradict each
     other.
 
     A contradiction counts only if a second read, half a second later, finds it again. The records are not read in one
     moment, and a look-up may settle a notification meanwhile.
     """
-    records = _records(store)
-    found = list(_contradictions(store, records))
+    records = _records(store, keys)
+    found = list(_contradictions(store, keys, records))
     if found:
         time.sleep(0.5)
-        records = _records(store)
-        found = [one for one in _contradictions(store, records) if one in found]
+        records = _records(store, keys)
+        found = [one for one in _contradictions(store, keys, records) if one in found]
     return records, found
 
 
-def _records(store: redis.Redis) -> dict[str, dict[str, str]]:
-    prefix = Keys().record_prefix
+def _records(store: redis.Redis, keys: Keys) -> dict[str, dict[str, str]]:
+    prefix = keys.record_prefix
     names = list(store.scan_iter(match=prefix + "*", count=1000))
     pipeline = store.pipeline(transaction=False)
     for name in names:
@@ -147,9 +156,8 @@ def _named(posted: Sequence[Posted], records: Mapping[str, dict[str, str]]) -> d
     return found
 
 
-def _contradictions(store: redis.Redis, records: Mapping[str, dict[str, str]]) -> Iterator[str]:
+def _contradictions(store: redis.Redis, keys: Keys, records: Mapping[str, dict[str, str]]) -> Iterator[str]:
     """Yield a sentence for each notification that is not in exactly one place, or whose record names another place."""
-    keys = Keys()
     places: dict[str, list[str]] = {}
     for place in PLACES:
         for nid in store.zrange(getattr(keys, place), 0, -1):
