@@ -54,8 +54,13 @@ def make_caretaker(settings: Settings, courier: Courier, around: Surroundings) -
 
 
 def make_look_ups(settings: Settings, courier: Courier, vendor: Vendor, around: Surroundings) -> LookUps | None:
-    """Return the part that asks the vendor about held messages, or None if this vendor has no look-up."""
-    if not isinstance(vendor, LooksUp):
+    """Return the part that asks the vendor about held messages. Return None if the vendor has no look-up, or if there
+    are several cells.
+
+    A twin is only found in its own cell (`core.life.look_up`). With several cells, a look-up could take a message from
+    another cell for the held one, and the held one would be lost.
+    """
+    if not isinstance(vendor, LooksUp) or settings.store.cells:
         return None
     return LookUps(
         *(courier, vendor, around.store, around.clock),

@@ -10,7 +10,7 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping
 
-from actors.assembly import template_sources
+from actors.assembly import part, template_sources
 from actors.bind_use_cases import Bound, bind_use_cases
 from actors.runtime import CellRedis, Tasks
 from dispatcher.accept.intake import Intake
@@ -105,7 +105,9 @@ class CellPart:
     def _watches(self) -> Watches:
         s, control, intake, clock = self._settings, self._control, self.intake, self._clock
         channels = {name: v.channel for name, v in s.vendors.items()}
-        stall_watch = StallWatch(channels, {name: v.rate_per_s for name, v in s.vendors.items()})
+        stall_watch = StallWatch(
+            channels, {name: part(v.rate_per_s, len(s.store.cell_names)) for name, v in s.vendors.items()}
+        )
         stalls = Stalls(stall_watch, self.fleet, lambda: intake.plan, clock)
         watch = StoreWatch(
             *(control, control, intake, self.breaks),

@@ -15,6 +15,7 @@ Rules:
    vendor may be late. Then the notification stays held, and the vendor is asked again, less and less often, until the
    deadline.
 5. A look-up never changes the breaker.
+6. If there are several cells (`core.cells`), nothing is looked up, because a twin is found only in its own cell.
 """
 
 from __future__ import annotations

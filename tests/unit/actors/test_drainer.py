@@ -6,13 +6,19 @@ import asyncio
 from typing import Any
 from unittest import mock
 
+import pytest
+
+from actors.assembly import make_look_ups
 from actors.drainer import Links
 from actors.runtime import CellRedis
 from actors.vendor import VendorActor
 from dispatcher.adapters.memory.store import MemoryStore
+from dispatcher.config.settings import parse_settings
+from dispatcher.core.life.look_up import Listing
 from dispatcher.core.life.outcome import Outcome
 from dispatcher.core.plan.messages import Message
 from dispatcher.core.plan.values import Report
+from dispatcher.deliver.surroundings import Surroundings
 from dispatcher.errors import UnavailableError
 from dispatcher.templates.cache import TemplateCache
 from tests.unit.stage import FaultyStore, ScriptedVendor, Stage, plan_of
@@ -41,6 +47,13 @@ class FaultyControl:
             return await method(*args)
 
         return method if name == "listen" else call
+
+
+class AskableVendor(ScriptedVendor):
+    """A vendor that can be asked what it has. It is never asked here."""
+
+    async def look_up(self, *_: Any) -> Listing | None:
+        raise AssertionError
 
 
 class TwoCells(OneActor):
@@ -140,3 +153,16 @@ async def test_an_actor_reports_how_many_cells_it_drains() -> None:
     await actor.start()
     await until(lambda: heard, 5.0)
     assert isinstance(heard[0], Report) and heard[0].cells == 2
+
+
+@pytest.mark.parametrize(("cells", "asks"), [([], True), (["file:/cell-1"], False)])
+@virtual
+async def test_with_several_cells_no_vendor_is_asked_what_it_has(cells: list[str], asks: bool) -> None:
+    """A held message could have a twin in another cell, which would be taken for it. So it waits for its receipt."""
+    stage, vendor = Stage(), AskableVendor("a")
+    courier = await stage.courier(vendor)
+    around = Surroundings(
+        MemoryStore(stage.cell), TemplateCache(stage.template_store), stage.clock, stage.metrics, lambda: 0.5
+    )
+    settings = parse_settings({**SETTINGS, "store": {"cells": cells}})
+    assert (make_look_ups(settings, courier, vendor, around) is not None) == asks
