@@ -121,12 +121,12 @@ class Intake:
             self._metrics.count("dispatcher_accepts", "refused")
             raise
         except LimitedError:
-            self._count(tenant, "limited")
+            self.count(tenant, "limited")
             raise
         except UnavailableError:
             self._metrics.count("dispatcher_accepts", "unavailable")
             raise
-        self._count(tenant, "replayed" if accepted.replayed else "accepted")
+        self.count(tenant, "replayed" if accepted.replayed else "accepted")
         self._metrics.observe("dispatcher_accept_seconds", self._clock.now_s() - began_s)
         for nid, channel, _ in accepted.notifications:
             if nid in accepted.fallbacks:
@@ -137,7 +137,7 @@ class Intake:
                 self._metrics.count("dispatcher_suppressed", channel, "recipient_cap")
         return accepted
 
-    def _count(self, tenant: str, answer: str) -> None:
+    def count(self, tenant: str, answer: str) -> None:
         """Count an answer, in total and for its tenant.
 
         Tenants beyond `TENANTS_NAMED_MAX` are counted together as `other`.

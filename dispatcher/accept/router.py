@@ -7,7 +7,8 @@ cells themselves. If a cell knows of more cells than this router, the trigger is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -47,6 +48,7 @@ class Router:
         """
         self._cells, self._metrics, self._chance, self._patience_s = cells, metrics, chance, patience_s
         self._first = 0  # not known yet
+        self._there: set[str] = set()  # cells that have told that they belong to this installation
         self.count = 1
 
     @property
@@ -55,7 +57,11 @@ class Router:
         return self._first > 0
 
     def adopt(self, membership: Membership) -> None:
-        """Use what a cell knows of the installation. The number of cells in force only grows."""
+        """Use what a cell knows of the installation. The number of cells in force only grows.
+
+        Nothing is sent to a cell before this: its server may turn out to be that of another installation.
+        """
+        self._there.add(membership.cell)
         self._first = membership.first
         self.count = max(self.count, membership.count)
 
@@ -90,18 +96,21 @@ class Router:
                 return await self._accept(tenant, body, key, header_key)
             except MovedError as moved:
                 self.count = max(self.count, moved.cells)
-        raise self._unavailable("the number of cells changes")
+        with self._counted():
+            raise self._unavailable("the number of cells changes")
 
     async def _accept(self, tenant: str, body: Any, key: str | None, header_key: str | None) -> Accepted:
-        count = self._known_count()
-        if key is not None:
-            first = await self._replayed(tenant, body, key, count)
-            if first is not None:
-                return first
-        cell = self._any(count) if key is None else owner(tenant, key, count)
+        with self._counted():
+            count = self._known_count()
+            if key is not None:
+                first = await self._replayed(tenant, body, key, count)
+                if first is not None:
+                    return first
+            cell = self._any(count) if key is None else owner(tenant, key, count)
+            intake = self._answering(cell).intake
         counting = counting_cell(tenant, self._first)
         charge = None if counting == cell else partial(self._charge, counting)
-        return await self._answering(cell).intake.accept(tenant, body, header_key, Route(count, charge))
+        return await intake.accept(tenant, body, header_key, Route(count, charge))
 
     async def _replayed(self, tenant: str, body: Any, key: str, count: int) -> Accepted | None:
         """Return the first answer to this key from an earlier owner, or None if no earlier owner has the key.
@@ -119,7 +128,7 @@ class Router:
             intake = self._answering(cell).intake
             first = await intake.replay(trigger_id(tenant, key, cell), digest, count)
             if first is not None:
-                self._metrics.count("dispatcher_accepts", "replayed")
+                intake.count(tenant, "replayed")
                 return first
         return None
 
@@ -129,9 +138,10 @@ class Router:
     async def dry_run(self, tenant: str, body: Any, header_key: str | None = None) -> Prepared:
         """Return the trigger that this body would become now, as `Intake.dry_run` does."""
         key = _key(body, header_key)
-        count = self._known_count()
-        cell = self._any(count) if key is None else owner(tenant, key, count)
-        return await self._answering(cell).intake.dry_run(tenant, body, header_key)
+        with self._counted():
+            count = self._known_count()
+            intake = self._answering(self._any(count) if key is None else owner(tenant, key, count)).intake
+        return await intake.dry_run(tenant, body, header_key)
 
     def _known_count(self) -> int:
         """Return the number of cells in force. Raises UnavailableError if this process does not know all of them."""
@@ -145,21 +155,35 @@ class Router:
     def _answering(self, cell: str) -> CellIntake:
         """Return the cell. Raises UnavailableError if it does not answer."""
         found = self._cells[cell]
-        if not found.answers() or not found.intake.started:
+        if not self._usable(cell) or not found.intake.started:
             raise self._unavailable(f"cell {cell} does not answer")
         return found
 
     def _any(self, count: int) -> str:
         """Return a random cell of those that take new triggers. Raises UnavailableError if there is none."""
-        there = [name for name in CELL_NAMES[:count] if self._cells[name].answers()]
+        there = [name for name in CELL_NAMES[:count] if self._usable(name)]
         ready = [name for name in there if (intake := self._cells[name].intake).started and not intake.nearly_full]
         if not ready:
             raise self._unavailable("no cell has room" if there else "no cell answers")
         return ready[int(self._chance() * len(ready))]
 
+    def _usable(self, cell: str) -> bool:
+        return cell in self._there and self._cells[cell].answers()
+
     def _unavailable(self, why: str) -> UnavailableError:
-        self._metrics.count("dispatcher_accepts", "unavailable")
         return UnavailableError(why, self._patience_s)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count the refusals of what is done here. The intake of a cell counts its own answers."""
+        try:
+            yield
+        except CallerError:
+            self._metrics.count("dispatcher_accepts", "refused")
+            raise
+        except UnavailableError:
+            self._metrics.count("dispatcher_accepts", "unavailable")
+            raise
 
 
 def _key(body: Any, header_key: str | None) -> str | None:

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from dispatcher.accept.membership_watch import MembershipWatch
 from dispatcher.accept.router import Router
@@ -82,3 +83,20 @@ async def test_the_wrong_server_ends_the_loop() -> None:
     watch = MembershipWatch([Member(stage, "0"), Member(Stage(), "1")], Router({}, stage.metrics, float), stage.clock)
     with pytest.raises(ConfigError, match="this is the Redis of cell 1"):
         await watch.run()
+
+
+@virtual
+async def test_a_server_that_turns_out_wrong_later_stops_no_other_cell() -> None:
+    """The second cell was away, and comes back as a server of another installation. The first goes on, and the reason
+    is logged once.
+    """
+    watched = Watched()
+    watched.members[1].on = True
+    assert await watched.known_after(0.01) == (True, 2)
+    await MemoryCellMember(watched.stages[1].cell, "1").begin("other", 2)
+    watched.members[1].on = False
+    with capture_logs() as logs:
+        await watched.known_after(3.1)
+    assert [(line["event"], "another installation" in line["reason"]) for line in logs] == [("cell_refused", True)]
+    watched.stages[0].cell.raise_to(3)
+    assert await watched.known_after(1.1) == (True, 3)

@@ -208,3 +208,55 @@ async def test_a_process_that_has_learned_of_a_cell_that_it_cannot_reach_refuses
     with pytest.raises(UnavailableError, match="knows fewer"):
         router.places("shop", "key")
     assert cells.stored() == {"0": 0, "1": 0}
+
+
+@virtual
+async def test_nothing_is_sent_to_a_cell_that_has_not_joined() -> None:
+    """A cell was away when the process started. It answers again, but it may be the wrong server: it is used only after
+    it has told its membership.
+    """
+    cells = Cells(2)
+    known, found = await cells.router(2), {cell: CellIntake(cells.intakes[cell], lambda: True) for cell in "01"}
+    router = Router(found, cells.stages["0"].metrics, lambda: 0.9)
+    router.adopt(Membership("one", "0", known.count, {2: 0}))
+    with pytest.raises(UnavailableError, match="cell 1 does not answer"):
+        await router.accept("shop", body(1), keys_of("1", 2)[0])
+    assert (await router.accept("shop", body(1))).id.startswith("0")
+    router.adopt(Membership("one", "1", known.count, {2: 0}))
+    assert (await router.accept("shop", body(1), keys_of("1", 2)[0])).id.startswith("1")
+
+
+@virtual
+async def test_each_answer_is_counted_once() -> None:
+    """What an earlier owner answers is counted as with one cell, and so is a cell that is away."""
+    cells = Cells(2, tenants={"shop": {"accept_per_s": 10.0}})
+    key = keys_of("1", 2)[0]
+    await (await cells.router(1)).accept("shop", body(1), key)
+    router = await cells.router(2)
+    router.count = 2
+    await router.accept("shop", body(1), key)
+    with pytest.raises(CallerError):
+        await router.accept("shop", body(2), key)
+    cells.away = {"0"}
+    for tried in keys_of("0", 2)[0], key:
+        with pytest.raises(UnavailableError):
+            await router.accept("shop", body(1), tried)
+
+    def counted(name: str, *labels: str) -> float:
+        return sum(stage.counted(name, *labels) for stage in cells.stages.values())
+
+    answers = ("accepted", "replayed", "refused", "unavailable")
+    assert [counted("dispatcher_accepts", answer) for answer in answers] == [1, 1, 1, 2]
+    assert counted("dispatcher_tenant_accepts", "shop", "replayed") == 1
+
+
+@virtual
+async def test_a_counting_cell_that_is_away_is_counted_once() -> None:
+    """The router and the intake of the trigger's cell both see the error, and one of them counts it."""
+    cells = Cells(2, tenants={"shop": {"accept_per_s": 10.0}})
+    router = await cells.router(2)
+    away = counting_cell("shop", 2)
+    cells.away = {away}
+    with pytest.raises(UnavailableError):
+        await router.accept("shop", body(1), keys_of("1" if away == "0" else "0", 2)[0])
+    assert sum(stage.counted("dispatcher_accepts", "unavailable") for stage in cells.stages.values()) == 1
