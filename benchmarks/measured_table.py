@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from benchmarks import fault_readings, load_readings, readings, results
+from benchmarks import cell_readings, fault_readings, load_readings, readings, results
 from benchmarks.readings import GROWTH, OVERLOAD, Figures, Found
 
 VENDOR_MS = 50
@@ -224,10 +224,20 @@ ROWS = (
         *("random_kills", fault_readings.random_kills, 98, None, " %"),
         least=True,
     ),
+    Row(
+        "two cells ÷ one cell, each Redis held to a part of a core that limits it: triggers carried",
+        *("cells", cell_readings.two_cells, 1.8),
+        least=True,
+    ),
+    Row(
+        "one of two cells is killed at 20 triggers/s: accepted at the first try of the other cell's keys",
+        *("cells", cell_readings.dead_cell, 100, None, " %"),
+        least=True,
+    ),
 )
 
 
-ALONE = ("pairs", "peak", "starts", "killed_whole", "random_kills")
+ALONE = ("pairs", "peak", "starts", "killed_whole", "random_kills", "cells")
 """The benchmarks that `make bench` leaves out. Their command is the module."""
 
 

@@ -69,6 +69,7 @@ STEPS = (
     Step("starts", 25),
     Step("killed_whole", 5),
     Step("random_kills", 10),
+    Step("cells", 10),
 )
 """The steps in their order. `end_to_end` comes before the steps that need the rate that the machine carries."""
 

@@ -12,10 +12,11 @@ from benchmarks import results
 from benchmarks.__main__ import QUESTIONS
 from benchmarks.elastic import together
 from benchmarks.measured_table import ALONE, ROWS, Found, Row, as_markdown, cell, limits
+from tests.unit.benchmarks.cell_figures import CELLS
 from tests.unit.benchmarks.fault_figures import FAULTS
 from tests.unit.benchmarks.load_figures import LOAD
 
-MADE_UP = {**FAULTS, **LOAD}
+MADE_UP = {**FAULTS, **LOAD, **CELLS}
 
 
 def row(**bars: Any) -> Row:
