@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from importlib import resources
 
+from dispatcher.adapters.redis.keys import Keys
+from dispatcher.core.cells.names import FIRST_CELL
+
 SINCE_7_2 = ("+client|setinfo", "+waitaof")
 """The rules for commands that Redis has since 7.2.
 
@@ -18,10 +21,15 @@ class SmallestUser:
         word, self.name, *self._rules = (resources.files("cluster") / "files" / "redis.acl").read_text().split()
         assert word == "user"
 
-    def rules(self, password: str, server_version: str) -> list[str]:
-        """Return the user's rules that a server of this version of Redis knows, with `password` filled in."""
+    def rules(self, password: str, server_version: str, cell: str = FIRST_CELL) -> list[str]:
+        """Return the user's rules that a server of this version of Redis knows, with `password` filled in.
+
+        The user may use the keys and channels of `cell`.
+        """
         older = tuple(int(part) for part in server_version.split(".")[:2]) < (7, 2)
-        return [rule.replace("PASSWORD", password) for rule in self._rules if not (older and rule in SINCE_7_2)]
+        known = [rule for rule in self._rules if not (older and rule in SINCE_7_2)]
+        of_cell = Keys().prefix, Keys(cell).prefix
+        return [rule.replace("PASSWORD", password).replace(*of_cell) for rule in known]
 
 
 SMALLEST_USER = SmallestUser()

@@ -54,6 +54,8 @@ from tests.contract.worlds import (
     lanes,
     trigger,
 )
+from tests.private_redis import ANSWER_S
+from tests.smallest_user import SMALLEST_USER
 
 SLOW = AcceptRate(0.01, 2)
 CAP = Cap("of-someone", 2, 3_600_000)
@@ -66,15 +68,26 @@ class OneCell:
         self.store, self.control, self.member, self.again = store, control, member, again
 
 
-def on_redis(connection: Any) -> OneCell:
+def on_redis(connection: Any, other: Any = None) -> OneCell:
+    """Return cell 1 on Redis. `other` is the connection of the same server's cell 2, if it is not `connection` too."""
     store = RedisStore(connection, keys=Keys("1"), retention_ms=RETENTION_MS)
     control = RedisControl(connection, Keys("1"))
-    return OneCell(store, control, RedisCellMember(connection, "1"), RedisCellMember(connection, "2"))
+    return OneCell(store, control, RedisCellMember(connection, "1"), RedisCellMember(other or connection, "2"))
 
 
 @pytest.fixture
-async def redis_cell(redis_client: Client) -> OneCell:
-    return on_redis(redis_client)
+async def cell_1_url(redis_url: str, redis_client: Client) -> str:
+    """Return the URL of the private server for a user that may use only the keys of cell 1."""
+    rules = SMALLEST_USER.rules("secret", (await redis_client.info("server"))["redis_version"], "1")
+    await redis_client.execute_command("ACL", "SETUSER", "of-cell-1", "reset", *rules)
+    return redis_url.replace("unix://", "unix://of-cell-1:secret@")
+
+
+@pytest.fixture
+async def redis_cell(cell_1_url: str, redis_client: Client) -> AsyncIterator[OneCell]:
+    connection = client(cell_1_url, timeout_s=ANSWER_S)
+    yield on_redis(connection, redis_client)
+    await connection.aclose()
 
 
 @pytest.fixture
@@ -373,8 +386,8 @@ async def test_a_membership_of_a_server_that_is_away_is_unknown() -> None:
 
 
 @pytest.fixture
-async def second_world(redis_client: redis.asyncio.Redis, redis_url: str) -> AsyncIterator[World]:
-    connection, keys = client(redis_url), Keys("1")
+async def second_world(cell_1_url: str) -> AsyncIterator[World]:
+    connection, keys = client(cell_1_url), Keys("1")
     yield World(
         RedisStore(connection, keys=keys, retention_ms=RETENTION_MS),
         RedisControl(connection, keys),
