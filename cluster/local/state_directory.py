@@ -208,15 +208,25 @@ def _signal(pid: int, number: signal.Signals) -> None:
 def free_port() -> int:
     """Return a TCP port from 20000 to 29999 on which nothing listens now.
 
+    No other call gets it while this process lives.
     The port is used only seconds later. So it must not be in the kernel's range for outgoing connections (from 32768),
-    nor in Ray's ranges (10002 to 19999 for workers, from 30000 for Serve's replicas).
+    nor in Ray's ranges (10002 to 19999 for workers, from 30000 for Serve's replicas). A socket with a name of its own
+    in Linux's abstract namespace claims it until then. The kernel ends the claim with the process.
     """
     for _ in range(100):
         port = 20_000 + secrets.randbelow(10_000)
-        with socket.socket() as s:
-            try:
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0dispatcher-port-{port}")
+            with socket.socket() as s:
                 s.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+        except OSError:
+            claim.close()
+            continue
+        _claims.append(claim)
+        return port
     raise ConfigError("no free TCP port between 20000 and 29999")
+
+
+_claims: list[socket.socket] = []
+"""The sockets that claim the ports that this process was given."""

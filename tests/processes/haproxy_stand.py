@@ -48,7 +48,6 @@ while True:
         if question:
             caller.sendall(b"Name: fake\\nPid: %d\\nUptime: %s\\n" % (os.getpid(), question))
 """
-IN_USE = "Address already in use"
 CONFIG = """global
     stats socket {admin} mode 666 level admin expose-fd listeners
     hard-stop-after 5s
@@ -86,16 +85,8 @@ class Stand:
 
     def __post_init__(self) -> None:
         self.admin, self.config, self.log = (self.folder / name for name in ("a.s", "h.cfg", "log"))
-        self.others = [free_port(), free_port()]
-        self.text = CONFIG.format(admin=self.admin, port=self.port, metrics=self.others[0], stats=self.others[1])
+        self.text = CONFIG.format(admin=self.admin, port=self.port, metrics=free_port(), stats=free_port())
         self.config.write_text(self.text)
-
-    def take_other_ports(self) -> None:
-        """Choose other free ports, and change the configuration accordingly."""
-        before, (self.port, *self.others) = [self.port, *self.others], [free_port() for _ in range(3)]
-        for old, new in zip(before, [self.port, *self.others], strict=True):
-            self.text = self.text.replace(str(old), str(new))
-            self.config.write_text(self.config.read_text().replace(str(old), str(new)))
 
     @property
     def command(self) -> list[str]:
@@ -109,19 +100,12 @@ class Stand:
     def serving(self, *words: str) -> subprocess.Popen[str]:
         """Start a wrapper, wait until Serve would accept it, and return its process.
 
-        Serve accepts it when `show info` names the pid that was started. If another test has taken a port since it was
-        found free, other ports are taken.
+        Serve accepts it when `show info` names the pid that was started.
         """
-        for _ in range(5):
-            process = self.start(*words)
-            await_that(lambda process=process: process.poll() is not None or self.info_pid() == process.pid)
-            if process.poll() is None:
-                return process
-            self.started.remove(process)
-            said = process.communicate()[1]
-            assert IN_USE in said, said
-            self.take_other_ports()
-        raise AssertionError("each port that was free was taken at once")
+        process = self.start(*words)
+        await_that(lambda: self.info_pid() == process.pid or process.poll() is not None)
+        assert process.poll() is None, process.communicate()[1]
+        return process
 
     def ask(self, question: bytes = b"show info\n") -> bytes:
         with socket.socket(socket.AF_UNIX) as s:

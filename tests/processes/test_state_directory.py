@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import secrets
 import signal
 import stat
 import subprocess
@@ -350,6 +351,23 @@ def test_what_carries_the_marker_is_found_and_ended() -> None:
 def test_a_free_port_lies_where_nobody_else_draws() -> None:
     """A free port lies below the kernel's range for outgoing connections and outside Ray's."""
     assert all(20_000 <= free_port() < 30_000 for _ in range(20))
+
+
+def test_a_free_port_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two calls that draw the same port while nothing listens on it get different ports, in another process too."""
+    mine, second, third = (free_port() for _ in range(3))
+    code = f"""
+import secrets
+from cluster.local.state_directory import free_port
+draws = iter([{mine - 20_000}, {second - 20_000}, {third - 20_000}, 42, 43, 44, 45])
+secrets.randbelow = lambda _: next(draws)
+print(free_port())
+"""
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(other.stdout) in range(20_042, 20_046)
+    draws = iter([mine - 20_000, 52, 53, 54, 55])
+    monkeypatch.setattr(secrets, "randbelow", lambda _: next(draws))
+    assert free_port() in range(20_052, 20_056)
 
 
 def test_a_cleaner_of_tmp_finds_the_directory_locked(tmp_path: Path) -> None:
