@@ -30,9 +30,7 @@ def test_it_stands_by_where_there_may_be_another(runtime: dict[str, str], expect
     assert patience_s(runtime) == expected_s
 
 
-@pytest.mark.parametrize(
-    ("cells", "rate_per_s", "calls"), [(1, 90.0, 12), (2, 45.0, 6), (3, 30.0, 4), (16, 5.625, 1)]
-)
+@pytest.mark.parametrize(("cells", "rate_per_s", "calls"), [(1, 90.0, 12), (2, 45.0, 6), (3, 30.0, 4), (16, 5.625, 1)])
 def test_a_contract_is_divided_among_the_cells(cells: int, rate_per_s: float, calls: int) -> None:
     """The plan and the courier of each cell have an equal part of the rate and of the calls at once, at least one call.
 
