@@ -234,7 +234,7 @@ async def test_nothing_is_sent_to_a_cell_that_has_not_joined() -> None:
 
 @virtual
 async def test_each_answer_is_counted_once() -> None:
-    """What an earlier owner answers is counted as with one cell, and so is a cell that is away."""
+    """The answer of an earlier owner is counted as with one cell, and so is a cell that is away."""
     cells = Cells(2, tenants={"shop": {"accept_per_s": 10.0}})
     key = keys_of("1", 2)[0]
     await (await cells.router(1)).accept("shop", body(1), key)
