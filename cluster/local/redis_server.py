@@ -24,6 +24,8 @@ from cluster.local.state_directory import MARKER
 from dispatcher.errors import ConfigError
 
 START_S = 30.0  # an AOF of some gigabytes loads in that
+TRIES = 3
+"""How often a server is launched that is killed before it answers. One that ends by itself is launched once."""
 MEMORY_BYTES_MAX = 1 << 30
 FULL_BYTES = 65_536  # with less free space a server cannot write its first files
 
@@ -108,23 +110,31 @@ class RedisServer:
 
     def _spawn(self, lock: int) -> int:
         server = redis_binary.binary(self.folder)
-        self._socket.unlink(missing_ok=True)
-        environment = {name: value for name, value in os.environ.items() if name != MARKER}
-        log = (self.folder / "redis.log").open("ab")
-        self._process = subprocess.Popen(
-            [server.path, *self._arguments()],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=self.folder,
-            env=environment,  # without the run marker: it outlives what the marker names
-            pass_fds=(lock,),
-            start_new_session=True,  # Ctrl-C in the terminal must not stop it under the drain
-        )
-        log.close()
-        self._await_answer(self._process)
+        until = time.monotonic() + START_S
+        self._process = self._launch(server.path, lock)
+        tries = 1
+        while not self._answers(self._process, until):
+            if self._process.returncode > 0 or tries == TRIES:
+                raise ConfigError(f"redis-server ended at once{self._last_line()}; see {self.folder / 'redis.log'}")
+            self._process = self._launch(server.path, lock)
+            tries += 1
         redis_binary.note(self.folder, server)
         return self._process.pid
+
+    def _launch(self, path: str, lock: int) -> subprocess.Popen[bytes]:
+        self._socket.unlink(missing_ok=True)
+        environment = {name: value for name, value in os.environ.items() if name != MARKER}
+        with (self.folder / "redis.log").open("ab") as log:
+            return subprocess.Popen(
+                [path, *self._arguments()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                env=environment,  # without the run marker: it outlives what the marker names
+                pass_fds=(lock,),
+                start_new_session=True,  # Ctrl-C in the terminal must not stop it under the drain
+            )
 
     def _last_line(self) -> str:
         """Return the last line of the server's log as the end of a sentence.
@@ -159,14 +169,17 @@ class RedisServer:
         }
         return [part for name, value in settings.items() for part in (f"--{name}", value)]
 
-    def _await_answer(self, process: subprocess.Popen[bytes]) -> None:
-        until = time.monotonic() + START_S
-        while time.monotonic() < until:
+    def _answers(self, process: subprocess.Popen[bytes], until_s: float) -> bool:
+        """Wait until the server answers. Return False if its process has ended before.
+
+        Raises ConfigError if it still lives at `until_s` and does not answer.
+        """
+        while time.monotonic() < until_s:
             if process.poll() is not None:
-                raise ConfigError(f"redis-server ended at once{self._last_line()}; see {self.folder / 'redis.log'}")
+                return False
             try:
                 self.client().ping()
-                return
+                return True
             except (redis.BusyLoadingError, redis.ConnectionError, redis.TimeoutError, OSError):
                 time.sleep(0.02)
         raise ConfigError(f"redis-server does not answer on {self._socket}; see {self.folder / 'redis.log'}")

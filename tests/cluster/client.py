@@ -37,6 +37,8 @@ class Row:
     tries: int = 0
     first_status: int = -1
     statuses: list[int] = field(default_factory=list)
+    problem: str = ""
+    """The body of the last answer that was no 202."""
 
 
 class Caller:
@@ -54,6 +56,8 @@ class Caller:
         row, now_s = self._row, time.time()
         if status == 202:
             row.trigger_id, row.accepted_s = json.loads(body)["id"], now_s
+        else:
+            row.problem = body.decode(errors="replace")
         row.statuses.append(status)
         if row.tries == 1:
             row.first_status = status

@@ -49,10 +49,12 @@ print([node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]])
 """
 ASK = """
 import sys, urllib.request, urllib.error
-method, url, data, key = sys.argv[1:5]
+method, url, data, key, idempotency_key = sys.argv[1:6]
 request = urllib.request.Request(url, data.encode() or None, {"Content-Type": "application/json"}, method=method)
 if key:
     request.add_header("Authorization", "Bearer " + key)
+if idempotency_key:
+    request.add_header("Idempotency-Key", idempotency_key)
 try:
     with urllib.request.urlopen(request, timeout=5) as answer:
         print(answer.status, answer.read().decode())
@@ -240,16 +242,24 @@ class Rig:
 
     # ---- look
 
-    def ask(self, path: str, host: Machine | None = None, *, method: str = "GET", body: Any = None) -> tuple[int, str]:
+    def ask(
+        self,
+        path: str,
+        host: Machine | None = None,
+        *,
+        method: str = "GET",
+        body: Any = None,
+        idempotency_key: str = "",
+    ) -> tuple[int, str]:
         """Send a request to the service from outside, by default to w1. Return the status and the body.
 
         Status 0 means no answer.
         """
         url = f"http://{(host or self.w1).address}:{PORT}{path}"
-        return self._ask(method, url, "" if body is None else json.dumps(body), self.api_key)
+        return self._ask(method, url, "" if body is None else json.dumps(body), self.api_key, idempotency_key)
 
-    def _ask(self, method: str, url: str, data: str = "", key: str = "") -> tuple[int, str]:
-        told = self.outside.checked(PYTHON, "-I", "-S", "-c", ASK, method, url, data, key)
+    def _ask(self, method: str, url: str, data: str = "", key: str = "", idempotency_key: str = "") -> tuple[int, str]:
+        told = self.outside.checked(PYTHON, "-I", "-S", "-c", ASK, method, url, data, key, idempotency_key)
         status, _, text = told.partition(" ")
         return int(status), text
 

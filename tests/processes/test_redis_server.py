@@ -227,6 +227,37 @@ def test_a_server_that_cannot_run_names_its_log(place: Path) -> None:
     os.close(held(place / "data"))
 
 
+@pytest.mark.parametrize(("kills", "starts"), [(1, True), (2, True), (3, False)])
+def test_a_server_that_is_killed_before_it_answers_is_started_again(
+    place: Path, monkeypatch: pytest.MonkeyPatch, kills: int, starts: bool
+) -> None:
+    """A server that is killed before its first answer is started again, twice at most. Then ConfigError ends the
+    start, and the directory's lock is free again.
+    """
+    launched: list[int] = []
+    launch = RedisServer._launch
+
+    def killed(self: RedisServer, path: str, lock: int) -> subprocess.Popen[bytes]:
+        process = launch(self, path, lock)
+        launched.append(process.pid)
+        if len(launched) <= kills:
+            process.kill()
+            process.wait()
+        return process
+
+    monkeypatch.setattr(RedisServer, "_launch", killed)
+    found = server(place)
+    if starts:
+        assert found.start() == launched[kills]
+        assert found.client().ping()
+        found.stop()
+    else:
+        with pytest.raises(ConfigError, match="ended at once"):
+            found.start()
+        os.close(held(place / "data"))
+    assert len(launched) == min(kills + 1, redis_server.TRIES)
+
+
 def test_a_server_that_cannot_read_the_directory_does_not_start_on_it(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
