@@ -220,7 +220,7 @@ def _groups(count: int, size: int) -> Iterator[int]:
 async def bytes_each(server: RedisServer, notifications: int) -> dict[str, float]:
     """Return how many bytes one notification takes, by the name of the place.
 
-    One trigger is accepted and delivered first, because the scripts that Redis then keeps are no part of a notification.
+    One trigger is accepted and delivered first, as the scripts that Redis then keeps are no part of a notification.
     `queued` and `retained` are bytes of memory, while it waits and after it has ended. `aof_written` is what the
     append-only file grew by. The sizes of that file after a rewrite have names that begin with `aof_kept`.
     """
