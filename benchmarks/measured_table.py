@@ -21,7 +21,10 @@ from benchmarks.readings import GROWTH, OVERLOAD, Figures, Found
 VENDOR_MS = 50
 OVER_SIZES = "without vendors: greatest ÷ smallest over backlog, kept records and number of vendors"
 SECOND_MACHINE_SINCE = "2026-11-27"
-"""The day from which figures are of the second machine, which is slower. docs/benchmarks.md compares them."""
+"""The day from which figures are of the second machine, or of the third one. docs/benchmarks.md compares them."""
+
+OLD_PROCESSOR = "AMD"
+"""The make of the processors of the first and of the second machine. The third machine has another one."""
 
 PINNED_ON_THE_FIRST = ("accept_latency", "end_to_end")
 """The benchmarks that fixed the pools at their smallest sizes, until the second machine was used."""
@@ -265,12 +268,13 @@ def as_markdown(read: Callable[[str], Mapping[str, Any]]) -> str:
 def of(document: Mapping[str, Any]) -> str:
     """Return the measured commit, and what a reader must know to compare the figures: the machine, and fixed pools.
 
-    Both machines give the same name in `environment`, so the day tells them apart.
+    The first two machines give the same name in `environment`, so the day tells them apart. The third one has no note.
     """
     first = document["environment"]["at"] < SECOND_MACHINE_SINCE
+    second = not first and OLD_PROCESSOR in document["environment"].get("machine", "")
     pools = document["figures"].get("pools", "as shipped")
     pinned = pools != "as shipped" or (first and document["benchmark"] in PINNED_ON_THE_FIRST)
-    notes = ["first machine"] * first + ["pools pinned"] * pinned
+    notes = ["first machine"] * first + ["second machine"] * second + ["pools pinned"] * pinned
     return ", ".join([document["environment"]["commit"][:7], *notes])
 
 

@@ -115,7 +115,9 @@ class RedisServer:
         tries = 1
         while not self._answers(self._process, until):
             if self._process.returncode > 0 or tries == TRIES:
-                raise ConfigError(f"redis-server ended at once{self._last_line()}; see {self.folder / 'redis.log'}")
+                killed = f", by signal {-self._process.returncode}" if self._process.returncode < 0 else ""
+                log = self.folder / "redis.log"
+                raise ConfigError(f"redis-server ended at once{killed}{self._last_line()}; see {log}")
             self._process = self._launch(server.path, lock)
             tries += 1
         redis_binary.note(self.folder, server)

@@ -141,6 +141,19 @@ def test_a_short_soak_proves_nothing_about_two_hours() -> None:
 
 
 @pytest.mark.parametrize(
+    ("at", "machine", "notes"),
+    [
+        ("2026-11-26T00:00:00+00:00", "Linux x86_64, AMD EPYC, 2 cores", ", first machine"),
+        ("2026-11-29T00:00:00+00:00", "Linux x86_64, AMD EPYC, 2 cores", ", second machine"),
+        ("2026-11-30T00:00:00+00:00", "Linux x86_64, Intel(R) Xeon(R) Processor, 2 cores", ""),
+    ],
+)
+def test_a_processor_tells_the_second_machine_from_the_third(at: str, machine: str, notes: str) -> None:
+    environment = {"at": at, "commit": "0123456789", "machine": machine}
+    assert of({"benchmark": "elastic", "figures": {}, "environment": environment}) == f"0123456{notes}"
+
+
+@pytest.mark.parametrize(
     ("at", "benchmark", "figures", "notes"),
     [
         ("2026-11-26T00:00:00+00:00", "accept_latency", {}, ", first machine, pools pinned"),
