@@ -177,9 +177,15 @@ def test_after_the_controller_was_killed_haproxy_learns_of_new_replicas(service:
 
 def _known_to_haproxy(service: Service) -> set[str]:
     """Return the names of the intake replicas that the running HAProxy knows. While it is reloaded, return none."""
-    if len(service.haproxy_pids()) != 1:
+    pids = service.haproxy_pids()
+    if len(pids) != 1:
         return set()
-    words = Path(f"/proc/{service.haproxy_pids()[0]}/cmdline").read_text().split("\0")
+    try:
+        words = Path(f"/proc/{pids[0]}/cmdline").read_text().split("\0")
+    except OSError:  # it ended after the look
+        return set()
+    if "-f" not in words:  # it ends now: its command line is empty
+        return set()
     return intake_servers(Path(words[words.index("-f") + 1]).read_text())
 
 
