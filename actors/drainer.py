@@ -89,8 +89,9 @@ class Drainer:
         )
         self._watchdog = Watchdog(courier, control, clock, settings.courier.stuck_s)
         self._beats = Heartbeat(courier, control, clock, identity)
-        self._incarnations = make_incarnations(
-            settings, courier, control, around, identity=identity, begun=self._changed.set
+        self._incarnations = make_incarnations(settings, courier, control, around, identity=identity, begun=self._begun)
+        self._follower = PlanFollower(
+            *(control, clock, around.chance), current=lambda: courier.plan, adopt=self.duties.adopt
         )
         self._reporter = Reporter(
             *(courier, control, clock, around.metrics),
@@ -107,16 +108,13 @@ class Drainer:
     def start(self, tasks: Tasks, cell: str = "") -> None:
         """Start all loops in `tasks`. `cell` is a text that is appended to their names."""
         s, courier, around = self._settings, self.courier, self._around
-        follower = PlanFollower(
-            *(self._control, around.clock, around.chance), current=lambda: courier.plan, adopt=self.duties.adopt
-        )
         look_ups = make_look_ups(s, courier, courier.vendor, around)
         tasks.start(f"courier{cell}", self._deliver())
         tasks.start(f"outbox{cell}", courier.outbox.run())
         tasks.start(f"caretaker{cell}", make_caretaker(s, courier, around).run())
         if look_ups is not None:
             tasks.start(f"look-ups{cell}", look_ups.run())
-        tasks.start(f"plan{cell}", follower.run())
+        tasks.start(f"plan{cell}", self._follower.run())
         tasks.start(f"beat{cell}", self._beats.run(s.supervision.beat_ms / 1000))
         tasks.start(f"report{cell}", self._reporter.run())
         tasks.start(f"watchdog{cell}", self._watchdog.run())
@@ -146,6 +144,11 @@ class Drainer:
             if courier.me:
                 await self._memory.remember(courier.me, always=True)
                 await self._control.stopped(courier.me)
+
+    def _begun(self) -> None:
+        """Report the new incarnation, and look for the plan that gives it its work."""
+        self._changed.set()
+        self._catching_up = asyncio.ensure_future(self._follower.catch_up())
 
     async def _deliver(self) -> None:
         await self.duties.prepare(control=self._control, memory=self._memory, chance=self._around.chance)

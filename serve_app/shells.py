@@ -20,6 +20,8 @@ from dispatcher.core.plan.identity import Identity
 from serve_app.priority import set_niceness
 
 if TYPE_CHECKING:
+    from starlette.responses import Response
+
     from serve_app.bodies import Asgi, Receive, Scope, Send
 
 DISPATCH_NICENESS = 10
@@ -39,6 +41,17 @@ def identity() -> Identity:
         "ingress": "haproxy" if constants.RAY_SERVE_ENABLE_HA_PROXY else "python-proxy",
         "niceness": os.nice(0),
     }
+
+
+def no_intake() -> Response:
+    """Return the answer of a replica that is no intake to an HTTP request: 503 with `Retry-After`.
+
+    Serve gives every replica an HTTP port. A HAProxy that has not yet heard of an intake replica's death may send a
+    trigger to the replica that has its port now. An answer of 2xx would tell the caller that the trigger was accepted.
+    """
+    from starlette.responses import Response
+
+    return Response("this replica takes no requests\n", 503, {"Retry-After": "1"}, "text/plain")
 
 
 class _Shell:
@@ -76,8 +89,8 @@ class VendorShell(_Shell):
         await prove_courier(parse_settings(settings), vendor)
         await self._actor.start()
 
-    async def __call__(self) -> str:
-        return "a vendor pool takes no requests"
+    async def __call__(self) -> Response:
+        return no_intake()
 
 
 class SupervisorShell(_Shell):
@@ -90,8 +103,8 @@ class SupervisorShell(_Shell):
         self._actor = SupervisorActor(settings, runtime, identity(), _nodes() if runtime.get("cluster") else tuple)
         await self._actor.start()
 
-    async def __call__(self) -> str:
-        return "the supervisor takes no requests"
+    async def __call__(self) -> Response:
+        return no_intake()
 
 
 def _nodes() -> Callable[[], Collection[str]]:

@@ -3,7 +3,7 @@ this module, which needs only the standard library.
 
 The edits are:
 
-- metrics and statistics listen on loopback;
+- metrics and statistics listen on loopback, and only the user that runs HAProxy may command it by its admin socket;
 - a client that sends its headers slowly meets a deadline;
 - a request without a path (CONNECT) gets 400;
 - while no route exists yet, the answer is 503 instead of 404;
@@ -16,14 +16,15 @@ The edits are:
 - while the service stops, the answers say so (`STOP_RULES`, `cluster.local.door`);
 - HAProxy listens at the address in the environment variable `DISPATCHER_BIND`. Without this edit it would
   listen where Serve's replicas listen, on loopback;
+- HAProxy keeps the replicas that it knew when Serve names none (`keeping`);
 - HAProxy marks each request with the id of the installation, from `DISPATCHER_INSTALLATION`. When a replica
   has died, a replica of another installation may get its port. The other replica sees our mark, and refuses.
 
 With a certificate, HAProxy listens at the given address by HTTPS. It also listens by plain HTTP, on loopback only.
 
 If the pattern of an edit matches nothing, the edit is left out, and the wrapper names this edit on stderr. The edits in
-`VITAL` protect the network. If the wrapper cannot make one of them, it refuses to start. A test renders Ray's template
-and checks each edit.
+`VITAL` protect the service from others in the network and on the machine. If the wrapper cannot make one of them, it
+refuses to start. A test renders Ray's template and checks each edit.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ QUEUE_S = 1
 
 EDITS: tuple[tuple[str, str, str], ...] = (
     ("metrics on loopback", r"bind :(\d+)", r"bind 127.0.0.1:\1"),
+    ("the admin socket is private", r"(stats socket \S+ mode )666", r"\g<1>600"),
     ("statistics on loopback", r"bind \*:(\d+)(\n\s*stats enable)", r"bind 127.0.0.1:\1\2"),
     (
         "what waits is bounded",
@@ -93,8 +95,14 @@ EDITS: tuple[tuple[str, str, str], ...] = (
     ("no route yet is 503", r"http-request return status 404 ", r"http-request return status 503 "),
     ("503 stays 503", r" *errorfile 50[234] .*\n", r""),
 )
-VITAL = ("metrics on loopback", "statistics on loopback", "the address to listen on", "requests are marked")
+VITAL = (
+    *("metrics on loopback", "the admin socket is private", "statistics on loopback"),
+    *("the address to listen on", "requests are marked"),
+)
 CONNECTIONS = re.compile(r"^( *maxconn )(\d+)$", re.MULTILINE)
+BACKEND = re.compile(r"^backend (\S+)\n((?:(?!\S).*\n)*)", re.MULTILINE)
+REPLICA = re.compile(r"^ +server (?!.* backup$).*\n", re.MULTILINE)
+REPLICAS_BEGIN = "    # Servers in this backend\n"
 OWN_FILES = 300
 
 
@@ -140,6 +148,24 @@ def edited(
         if count == 0:
             missed.append(name)
     return text, missed
+
+
+def keeping(text: str, before: str) -> str:
+    """Return the configuration `text`. Where a backend has no replica, it gets the replicas of the configuration
+    `before`.
+
+    A new controller of Serve asks every replica whether it runs. Ten seconds later it names the replicas that have
+    answered until then, and on a slow cluster these are none. HAProxy would then refuse every caller, although all
+    replicas serve. Kept replicas do no harm: HAProxy looks whether each of them answers, and a replica of another
+    application refuses.
+    """
+    known = {name: "".join(REPLICA.findall(body)) for name, body in BACKEND.findall(before)}
+
+    def kept(found: re.Match[str]) -> str:
+        replicas = "" if REPLICA.search(found[2]) else known.get(found[1], "")
+        return found[0].replace(REPLICAS_BEGIN, REPLICAS_BEGIN + replicas)
+
+    return BACKEND.sub(kept, text)
 
 
 def fitting(text: str, open_files: int) -> str:

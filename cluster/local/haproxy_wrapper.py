@@ -6,8 +6,8 @@ It imports the standard library only.
 
 Serve starts this program in place of haproxy and believes that it is haproxy. The wrapper edits a copy of the generated
 configuration beside the original file. `cluster.local.haproxy_edits` has the edits. The edits in `VITAL` protect the
-network: if the wrapper cannot make one of them, it refuses to start. If the environment names a certificate,
-`cluster.local.haproxy_tls` takes care of it.
+service from others: if the wrapper cannot make one of them, it refuses to start. If the environment names a
+certificate, `cluster.local.haproxy_tls` takes care of it.
 
 Then the wrapper stays as the parent of haproxy. No request passes through the wrapper.
 
@@ -40,7 +40,7 @@ from pathlib import Path
 
 if __name__ == "__main__":  # run isolated, by the file's path: our package is not on the path yet
     sys.path.append(str(Path(__file__).resolve().parents[2]))
-from cluster.local.haproxy_edits import VITAL, edited, fitting
+from cluster.local.haproxy_edits import VITAL, edited, fitting, keeping
 from cluster.local.haproxy_tls import CERTIFICATE, LOOK_S, Edge
 
 ADMIN = re.compile(r"^( *stats socket )(\S+)", re.MULTILINE)
@@ -285,8 +285,25 @@ class Written:
     edge: Edge | None = None
 
 
-def rewritten(path: str, written: Written) -> str | None:
+def before_reload(path: str, arguments: list[str]) -> str:
+    """Return the configuration of the haproxy that the new haproxy will replace, or "" if there is none.
+
+    `path` is Serve's configuration file. At a reload `arguments` has `-sf`, and then the pid of the wrapper that runs
+    the haproxy to replace.
+    """
+    if "-sf" not in arguments[:-1]:
+        return ""
+    try:
+        with open(beside(path, arguments[arguments.index("-sf") + 1])) as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def rewritten(path: str, written: Written, before: str = "") -> str | None:
     """Write our version of Serve's configuration file, and our copy of the certificate. Add both files to `written`.
+
+    `before` is the configuration that has been in force until now.
 
     Return the path of the admin socket, or None if the configuration has none. Exits with a message if an edit in
     `VITAL` could not be made, or if there is no certificate that haproxy could use.
@@ -302,7 +319,7 @@ def rewritten(path: str, written: Written) -> str | None:
         text, missed = edited(file.read(), edge=written.edge, signs=stop_file(path))
     with open(stop_file(path), "a"):
         pass  # HAProxy does not start without the file
-    text = fitting(text, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    text = fitting(keeping(text, before), resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     for name in missed:
         tell(f"haproxy wrapper: EDIT NOT MADE: {name}")
     if vital := [name for name in missed if name in VITAL]:
@@ -332,7 +349,7 @@ def main(arguments: list[str]) -> int:
     admin, written = None, Written()
     for at, argument in enumerate(arguments[:-1]):
         if argument == "-f" and os.path.isfile(arguments[at + 1]):
-            admin = rewritten(arguments[at + 1], written)
+            admin = rewritten(arguments[at + 1], written, before_reload(arguments[at + 1], arguments))
             arguments[at + 1] = beside(arguments[at + 1])
     if admin is None:
         os.execv(binary, [binary, *arguments])

@@ -40,6 +40,7 @@ SERVE_SETTINGS = {
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2",
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
     "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "2",
+    "RAY_SERVE_SLOW_STARTUP_WARNING_S": "120",  # a new controller kills replicas that do not answer it for so long
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",  # at 0.1 its bursts of 8 ms stand in the way of 8 % of all accepts
 }
 START_NICENESS = 10

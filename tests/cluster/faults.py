@@ -135,13 +135,18 @@ def split_brain(rig: Rig, policy: str = "hold", cut_s: float = 70.0) -> Measured
 
 
 def head_off(rig: Rig, policy: str = "resend", away_s: float = 60.0) -> Measured:
-    """Power off the head for `away_s` seconds, under load. The head starts again with Ray's state from its Redis."""
+    """Power off the head for `away_s` seconds, under load. The head starts again with Ray's state from its Redis.
+
+    The load goes on for a minute after that. On a busy machine Ray needs 10 s for its start on the head. Serve's new
+    controller then names the replicas that have answered it within 10 s, and kills those that it has not reached within
+    30 s (we raise this to 120 s). Ending earlier would measure none of it.
+    """
 
     def start() -> None:  # in this thread: a machine ends with the thread that started it
         rig.head.start()
         rig.start_ray(rig.head)
 
-    run = load(rig, policy, LEAD_S + away_s + 20.0, (LEAD_S, "off", rig.head.power_off), (LEAD_S + away_s, "on", start))
+    run = load(rig, policy, LEAD_S + away_s + 60.0, (LEAD_S, "off", rig.head.power_off), (LEAD_S + away_s, "on", start))
     found = measured(f"head off {away_s:g} s", run, [rig.w1, rig.w2], run.marks["off"])
     rig.until(lambda: rig.ready() and len(rig.nodes()) == 3, 120, "the cluster is whole")
     return found

@@ -282,9 +282,11 @@ class Behind(http.server.BaseHTTPRequestHandler):
     paths.
     """
 
+    status = 404
+
     def do_GET(self) -> None:
         ours = self.path == "/ours"
-        self.send_response(404)
+        self.send_response(self.status)
         self.send_header("Content-Type", "application/problem+json" if ours else "text/plain; charset=utf-8")
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -308,6 +310,32 @@ def test_while_no_intake_is_left_a_caller_is_told_to_try_again(real: Stand) -> N
         assert real.get("/ours") == 404
         assert real.get("/v1/triggers") == 503
         server.shutdown()
+
+
+def test_a_reload_without_replicas_keeps_those_that_answer(real: Stand) -> None:
+    """Serve's new controller names no replica, because none has answered it yet. Callers are served all the same,
+    also after a second such reload.
+
+    Then Serve names another replica, and only this one is used.
+    """
+    handlers = (Behind, type("Other", (Behind,), {"status": 409}))
+    with contextlib.ExitStack() as stack:
+        ports = []
+        for handler in handlers:
+            server = stack.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            stack.callback(server.shutdown)
+            ports.append(server.server_port)
+        text = real.text.replace(NEITHER, "default_backend all") + "backend all\n    # Servers in this backend\n"
+        one, other = (f"{text}    server replica 127.0.0.1:{port} check\n" for port in ports)
+        real.config.write_text(one)
+        running = real.serving()
+        assert real.get("/ours") == 404
+        for reloaded, status in ((text, 404), (text, 404), (other, 409), (text, 409)):
+            real.config.write_text(reloaded)
+            before, running = running, real.serving("-sf", str(running.pid), "-x", str(real.admin))
+            assert before.wait(10) == 0
+            assert real.get("/ours") == status
 
 
 def asked(stand: Stand, method: str, path: str) -> tuple[int, str | None, str | None]:

