@@ -96,6 +96,7 @@ def deploy(target: Target, config: Path) -> Outcome:
     )
     from cluster import on_cluster
 
+    click.echo(f"{len(nodes)} nodes were asked, and have what they need; waiting until everything runs", err=True)
     _tell_all(with_ray, nodes, ())  # an `undeploy` that was interrupted may have left doors closed
     return _done(_on_head(with_ray, nodes, on_cluster.apply, asdict(place), seconds=target.wait_s + 60))
 
@@ -139,17 +140,20 @@ def _leave(tell: Callable[[tuple[str, ...]], None], notice_s: float, *, alone: b
 def warnings_about(nodes: list[Node], unsafe_redis: bool) -> list[str]:
     """Return warnings about the nodes. `unsafe_redis` allows a Redis that can lose accepted notifications.
 
-    Raises ConfigError with one line for each fault of each node.
+    Raises ConfigError with one line for each fault, which names the nodes that have it.
     """
-    faults = [f"{node}: {node.silent}" for node in nodes if node.silent]
-    faults += [f"{node}: {fault}" for node in nodes for fault in node.report.faults]
+    having: dict[str, list[str]] = {}
+    for node in nodes:
+        for fault in [node.silent] if node.silent else node.report.faults:
+            having.setdefault(fault, []).append(str(node))
+    faults = [f"{', '.join(names)}: {fault}" for fault, names in having.items()]
     unsafe = sorted({fault for node in nodes for fault in node.report.redis_faults})
     if unsafe and not unsafe_redis:
         faults.append(f"this Redis can lose accepted notifications (--unsafe-redis overrides): {'; '.join(unsafe)}")
     if not any(node.cpus > 0 for node in nodes):
         faults.append("no node has CPUs for replicas")
     if faults:
-        raise ConfigError("\n".join(dict.fromkeys(faults)))
+        raise ConfigError("\n".join(faults))
     warnings = [f"unsafe redis: {fault}" for fault in unsafe]
     warnings += [f"{node}: {other}" for node in nodes for other in node.report.others]
     if len({tuple(node.report.key_prefixes) for node in nodes}) > 1:

@@ -71,17 +71,18 @@ def setting_faults(environment: Mapping[str, str]) -> tuple[list[str], list[str]
 
 
 def tls_faults(tls: TlsSettings | None, environment: Mapping[str, str]) -> list[str]:
-    """Return a sentence for each variable of a node that differs from the section `tls` of the configuration.
+    """Return one sentence if variables of a node differ from the section `tls` of the configuration, and otherwise
+    none. The sentence names each of them.
 
     HAProxy reads the variables, so the node would listen in another way than the configuration says.
     """
-    faults = []
+    differ = []
     for name, needed in tls_variables(tls).items():
         value = environment.get(name, "")
         if value != needed:
             now = f"is {value!r}" if value else "is not set"
-            faults.append(f"{name} {now}, the configuration's tls needs {needed or 'it empty'}; {REPAIR}")
-    return faults
+            differ.append(f"{name} {now}, needed is {needed or 'nothing'}")
+    return [f"tls: {', '.join(differ)}; {REPAIR}"] if differ else []
 
 
 def _is_wrapper(path: Path) -> bool:

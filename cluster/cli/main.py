@@ -290,7 +290,10 @@ def node_leave(stop_notice: float) -> None:
     """
     from cluster.local.door import leave_here
 
-    click.echo("told" if leave_here(stop_notice) else "no HAProxy of ours runs here")
+    if leave_here(stop_notice):
+        click.echo("load balancers were told for the time of the notice: stop Ray on this machine now")
+    else:
+        click.echo("no HAProxy of ours runs here, so nobody was told")
 
 
 if __name__ == "__main__":

@@ -32,16 +32,21 @@ def test_nothing_is_wrong_with_nodes_that_have_everything() -> None:
 
 
 def test_each_fault_names_its_node() -> None:
-    """The error has one line with the node's address for each fault of each node, so that all can be mended at once."""
-    lacks = NodeReport(faults=["RAY_AUTH_MODE is not set", "vendors.sms-a.options.auth_token: ${SMS_SECRET}: not set"])
+    """The error has one line for each fault, so that all can be mended at once. A line names every node with the
+    fault.
+    """
+    secret = "vendors.sms-a.options.auth_token: ${SMS_SECRET}: not set"
+    lacks, mute = NodeReport(faults=["RAY_AUTH_MODE is not set", secret]), "the package is not there"
+    more = [
+        Node("c", "10.0.0.3", 4.0, False, silent=mute),
+        Node("d", "10.0.0.4", 4.0, False, NodeReport(faults=["RAY_AUTH_MODE is not set"])),
+    ]
     with pytest.raises(ConfigError) as refused:
-        warnings_about(
-            [*nodes(worker=lacks), Node("c", "10.0.0.3", 4.0, False, silent="the package is not there")], False
-        )
+        warnings_about([*nodes(worker=lacks), *more], False)
     assert str(refused.value).split("\n") == [
-        "node 10.0.0.3: the package is not there",
-        "node 10.0.0.2: RAY_AUTH_MODE is not set",
+        "node 10.0.0.2, node 10.0.0.4: RAY_AUTH_MODE is not set",
         "node 10.0.0.2: vendors.sms-a.options.auth_token: ${SMS_SECRET}: not set",
+        "node 10.0.0.3: the package is not there",
     ]
 
 

@@ -65,5 +65,6 @@ def test_a_node_that_would_listen_in_another_way_is_named(tmp_path: Path, monkey
     """A node that was prepared with other TLS settings reports each variable that differs."""
     path = write(tmp_path / "c.pem", PAIR.both)
     (fault,) = asked(https(path), monkeypatch, https(path, 9443)).report.faults
-    assert fault.startswith("DISPATCHER_TLS_PORT is '9443', the configuration's tls needs 8443; ")
-    assert len(asked(https(path), monkeypatch, parse_settings({})).report.faults) == 3
+    assert fault.startswith("tls: DISPATCHER_TLS_PORT is '9443', needed is 8443; ")
+    (fault,) = asked(https(path), monkeypatch, parse_settings({})).report.faults
+    assert fault.count("is not set, needed is ") == 3

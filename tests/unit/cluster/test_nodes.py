@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -61,15 +62,17 @@ TLS = parse_settings({"tls": {"certificate": "/etc/c.pem", "key": "/etc/k.pem", 
 def test_a_node_is_prepared_for_https(tmp_path: Path) -> None:
     """The prepared variables are those of the `tls` settings.
 
-    A node whose variables are missing or differ has a fault for each.
+    A node whose variables are missing or differ has one fault, which names them all.
     """
     found = prepared(tmp_path, TLS)
     assert [found[name] for name in VARIABLES] == ["/etc/c.pem", "/etc/k.pem", "8443", "1.3"]
     assert tls_faults(TLS, found) == []
     assert not set(VARIABLES) & prepared(tmp_path).keys()
-    missing = tls_faults(TLS, {})
-    assert [fault.split(",")[0] for fault in missing] == [f"{name} is not set" for name in VARIABLES]
-    assert "needs /etc/c.pem; `dispatcher node prepare FOLDER --config FILE`" in missing[0]
+    (missing,) = tls_faults(TLS, {})
+    assert re.findall(r"(\w+) is not set, needed is ", missing) == list(VARIABLES)
+    assert missing.startswith("tls: ") and "is not set, needed is /etc/c.pem" in missing
+    assert "; `dispatcher node prepare FOLDER --config FILE`" in missing
     (other,) = tls_faults(TLS, {**found, PORT: "9443"})
-    assert other.startswith("DISPATCHER_TLS_PORT is '9443', the configuration's tls needs 8443; ")
-    assert len(tls_faults(None, found)) == 4  # the configuration would say HTTP, and the node speaks HTTPS
+    assert other.startswith("tls: DISPATCHER_TLS_PORT is '9443', needed is 8443; ")
+    (superfluous,) = tls_faults(None, found)
+    assert superfluous.count("needed is nothing") == 4  # the configuration would say HTTP, and the node speaks HTTPS
