@@ -7,6 +7,7 @@ So a laptop can deploy by `ray://HEAD:10001` although it has no connection to Re
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -18,7 +19,7 @@ from typing import Any
 import click
 
 from actors.proof import prove
-from cluster.local import https
+from cluster.local import https, redis_checks
 from cluster.local.door import CLOSED, LEAVING, tell_here
 from cluster.node_report import NodeReport, Question
 from cluster.on_cluster import Order, Outcome
@@ -30,6 +31,7 @@ CONNECT_S = 3.0
 JOIN_S = 6.0
 """The most seconds for joining. Together with CONNECT_S they are under ten, so a wrong address is reported soon."""
 TOKEN = "the cluster asks for its token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+OTHER_TOKEN = "the cluster has another token than RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH here"
 REPORT_S = 60.0
 """The most seconds for a node's answer. A node may have to start a worker first, which takes long on a busy machine."""
 
@@ -77,6 +79,8 @@ def deploy(target: Target, config: Path) -> Outcome:
         raise ConfigError(
             f"--host {target.host}: others can reach that address, so it needs keys: --api-keys FILE, on every node"
         )
+    if "${" not in target.redis_url and not target.redis_url.startswith("file:"):
+        redis_checks.connect(target.redis_url)  # connects to nothing yet, and refuses what is no URL
     settings = load_settings(config)
     if fault := https.port_fault(settings, target.port):
         raise ConfigError(fault)
@@ -236,8 +240,10 @@ def _ping(address: str) -> None:
         raise ConfigError(f"--ray-address {address}: no cluster answers: no server of Ray speaks there") from None
     except grpc.RpcError as error:
         if error.code() is grpc.StatusCode.UNAUTHENTICATED:
-            raise ConfigError(f"--ray-address {address}: {TOKEN}") from None
-        raise
+            raise ConfigError(f"--ray-address {address}: {_token_fault()}") from None
+        raise ConfigError(
+            f"--ray-address {address}: what answers is no server for Ray's clients, which has port 10001 by default"
+        ) from None
     finally:
         channel.close()
 
@@ -279,10 +285,15 @@ def _within(seconds: float, do: Callable[[], Any], address: str) -> None:
 def _why(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if "oken" in text and ("auth" in text.lower()):
-        return TOKEN
+        return _token_fault()
     if "any running Ray instance" in text:  # Ray goes on to name options of its own, which `deploy` does not have
         return "no Ray node runs on this machine; run this on a node, or use ray://HEAD:10001"
     return f"no cluster answers: {text[-300:] or type(error).__name__}"
+
+
+def _token_fault() -> str:
+    has_one = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
+    return OTHER_TOKEN if os.environ.get("RAY_AUTH_MODE") == "token" and has_one else TOKEN
 
 
 def _nodes(ray: Any) -> list[Node]:

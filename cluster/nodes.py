@@ -19,6 +19,9 @@ HAPROXY = "RAY_SERVE_HAPROXY_BINARY_PATH"
 WRAPPER_MARK = "haproxy_wrapper.py"
 CLUSTER_SETTINGS = {
     "RAY_gcs_rpc_server_reconnect_timeout_s": "600",  # by default workers end themselves when the head is away a minute
+    # gRPC gives a connection up when nothing was acknowledged for so long. Ray's 120 s are longer than an outage of the
+    # head: after it, processes would wait for TCP to send again, up to 102 s after the loss.
+    "RAY_grpc_client_keepalive_timeout_ms": "20000",
 }
 SETTINGS = {**SERVE_SETTINGS, **RAY_SETTINGS, **CLUSTER_SETTINGS}
 """The variables that each node must have.

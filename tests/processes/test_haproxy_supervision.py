@@ -316,16 +316,17 @@ def test_a_reload_without_replicas_keeps_those_that_answer(real: Stand) -> None:
     """Serve's new controller names no replica, because none has answered it yet. Callers are served all the same,
     also after a second such reload.
 
-    Then Serve names another replica, and only this one is used.
+    Then Serve names another replica, and only this one is used. When it has ended too, callers are told to try again.
     """
     handlers = (Behind, type("Other", (Behind,), {"status": 409}))
     with contextlib.ExitStack() as stack:
-        ports = []
+        ports, servers = [], []
         for handler in handlers:
             server = stack.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
             threading.Thread(target=server.serve_forever, daemon=True).start()
             stack.callback(server.shutdown)
             ports.append(server.server_port)
+            servers.append(server)
         text = real.text.replace(NEITHER, "default_backend all") + "backend all\n    # Servers in this backend\n"
         one, other = (f"{text}    server replica 127.0.0.1:{port} check\n" for port in ports)
         real.config.write_text(one)
@@ -336,6 +337,9 @@ def test_a_reload_without_replicas_keeps_those_that_answer(real: Stand) -> None:
             before, running = running, real.serving("-sf", str(running.pid), "-x", str(real.admin))
             assert before.wait(10) == 0
             assert real.get("/ours") == status
+        servers[1].shutdown()
+        servers[1].server_close()
+        assert real.get("/ours") == 503
 
 
 def asked(stand: Stand, method: str, path: str) -> tuple[int, str | None, str | None]:

@@ -7,10 +7,13 @@ from __future__ import annotations
 import socket
 import sys
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import grpc  # type: ignore[import-untyped]  # no stubs here
 import pytest
 
 from cluster.deploy import Node, Target, _leave, deploy, join, warnings_about
@@ -84,7 +87,7 @@ def test_a_cluster_without_a_machine_for_replicas_is_refused() -> None:
 def test_an_address_that_others_reach_needs_keys() -> None:
     """A public `--host` without `--api-keys` is refused before any cluster is asked."""
     with pytest.raises(ConfigError, match=r"--host 0.0.0.0: .*--api-keys FILE"):
-        deploy(replace(Target("127.0.0.1:1", "redis://x"), host="0.0.0.0"), CONFIG)
+        deploy(replace(Target("127.0.0.1:1", "redis://x:6379"), host="0.0.0.0"), CONFIG)
 
 
 def test_a_wrong_file_is_found_before_any_cluster_is_asked(tmp_path: Path) -> None:
@@ -95,7 +98,65 @@ def test_a_wrong_file_is_found_before_any_cluster_is_asked(tmp_path: Path) -> No
     wrong = tmp_path / "c.yaml"
     wrong.write_text("vendors: {a: {adapter: smtp, channel: email, options: {sendr: Shop, host: '${NOT_HERE}'}}}")
     with pytest.raises(ConfigError, match=r"vendors\.a\.options\.sendr: is not an option"):
-        deploy(Target("127.0.0.1:1", "redis://x"), wrong)
+        deploy(Target("127.0.0.1:1", "redis://x:6379"), wrong)
+
+
+def test_what_is_no_url_of_a_redis_is_refused_before_any_cluster_is_asked() -> None:
+    """A wrong `--redis-url` is refused on the machine that deploys. A reference is read on the nodes only."""
+    with pytest.raises(ConfigError, match=r"--redis-url: cannot be read"):
+        deploy(Target("127.0.0.1:1", "redis://:pass/word@x:6379"), CONFIG)
+    with pytest.raises(ConfigError, match=r"no cluster answers"):
+        deploy(Target("127.0.0.1:1", "${NOT_HERE_URL}"), CONFIG)
+
+
+@pytest.fixture
+def answering() -> Iterator[Callable[[grpc.StatusCode], str]]:
+    """Return a function that starts a gRPC server whose every answer is the given error. It returns the address."""
+    servers = []
+
+    def start(code: grpc.StatusCode) -> str:
+        class Refusing(grpc.ServerInterceptor):  # type: ignore[misc]
+            def intercept_service(self, _: object, call: object) -> object:
+                return grpc.unary_unary_rpc_method_handler(lambda _, context: context.abort(code, ""))
+
+        server = grpc.server(ThreadPoolExecutor(1), interceptors=[Refusing()])
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        servers.append(server)
+        return f"ray://127.0.0.1:{port}"
+
+    yield start
+    for server in servers:
+        server.stop(None).wait()
+
+
+@pytest.mark.parametrize(
+    ("code", "environment", "said"),
+    [
+        (grpc.StatusCode.UNIMPLEMENTED, {}, "what answers is no server for Ray's clients, which has port 10001"),
+        (grpc.StatusCode.UNAUTHENTICATED, {}, "the cluster asks for its token: set RAY_AUTH_MODE=token"),
+        (grpc.StatusCode.UNAUTHENTICATED, {"RAY_AUTH_TOKEN": "a" * 64}, "the cluster has another token than"),
+    ],
+    ids=["another server of Ray", "no token", "another token"],
+)
+def test_what_refuses_a_client_is_told_in_a_sentence(
+    answering: Callable[[grpc.StatusCode], str],
+    monkeypatch: pytest.MonkeyPatch,
+    code: grpc.StatusCode,
+    environment: dict[str, str],
+    said: str,
+) -> None:
+    """A server that refuses Ray's client, or its token, is told in one sentence without gRPC's own words."""
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    if environment:
+        monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as refused:
+        join(answering(code))
+    assert said in str(refused.value)
+    assert "Rpc" not in str(refused.value)
 
 
 @pytest.mark.parametrize("address", ["head", "head:http", "ray://head", ":6379"])
