@@ -10,7 +10,7 @@ the return of a machine.
 Serve starts a replica where there is room, and never moves it. So a replica that breaks a rule is asked to leave: it
 fails its health check, Serve drains it and starts another one, usually on another machine. Only one replica leaves at a
 time, and it is the youngest. Each further try waits longer, because moving does not help if the other machine has no
-room.
+room, or if no replica can start there.
 """
 
 from __future__ import annotations
@@ -27,7 +27,13 @@ PAUSE_S = 10.0
 PAUSE_S_MAX = 640.0
 """The first wait between two moves of a pool is `PAUSE_S` seconds.
 
-Each further wait is twice as long, up to this maximum, until the pool breaks no rule.
+Each further wait is twice as long, up to this maximum.
+"""
+RESTED_S = 120.0
+"""The time in seconds after which a pool that has broken no rule begins with the first wait again.
+
+It must be longer than Serve needs to start a replica elsewhere, to give up and to start it where it was: meanwhile too
+the pool breaks no rule.
 """
 
 
@@ -86,6 +92,7 @@ class Moves:
     _asked_s: float = 0.0
     _next_s: dict[str, float] = field(default_factory=dict)  # pool → when it may be moved again
     _pause_s: dict[str, float] = field(default_factory=dict)
+    _broken_s: dict[str, float] = field(default_factory=dict)  # pool → when it broke a rule last
 
     def look(
         self, placed: Collection[Placed], nodes: Collection[str], chains: Iterable[Sequence[str]], now_s: float
@@ -97,8 +104,10 @@ class Moves:
                 return (self._leaving.replica,)
             self._leaving = None
         broken = list(leavers(placed, nodes, chains))
-        if not broken:
-            self._pause_s.clear()
+        self._broken_s.update((one.pool, now_s) for one in broken)
+        for pool in [name for name, at_s in self._broken_s.items() if now_s - at_s > RESTED_S]:
+            del self._broken_s[pool]
+            self._pause_s.pop(pool, None)
         # A pool that finds no room elsewhere waits for long. The others do not wait with it.
         leaver = next((one for one in broken if now_s >= self._next_s.get(one.pool, 0.0)), None)
         if leaver is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 from hypothesis import given
@@ -93,6 +94,33 @@ def test_one_leaves_at_a_time_and_each_try_waits_longer() -> None:
         now_s += 0.25
     gaps = [later - earlier for earlier, later in itertools.pairwise(asked)]
     assert gaps == [PAUSE_S, 2 * PAUSE_S, 4 * PAUSE_S, 8 * PAUSE_S][: len(gaps)] and len(gaps) >= 3
+
+
+def test_a_machine_on_which_nothing_starts_costs_less_and_less() -> None:
+    """No replica can start on the other machine. Serve tries it for half a minute, and then starts the replica where it
+    was. Meanwhile no rule is broken, and yet each further try waits longer.
+
+    When the pool has been spread for two minutes, the next wait is the first one again.
+    """
+    moves, asked = Moves(), list[float]()
+    gone_s, known_s, spread_s = math.inf, -math.inf, 1500.0
+    now_s = 0.0
+    while now_s < 2000.0:
+        there = placed("a@n1")
+        if now_s >= gone_s + 30.0:  # Serve has started another one
+            gone_s, known_s = math.inf, now_s
+        if gone_s == math.inf:
+            node = "n2" if spread_s <= now_s < spread_s + 200.0 else "n1"
+            there.append(Placed(f"b{len(asked)}", "b", node, now_s - known_s))
+        if (leaving := moves.look(there, TWO, CHAINS, now_s)) and gone_s == math.inf:
+            asked.append(now_s)
+            assert leaving == (there[-1].replica,)
+            gone_s = now_s
+        now_s += 0.5
+    gaps = [later - earlier for earlier, later in itertools.pairwise(asked) if later < spread_s]
+    assert gaps == sorted(gaps) and gaps[-1] > 300.0, gaps
+    after = [at_s for at_s in asked if at_s >= spread_s + 200.0]
+    assert after[1] - after[0] < 60.0, after
 
 
 def test_a_replica_is_asked_until_it_is_gone() -> None:
