@@ -121,7 +121,8 @@ def soak_growth(name: str, unit: str) -> Callable[[Figures], Found]:
 
     The first minute warms up and is left out. The growth is the median of the last third of the minutes minus the
     median of the first third. The variation is the greatest minus the smallest value in one of these two thirds, the
-    larger of both. A ratio up to 1 is within the noise. A soak that is shorter than `SOAK_MINUTES` is a miss.
+    larger of both. A ratio up to 1 is within the noise. It is a miss if the soak is shorter than `SOAK_MINUTES`, or if
+    the figure varies by more than its own size: then other work on the machine hides any growth.
     """
 
     def read(figures: Figures) -> Found:
@@ -136,8 +137,9 @@ def soak_growth(name: str, unit: str) -> Callable[[Figures], Found]:
         whose = " of the actors" if _present(name, minutes[0]) != name else ""
         text = f"{max(0.0, ratio):.2f}: {before:.4g} → {after:.4g} {unit}, varying by {noise:.3g} {unit}{whose}"
         text += f", in {len(minutes)} minutes"
-        short = len(minutes) < SOAK_MINUTES
-        return Found(max(0.0, ratio), text, (f"not {SOAK_MINUTES} minutes",) if short else ())
+        misses = [f"not {SOAK_MINUTES} minutes"] if len(minutes) < SOAK_MINUTES else []
+        misses += ["the machine was too busy to tell"] if noise > before else []
+        return Found(max(0.0, ratio), text, tuple(misses))
 
     return read
 
