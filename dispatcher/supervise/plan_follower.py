@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
 
 from dispatcher.core.life.retry import relisten_s
@@ -19,7 +20,7 @@ CATCH_UP_S, CATCH_UP_PERIOD_S = 3.0, 0.2
 
 
 class PlanFollower:
-    """Receives published plans, and reads the stored plan at the start and every two seconds.
+    """Receives published plans. Reads the stored plan at the start, when the subscription begins and every two seconds.
 
     An outage of the store does not end the loop. For each plan the follower calls `adopt(plan, asked_with)`, which
     decides whether the plan replaces the current one (`Plan.replaces`). `asked_with` is the plan that was current when
@@ -50,7 +51,7 @@ class PlanFollower:
 
     async def _listen(self) -> None:
         await self.read()
-        read_s = self._clock.now_s()
+        read_s = -math.inf  # so the first message, which says that the subscription has begun, is followed by a read
         async with contextlib.aclosing(self._control.listen(self._kinds)) as messages:
             async for message in messages:
                 if isinstance(message, Plan):

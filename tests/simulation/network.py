@@ -258,8 +258,9 @@ class ControlLink(Link):
     async def listen(self, kinds: Sequence[str]) -> AsyncGenerator[Message | None, None]:
         network, cell, since_s = self._network, self._network.cell, self._network.loop.time()
         messages = MemoryControl(cell).listen(kinds)
-        yield await anext(messages)
-        mine = cell.listeners[-1]
+        begun = await anext(messages)
+        mine = cell.listeners[-1]  # taken before the reader runs, which may wait while another process subscribes
+        yield begun
 
         def forget() -> None:
             if mine in cell.listeners:

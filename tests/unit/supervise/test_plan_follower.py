@@ -8,12 +8,22 @@ from collections.abc import AsyncGenerator, Sequence
 from dispatcher.adapters.memory.control import MemoryControl
 from dispatcher.core.plan.messages import Message
 from dispatcher.core.plan.values import Plan, VendorPlan
+from dispatcher.supervise.plan_follower import PlanFollower
 from tests.unit.stage import ScriptedVendor, Stage, plan_of
 from tests.unit.vendor_actors import OneOfTwo
 from tests.virtual import until, virtual
 
 LATER = plan_of(6, a="closed", b="closed")
 EARLIER = Plan(5, 0, {**LATER.vendors, "a": VendorPlan("a", "closed", True, ())})
+
+
+class Hurried(MemoryControl):
+    """A control channel on which a plan is published while a subscription is being made."""
+
+    async def listen(self, kinds: Sequence[str]) -> AsyncGenerator[Message | None, None]:
+        self._cell.plan = LATER
+        async for message in super().listen(kinds):
+            yield message
 
 
 class Deaf(MemoryControl):
@@ -23,6 +33,21 @@ class Deaf(MemoryControl):
         while True:
             await asyncio.sleep(0.5)
             yield None
+
+
+@virtual
+async def test_a_plan_that_came_before_the_subscription_is_not_missed() -> None:
+    """A plan is published after the first read and before the subscription begins. The follower has it at once."""
+    stage = Stage()
+    stage.cell.plan, adopted = EARLIER, list[Plan]()
+    follower = PlanFollower(
+        *(Hurried(stage.cell), stage.clock, lambda: 0.5),
+        current=lambda: adopted[-1] if adopted else Plan(),
+        adopt=lambda plan, asked_with: adopted.append(plan),
+    )
+    stage.start(follower.run())
+    await asyncio.sleep(0.05)
+    assert adopted == [EARLIER, LATER]
 
 
 @virtual
