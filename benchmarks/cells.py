@@ -45,7 +45,7 @@ from benchmarks.processes import cpu_s, workspace
 from benchmarks.whole_service import MESSAGES, bodies, drained, losses, running, vendor_actors
 from cluster.local.redis_server import RedisServer
 from cluster.local.service import Service
-from cluster.rehearsal.load import Posted, post_in_turn, post_steadily
+from cluster.rehearsal.load import Posted, first_try, post_in_turn, post_steadily
 from cluster.rehearsal.verdict import Verdict
 from dispatcher.core.cells.owners import owner
 from dispatcher.core.json_object import JsonObject
@@ -188,7 +188,7 @@ def carried(installation: Installation, share: float, clients: int, seconds: flo
         "carried_per_s": round(min(accepted_per_s, delivered_per_s), 1),
         "accepted_per_s": round(accepted_per_s, 1),
         "delivered_per_s": round(delivered_per_s, 1),
-        "first_try_percent": round(100 * sum(p.first_status == 202 for p in posted) / len(posted), 3),
+        "first_try_percent": round(100 * first_try(posted), 3),
         "redis_of_quota": round(min(one.cpu_s / one.at_s for one in window.redis) / share, 3),
         "throttled": round(min(one.throttled / max(1, one.periods) for one in window.redis), 3),
         "throttled_s": round(min(one.throttled_s for one in window.redis), 2),

@@ -28,7 +28,7 @@ from benchmarks import results
 from benchmarks.processes import until
 from benchmarks.whole_service import bodies, drained, fault_all, losses, running, vendors
 from cluster.local.service import Service
-from cluster.rehearsal.load import Posted, post_steadily
+from cluster.rehearsal.load import Posted, first_try, post_steadily
 from dispatcher.core.json_object import JsonObject
 
 POOL = {"concurrency_min": 8, "concurrency_max": 8, "replicas_max": 4}
@@ -58,7 +58,7 @@ class Reaction(TypedDict):
     first_more_after_s: float | None
     most_after_s: float | None
     age_most_s: float
-    age_under_1_s_again_after_s: float
+    age_under_1_s_again_after_s: float | None
     one_again_after_s: float | None
 
 
@@ -99,7 +99,7 @@ async def _post(api: str, low: float, high: float, phases: tuple[float, float, f
     start = 0
     for rate, seconds in zip((low, high, low), phases, strict=True):
         count = int(rate * seconds)
-        posted += await post_steadily(api, bodies(count, start), rate)
+        posted += await post_steadily(api, bodies(count, start), rate, give_up_s=0.0)
         start += count
     return posted
 
@@ -129,6 +129,7 @@ def measure(
     return reactions, {
         "accepted": verdict.accepted,
         "unacknowledged": verdict.unacknowledged,
+        "first_try_percent": round(100 * first_try(posted), 2),
         **losses(service, verdict),
         "watched": list(WATCHED),
         "load": [{"per_s": rate, "until_s": sum(phases[: n + 1])} for n, rate in enumerate((LOW, HIGH, LOW))],
@@ -167,15 +168,24 @@ def _reaction(samples: list[Sample], vendor: str, step_s: float, end_s: float) -
     down = [s for s in samples if s["at_s"] >= end_s]
     actors = f"{vendor}_actors"
     most = max(s[actors] for s in samples)
-    old = [s["at_s"] for s in up if s[f"{vendor}_age_s"] >= YOUNG_S]
     return {
         "actors_most": most,
         "first_more_after_s": _first(up, step_s, lambda s: s[actors] > 1),
         "most_after_s": _first(up, step_s, lambda s: s[actors] == most),
         "age_most_s": round(max((s[f"{vendor}_age_s"] for s in up), default=0.0), 2),
-        "age_under_1_s_again_after_s": round(max(old) - step_s + 0.5, 1) if old else 0.0,
+        "age_under_1_s_again_after_s": _young_again_s(up, vendor, step_s),
         "one_again_after_s": _first(down, end_s, lambda s: s[actors] == 1),
     }
+
+
+def _young_again_s(up: list[Sample], vendor: str, step_s: float) -> float | None:
+    """Return when the oldest waiting message was younger than a second again: 0 if it always was, None if it was not
+    in the last sample of the high load.
+    """
+    old = [s["at_s"] for s in up if s[f"{vendor}_age_s"] >= YOUNG_S]
+    if old and old[-1] == up[-1]["at_s"]:
+        return None
+    return round(old[-1] - step_s + 0.5, 1) if old else 0.0
 
 
 def _first(samples: list[Sample], since_s: float, holds: Callable[[Sample], bool]) -> float | None:
@@ -193,7 +203,8 @@ def together(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """
 
     def slowest(row: Mapping[str, Any]) -> float:
-        return max(float(row[vendor]["age_under_1_s_again_after_s"]) for vendor in row["watched"])
+        found = (row[vendor]["age_under_1_s_again_after_s"] for vendor in row["watched"])
+        return max(float("inf") if seconds is None else float(seconds) for seconds in found)
 
     median = sorted(rows, key=slowest)[len(rows) // 2]
     counts = {name: sum(row[name] for row in rows) for name in COUNTED}

@@ -29,7 +29,7 @@ import uvloop
 from benchmarks import results
 from benchmarks.whole_service import bodies, drained, losses, running
 from cluster.local.service import Service
-from cluster.rehearsal.load import percentile, post_steadily
+from cluster.rehearsal.load import first_try, percentile, post_steadily, waited_ms
 from dispatcher.core.json_object import JsonObject
 
 RATE, TARGET, LEAST, MOST = 50.0, 2, 2, 4
@@ -68,17 +68,17 @@ def measure(service: Service, phases: tuple[float, float, float]) -> JsonObject:
     began_s = time.time()
     watching.start()
     slowing.start()
-    posted = uvloop.run(post_steadily(service.api, bodies(int(RATE * sum(phases))), RATE))
+    posted = uvloop.run(post_steadily(service.api, bodies(int(RATE * sum(phases))), RATE, give_up_s=0.0))
     slowing.join()
     verdict = drained(service, posted)
     over.set()
     watching.join()
     slow_at_s, healed_s = began_s + before_s, began_s + before_s + slow_s
-    healthy_ms = [ms for p in posted if p.due_s < slow_at_s and (ms := p.accept_ms) is not None]
+    healthy_ms = waited_ms([p for p in posted if p.due_s < slow_at_s])
     return {
         **reading(samples, slow_at_s, healed_s),
         "accepted": verdict.accepted,
-        "first_try_percent": round(100 * sum(p.first_status == 202 for p in posted) / len(posted), 2),
+        "first_try_percent": round(100 * first_try(posted), 2),
         "accept_ms_p99_before": round(percentile(healthy_ms, 0.99), 1),
         **losses(service, verdict),
         "samples": [{"at_s": round(at_s - began_s, 1), "replicas": replicas} for at_s, replicas in samples],

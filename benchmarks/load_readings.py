@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks.pairs import SERVICE
 from benchmarks.readings import CALM, FIRST_TRY, OVERLOAD, STEP_TO, Figures, Found, at, rounds_of
+from cluster.rehearsal.load import percentile
 
 SOAK_MINUTES = 120
 
@@ -92,8 +93,9 @@ def tenants(name: str) -> Callable[[Figures], Found]:
         idle, flood = (figures[f"{name}_p99_{when}_ms"]["median"] for when in ("idle", "flood"))
         text = f"{ratio['median']:.2f}{between(ratio['all'], '.2f')}: {idle:.0f} → {flood:.0f} ms"
         text += f", {figures['queued']['median']:,.0f} queued, {figures['flood_sent_per_s']['median']:,.0f}/s of A sent"
-        over = figures["left"]["min"] == 0
-        return Found(ratio["median"], text, ("the flood ended before B's last message",) if over else ())
+        misses = ("the flood ended before B's last message",) if figures["left"]["min"] == 0 else ()
+        misses += first_try_missed(figures["first_try"]["min"]) if "first_try" in figures else ()  # not in older files
+        return Found(ratio["median"], text, misses)
 
     return read
 
@@ -120,9 +122,10 @@ def soak_growth(name: str, unit: str) -> Callable[[Figures], Found]:
     """Return a function that reads how much a figure of the soak's minutes has grown ÷ how much it varies anyway.
 
     The first minute warms up and is left out. The growth is the median of the last third of the minutes minus the
-    median of the first third. The variation is the greatest minus the smallest value in one of these two thirds, the
-    larger of both. A ratio up to 1 is within the noise. It is a miss if the soak is shorter than `SOAK_MINUTES`, or if
-    the figure varies by more than its own size: then other work on the machine hides any growth.
+    median of the first third. The variation is what lies between the tenth and the ninetieth percentile of one of these
+    two thirds, the larger of both. So a few disturbed minutes change neither. A ratio up to 1 is within the noise. It
+    is a miss if the soak is shorter than `SOAK_MINUTES`, or if the figure varies by more than its own size: then other
+    work on the machine hides any growth.
     """
 
     def read(figures: Figures) -> Found:
@@ -131,14 +134,15 @@ def soak_growth(name: str, unit: str) -> Callable[[Figures], Found]:
         third = max(1, len(values) // 3)
         parts = (values[:third], values[-third:])
         before, after = (statistics.median(part) for part in parts)
-        noise = max(max(part) - min(part) for part in parts)
+        noise = max(percentile(part, 0.9) - percentile(part, 0.1) for part in parts)
         growth = after - before
         ratio = growth / noise if noise else math.inf if growth > 0 else 0.0
         whose = " of the actors" if _present(name, minutes[0]) != name else ""
-        text = f"{max(0.0, ratio):.2f}: {before:.4g} → {after:.4g} {unit}, varying by {noise:.3g} {unit}{whose}"
+        text = f"{max(0.0, ratio):.2f}: {before:,.4g} → {after:,.4g} {unit}, varying by {noise:,.3g} {unit}{whose}"
         text += f", in {len(minutes)} minutes"
         misses = [f"not {SOAK_MINUTES} minutes"] if len(minutes) < SOAK_MINUTES else []
         misses += ["the machine was too busy to tell"] if noise > before else []
+        misses += first_try_missed(figures.get("first_try_percent", 100.0) / 100)
         return Found(max(0.0, ratio), text, tuple(misses))
 
     return read

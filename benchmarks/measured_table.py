@@ -199,6 +199,10 @@ ROWS = (
         *("soak", load_readings.soak_growth("accept_ms_p99", "ms"), 1),
     ),
     Row(
+        "2 h at 116 triggers/s: growth of the actors' open file descriptors ÷ its variation",
+        *("soak", load_readings.soak_growth("actors_descriptors", "descriptors"), 1),
+    ),
+    Row(
         "tenant A has 1,000,000 notifications waiting in the same lanes: accept p99 of tenant B ÷ without A",
         *("fair_tenants", load_readings.tenants("accept"), 2),
     ),

@@ -24,11 +24,10 @@ import click
 import uvloop
 
 from benchmarks import results
-from benchmarks.load_step import waited_ms
 from benchmarks.whole_service import bodies, drained, losses, running, vendor_actors
 from cluster.local.service import Service
 from cluster.rehearsal.demo import CHANNELS
-from cluster.rehearsal.load import Posted, percentile, post_steadily
+from cluster.rehearsal.load import Posted, first_try, percentile, post_steadily, waited_ms
 from cluster.rehearsal.verdict import Verdict
 
 HIGH, LOW = 1157.0, 116.0
@@ -60,7 +59,7 @@ def figures(peak: Sequence[Posted], after: Sequence[Posted], verdict: Verdict) -
     for name, posted in parts.items():
         waited = waited_ms(posted)
         found |= {f"{name}_p50_ms": percentile(waited, 0.5), f"{name}_p99_ms": percentile(waited, 0.99)}
-        found[f"{name}_first_try"] = sum(p.accepted_s is not None for p in posted) / max(1, len(posted))
+        found[f"{name}_first_try"] = first_try(posted)
     names = [f"{p.key}/{channel}" for p in peak for channel in set(CHANNELS.values())]
     delivered_s = [verdict.delivered_at[name] for name in names if name in verdict.delivered_at]
     last_s, seconds = peak[-1].due_s, peak[-1].due_s - peak[0].due_s

@@ -26,7 +26,7 @@ from benchmarks.process_faults import EVERY_S, Fault, draw_kills, outcome, patie
 from benchmarks.starts import exit_code
 from benchmarks.whole_service import running
 from cluster.local.service import Service
-from cluster.rehearsal.load import Posted, percentile
+from cluster.rehearsal.load import Posted, first_try, percentile, waited_ms
 from dispatcher.core.json_object import JsonObject
 
 Hits = Sequence[tuple[Fault, float]]
@@ -62,10 +62,10 @@ def by_fault(posted: Sequence[Posted], hits: Hits) -> dict[str, dict[str, int]]:
 
 def accepts(posted: Sequence[Posted]) -> JsonObject:
     """Return the share of triggers accepted at the first try, accept percentiles and the longest time without any."""
-    waited = [ms for p in posted if (ms := p.accept_ms) is not None]
+    waited = waited_ms(posted)
     times = sorted(p.accepted_s for p in posted if p.accepted_s is not None)
     return {
-        "first_try_percent": round(100 * sum(p.first_status == 202 for p in posted) / len(posted), 3),
+        "first_try_percent": round(100 * first_try(posted), 3),
         "accept_ms_p50": round(percentile(waited, 0.5), 1),
         "accept_ms_p99": round(percentile(waited, 0.99), 1),
         "refusing_s": round(max((b - a for a, b in pairwise(times)), default=0.0), 2),

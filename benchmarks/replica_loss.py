@@ -36,7 +36,7 @@ from benchmarks.processes import workspace
 from benchmarks.rolling_upgrade import hold_config, judged
 from benchmarks.whole_service import bodies
 from cluster.local.service import Service
-from cluster.rehearsal.load import Posted, percentile
+from cluster.rehearsal.load import Posted, first_try, percentile, waited_ms
 from dispatcher.core.json_object import JsonObject
 from dispatcher.errors import DispatcherError
 from tests.sentinels import DOWN_MS, fleet
@@ -137,8 +137,7 @@ def price(replicas: int, pairs: int, rate_per_s: float) -> Iterator[JsonObject]:
 def _turn(service: Service, rate_per_s: float, start: int, seconds: float) -> dict[str, float]:
     with Callers([service.api], rate_per_s, lambda n: bodies(1, start + n)[0]) as callers:
         time.sleep(seconds)
-    found = [ms for p in callers.posted if (ms := p.accept_ms) is not None]
-    first = sum(p.first_status == 202 for p in callers.posted) / len(callers.posted)
+    found, first = waited_ms(callers.posted), first_try(callers.posted)
     return {
         "p50_ms": round(percentile(found, 0.5), 2),
         "p99_ms": round(percentile(found, 0.99), 2),

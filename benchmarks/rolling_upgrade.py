@@ -42,7 +42,7 @@ from benchmarks.processes import private_redis, workspace
 from benchmarks.whole_service import FIXED, bodies, collect, merged, sandbox_config
 from cluster.local.service import Service
 from cluster.rehearsal.demo import CHANNELS
-from cluster.rehearsal.load import Posted, percentile
+from cluster.rehearsal.load import Posted, first_try, percentile
 from dispatcher.core.json_object import JsonObject
 from dispatcher.errors import DispatcherError
 from tests import version_before
@@ -227,7 +227,7 @@ def judged(posted: Sequence[Posted], service: Service, store: redis.Redis) -> Js
 
 def percent(posted: Sequence[Posted]) -> float:
     """Return how many percent of the triggers were accepted at the first try."""
-    return round(100 * sum(p.first_status == 202 for p in posted) / len(posted), 3) if posted else 100.0
+    return round(100 * first_try(posted), 3) if posted else 100.0
 
 
 def stretches(posted: Sequence[Posted], marks: Sequence[Stretch], aimed: Sequence[int]) -> list[JsonObject]:

@@ -25,7 +25,7 @@ from benchmarks.processes import until, workspace
 from cluster.local.service import Service
 from cluster.rehearsal.checkouts import Checkout
 from cluster.rehearsal.demo import CHANNELS
-from cluster.rehearsal.load import Posted, percentile, post_steadily
+from cluster.rehearsal.load import Posted, first_try, percentile, post_steadily, waited_ms
 from cluster.rehearsal.sandbox.ledger import Delivery
 from cluster.rehearsal.verdict import ORDER, Verdict, judge
 from dispatcher.config.settings import parse_settings
@@ -310,12 +310,12 @@ class Run:
 
     @property
     def accept_ms(self) -> list[float]:
-        return [ms for p in self.posted if (ms := p.accept_ms) is not None]
+        return waited_ms(self.posted)
 
     @property
     def first_try(self) -> float:
         """The share of the triggers that were acknowledged at their first try."""
-        return sum(p.first_status == 202 for p in self.posted) / len(self.posted)
+        return first_try(self.posted)
 
     @property
     def late_s(self) -> float:
@@ -367,14 +367,14 @@ def load(
     after: Callable[[], None] = lambda: None,
     beside: contextlib.AbstractContextManager[Any] | None = None,
 ) -> Run:
-    """Post `count` triggers at `rate` a second, wait until everything has arrived, and return the run.
+    """Post `count` triggers at `rate` a second, each once. Return the run when what was accepted has arrived.
 
     `start` is the number of the first trigger. `beside` is a context manager that is entered for the time of the
     posting. `after` is called when the posting has ended.
     """
     meter, began_s = CpuMeter(service), time.process_time()
     with beside or contextlib.nullcontext():
-        posted = uvloop.run(post_steadily(service.api, bodies(count, start), rate))
+        posted = uvloop.run(post_steadily(service.api, bodies(count, start), rate, give_up_s=0.0))
     client_s = time.process_time() - began_s
     after()
     verdict = drained(service, posted)

@@ -27,6 +27,10 @@ RETRY_S_MAX = 3.0
 Hundreds of clients that all retried within a second would use the cores that `up` needs for its start.
 """
 
+REFUSED_MS = 15_000.0
+"""The wait in milliseconds that a trigger without a 202 counts as. Without it, a service that refuses would look fast.
+"""
+
 
 @dataclass(slots=True)
 class Posted:
@@ -203,6 +207,16 @@ class _Call:
             asyncio.get_running_loop().call_later(min(RETRY_S_MAX, 0.1 * 2 ** (posted.tries - 1)), self._try)
         else:
             self._done(posted)
+
+
+def waited_ms(posted: Sequence[Posted]) -> list[float]:
+    """Return for each trigger the milliseconds from its due time to its 202, or `REFUSED_MS` if it got none."""
+    return [REFUSED_MS if p.accept_ms is None else p.accept_ms for p in posted]
+
+
+def first_try(posted: Sequence[Posted]) -> float:
+    """Return the share of the triggers that were accepted at their first try; 0 of no triggers."""
+    return sum(p.first_status == 202 for p in posted) / max(1, len(posted))
 
 
 def percentile(values: Sequence[float], share: float) -> float:

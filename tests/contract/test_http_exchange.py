@@ -24,12 +24,13 @@ DEADLINE_S = 5.0
 class Scripted:
     """A server that answers the n-th request with the n-th of `answers`, counted over all connections.
 
-    `connections` counts the connections. With `closes`, the server closes a connection after each answer. `late` holds
-    bytes that the server sends a moment after each answer, without a request.
+    `connections` counts the connections, and `closed` those that have ended. With `closes`, the server closes a
+    connection after each answer. `late` holds bytes that the server sends a moment after each answer, without a
+    request.
     """
 
     def __init__(self, *answers: bytes, closes: bool = False, late: bytes = b"") -> None:
-        self.connections = 0
+        self.connections = self.closed = 0
         self.requests: list[bytes] = []
         self.over = asyncio.Event()
         self._answers, self._closes, self._late = list(answers), closes, late
@@ -49,6 +50,7 @@ class Scripted:
                     await asyncio.sleep(0.02)
                     writer.write(self._late)
         writer.close()
+        self.closed += 1
         self.over.set()
 
     @asynccontextmanager
@@ -223,6 +225,23 @@ async def test_a_connection_that_idled_too_long_is_not_used_again(monkeypatch: p
     server = Scripted(YES, YES)
     await post_to(server, times=2)
     assert server.connections == 2
+
+
+async def test_the_connections_of_a_peak_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three requests are open at the same time, and then one after the other. The two further connections are closed
+    after their time, although they are not used again.
+    """
+    monkeypatch.setattr(exchange, "KEEPALIVE_S", 0.3)
+    server = Scripted(*[YES] * 20)
+    client = HttpClient()
+    async with server.open() as url:
+        await asyncio.gather(*(client.post(url, DEADLINE_S, b"a=1", {}) for _ in range(3)))
+        assert (server.connections, server.closed) == (3, 0)
+        for _ in range(12):
+            await asyncio.sleep(0.05)
+            await client.post(url, DEADLINE_S, b"a=1", {})
+        assert (server.connections, server.closed) == (3, 2)
+        await client.close()
 
 
 async def test_an_early_answer_to_half_a_request_ends_the_connection() -> None:

@@ -25,12 +25,12 @@ YES = {"EHLO": "250 up", "DATA": "354 go on"}
 class Relay:
     """A server that accepts every command, and keeps the commands of each connection in `heard`.
 
-    After `mute` is set, the first connection gets no answers any more.
+    `ended` counts the connections that have ended. After `mute` is set, the first connection gets no answers any more.
     """
 
     def __init__(self, *, mails_max: int = 1000, goodbye: str = "", delay_s: float = 0.0) -> None:
         self.heard: list[list[str]] = []
-        self.mails = 0
+        self.mails = self.ended = 0
         self.mute = asyncio.Event()
         self._mails_max, self._goodbye, self._delay_s = mails_max, goodbye, delay_s
 
@@ -56,6 +56,7 @@ class Relay:
                     writer.write(b"250 taken\r\n")
         finally:
             writer.close()
+            self.ended += 1
 
 
 def vendor(port: int, host: str = "127.0.0.1", **options: Any) -> Vendor:
@@ -97,6 +98,23 @@ async def test_a_connection_idle_for_a_minute_is_not_used_again(monkeypatch: pyt
         monkeypatch.setattr(smtp, "IDLE_S_MAX", 0.0)
         assert (await send(v, EMAIL)).kind is OutcomeKind.ACCEPTED
     assert [len(one) for one in relay.heard] == [4, 4]
+
+
+async def test_the_connections_of_a_peak_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three mails are sent at the same time, and then one after the other. The two further connections are closed after
+    their time, although they are not used again.
+    """
+    monkeypatch.setattr(smtp, "IDLE_S_MAX", 0.3)
+    relay = Relay()
+    async with Served(relay) as port:
+        v = vendor(port, tls="none")
+        await asyncio.gather(*(v.send(EMAIL, 2.0) for _ in range(3)))
+        assert (len(relay.heard), relay.ended) == (3, 0)
+        for _ in range(12):
+            await asyncio.sleep(0.05)
+            await v.send(EMAIL, 2.0)
+        assert (len(relay.heard), relay.ended) == (3, 2)
+        await v.close()
 
 
 async def test_a_connection_that_died_silently_costs_no_failure() -> None:

@@ -260,9 +260,16 @@ class Pool:
         return None
 
     def give_back(self, origin: Origin, connection: Connection, now_s: float) -> None:
-        """Keep `connection` for a later request if it is idle. If it still waits for an answer, close it."""
+        """Keep `connection` for a later request if it is idle. If it still waits for an answer, close it.
+
+        Kept connections to `origin` that were idle for `KEEPALIVE_S` are closed. A steady load uses only the last ones,
+        so that those of an earlier peak would otherwise stay open for as long as the vendor likes.
+        """
         if connection.idle:
-            self._idle.setdefault(origin, []).append((connection, now_s))
+            kept = self._idle.setdefault(origin, [])
+            while kept and now_s - kept[0][1] >= KEEPALIVE_S:  # the first is the one that was used longest ago
+                kept.pop(0)[0].lose("idle")
+            kept.append((connection, now_s))
         elif not connection.closed:
             connection.lose("given up")
 

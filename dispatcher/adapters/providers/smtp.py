@@ -162,7 +162,7 @@ class Smtp:
             raise
         finally:
             if kept:
-                self._idle.append((connection, time.monotonic()))
+                self._keep(connection)
             else:
                 connection.close()
         return (
@@ -170,6 +170,13 @@ class Smtp:
             if response.code == 250
             else _refused(response.code, response.message, step)
         )
+
+    def _keep(self, connection: aiosmtplib.SMTP) -> None:
+        """Keep `connection` for another mail, and close those that were idle for too long, as after a peak."""
+        now_s = time.monotonic()
+        while self._idle and now_s - self._idle[0][1] >= IDLE_S_MAX:  # the first was used longest ago
+            self._idle.pop(0)[0].close()
+        self._idle.append((connection, now_s))
 
     def _kept(self) -> aiosmtplib.SMTP | None:
         """Return the connection that was used last, or None.

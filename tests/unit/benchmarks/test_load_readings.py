@@ -132,6 +132,19 @@ def test_a_soak_grows_by_no_more_than_it_varies() -> None:
     assert cell_of(MEMORY, soak([0.0, *risen])) == ("**1.50: 501 → 504 MiB, varying by 2 MiB, in 120 minutes: MISSED**")
 
 
+def test_a_few_disturbed_minutes_neither_hide_growth_nor_are_growth() -> None:
+    level = [500.0 + n % 3 for n in range(119)]
+    disturbed = [mib + (n in (7, 100)) * 300 for n, mib in enumerate(level)]
+    assert cell_of(MEMORY, soak([0.0, *disturbed])).startswith("0.00: 501 → 501 MiB, varying by 2 MiB")
+    risen = [mib + (n > 60) * 3 for n, mib in enumerate(disturbed)]
+    assert "1.50: 501 → 504 MiB, varying by 2 MiB, in 120 minutes: MISSED" in cell_of(MEMORY, soak([0.0, *risen]))
+
+
+def test_a_soak_that_refuses_is_a_miss() -> None:
+    figures = {**soak([500.0] * 120), "first_try_percent": 99.8}
+    assert cell_of(MEMORY, figures).endswith("in 120 minutes: MISSED (99.80% at the first try)**")
+
+
 def test_a_short_soak_proves_nothing_about_two_hours() -> None:
     found = cell_of(MEMORY, soak([500.0] * 30, "actors_pss_mib"))
     assert found.endswith("varying by 0 MiB of the actors, in 30 minutes: MISSED (not 120 minutes)**")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.load_step import REFUSED_MS
 from benchmarks.peak import figures
-from cluster.rehearsal.load import Posted
+from cluster.rehearsal.load import REFUSED_MS, Posted
 from cluster.rehearsal.verdict import Verdict
 
 
 def posted(first: int, count: int, wait_s: float) -> list[Posted]:
     """Return `count` triggers, one a second, the first due at second `first`. Each was accepted after `wait_s`."""
-    return [Posted(f"N{n:06d}", float(n), accepted_s=n + wait_s) for n in range(first, first + count)]
+    return [Posted(f"N{n:06d}", float(n), accepted_s=n + wait_s, first_status=202) for n in range(first, first + count)]
 
 
 def test_the_time_after_a_peak_begins_with_its_fifth_second() -> None:
@@ -25,7 +24,7 @@ def test_the_time_after_a_peak_begins_with_its_fifth_second() -> None:
 
 def test_a_refusal_counts_as_a_wait_and_against_the_first_try() -> None:
     peak = posted(0, 10, 0.02)
-    peak[3].accepted_s = None
+    peak[3].accepted_s, peak[3].first_status = None, 503
     found = figures(peak, posted(10, 10, 0.01), Verdict())
     assert found["peak_p99_ms"] == REFUSED_MS
     assert (found["peak_first_try"], found["after_first_try"]) == (0.9, 1.0)
