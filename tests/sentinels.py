@@ -91,6 +91,17 @@ class Process:
     def freeze(self) -> None:
         os.kill(self.pid, signal.SIGSTOP)
 
+    def cut_off(self) -> None:
+        """Cut the server off from its replicas, the sentinels and everybody new. Other open connections stay.
+
+        It asks for a password that nobody knows, and ends the connections of sentinels and replicas.
+        """
+        self.ask.config_set("requirepass", "nobody-knows-it")
+        for one in self.ask.client_list():
+            if one["name"].startswith("sentinel") or "S" in one["flags"]:
+                with contextlib.suppress(redis.ResponseError):  # it has gone by itself
+                    self.ask.client_kill_filter(_id=one["id"])
+
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 

@@ -81,15 +81,15 @@ async def _first_beat(control: RedisControl) -> str:
     while True:
         with contextlib.suppress(UnavailableError):
             async for found in control.listen(["beat"]):
-                if isinstance(found, Beat):
+                if isinstance(found, Beat) and found.vendor == "a":
                     return found.incarnation
         await asyncio.sleep(0.05)
 
 
-async def _beating(control: RedisControl, me: str, heard: asyncio.Task[str]) -> str:
+async def _beating(control: RedisControl, me: str, heard: asyncio.Task[str], vendor: str = "a") -> str:
     while not heard.done():
         with contextlib.suppress(UnavailableError):
-            await control.beat(Beat(me, "a", "r", 1, "n"))
+            await control.beat(Beat(me, vendor, "r", 1, "n"))
         await asyncio.wait({heard}, timeout=0.1)
     return heard.result()
 
@@ -120,6 +120,40 @@ async def test_a_write_at_a_demoted_primary_is_not_stored(watched: Fleet) -> Non
 async def _refused(store: RedisStore, one: Any) -> None:
     with contextlib.suppress(UnavailableError):
         assert await store.accept([one]) == [AcceptReply(AcceptResult.ERROR)]
+
+
+async def test_a_primary_that_only_we_still_reach_is_left(watched: Fleet) -> None:
+    """The primary is cut off from its replica and the sentinel, but takes our writes, which nobody will keep. A second
+    after a replica was promoted, scripts, single commands and the subscription work with the new primary. A process that
+    was told the old primary's address goes on publishing there, so that the subscription is never quiet.
+    """
+    connection, old = client(watched.url), watched.primary()
+    behind = client(f"redis://127.0.0.1:{old.port}")
+    store, control = RedisStore(connection), RedisControl(connection)
+    assert await store.accept([trigger()]) == [STORED]
+    me = await control.register("a")
+    heard = asyncio.create_task(_first_beat(control))
+    await RedisControl(behind).beat(Beat("b/1", "b", "r", 1, "n"))
+    until(watched.follow, "the replica has it")
+    old.cut_off()
+    until(lambda: watched.primary() is not old)
+    new = watched.promoted(old)
+    end_s = time.monotonic() + 2 * primary.LOOK_S
+    while time.monotonic() < end_s:
+        with contextlib.suppress(UnavailableError):
+            await store.accept([trigger()])
+        await RedisControl(behind).beat(Beat("b/1", "b", "r", 1, "n"))
+        await asyncio.sleep(0.05)
+    last = trigger()
+    assert await store.accept([last]) == [STORED]
+    direct = client(f"redis://127.0.0.1:{new.port}")
+    assert await RedisStore(direct).accept([last]) == [REPLAYED]
+    assert await RedisControl(direct).live() == await control.live() != {}
+    noise = asyncio.create_task(_beating(RedisControl(behind), "b/1", heard, "b"))
+    assert await asyncio.wait_for(_beating(RedisControl(direct), me, heard), WAIT_S) == me
+    await noise
+    for one in (connection, direct, behind):
+        await one.aclose()
 
 
 async def test_a_primary_that_hangs_is_left(watched: Fleet) -> None:

@@ -59,7 +59,7 @@ class _Open:
 
     def __init__(self, connection: AbstractConnection) -> None:
         self.broken = False
-        self._connection = connection
+        self.connection = connection
         # redis-py has no public way to write without waiting, which two tasks could not do in a known order.
         self._transport: asyncio.WriteTransport = connection._writer.transport  # type: ignore[union-attr]
         self._waiting: deque[_Asked] = deque()
@@ -91,7 +91,7 @@ class _Open:
         try:
             while True:
                 try:
-                    reply: Any = await self._connection.read_response(timeout=math.inf)
+                    reply: Any = await self.connection.read_response(timeout=math.inf)
                 except ResponseError as refused:
                     reply = refused
                 if self._waiting[0].answer(reply):
@@ -101,24 +101,30 @@ class _Open:
         finally:
             self.end(error)
             with contextlib.suppress(RedisError, OSError):
-                await self._connection.disconnect(nowait=True)
+                await self.connection.disconnect(nowait=True)
 
 
 class SharedConnection:
     """A connection that any number of tasks may use at once. The first command opens the connection.
 
-    `connect` returns a redis-py connection that is not open yet.
+    `connect` returns a redis-py connection that is not open yet. `stale` says of an open one whether it may lead to the
+    wrong server. Such a connection is closed before the next command.
     """
 
-    def __init__(self, connect: Callable[[], AbstractConnection], timeout_s: float) -> None:
-        self._connect, self._timeout_s = connect, timeout_s
+    def __init__(
+        self,
+        connect: Callable[[], AbstractConnection],
+        timeout_s: float,
+        stale: Callable[[AbstractConnection], bool],
+    ) -> None:
+        self._connect, self._timeout_s, self._stale = connect, timeout_s, stale
         self._current: _Open | None = None
         self._opening: asyncio.Task[_Open] | None = None
         self._opened_count = 0
 
     async def opened(self) -> int:
         """Open the connection if it is not open. Return how many connections this object has opened so far."""
-        if self._current is None or self._current.broken:
+        if self._usable() is None:
             await self._open()
         return self._opened_count
 
@@ -130,10 +136,17 @@ class SharedConnection:
         if not commands:
             return []
         packed = b"".join([hiredis.pack_command(command) for command in commands])  # type: ignore[arg-type]
+        found = self._usable() or await self._open()
+        return await found.ask(packed, len(commands), self._timeout_s)
+
+    def _usable(self) -> _Open | None:
         found = self._current
         if found is None or found.broken:
-            found = await self._open()
-        return await found.ask(packed, len(commands), self._timeout_s)
+            return None
+        if self._stale(found.connection):
+            found.end(ConnectionError("another server is the primary"))
+            return None
+        return found
 
     async def _open(self) -> _Open:
         """Open a new connection and return it. Callers that come at the same time share one attempt."""

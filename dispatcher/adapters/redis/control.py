@@ -138,6 +138,8 @@ class RedisControl:
             while True:
                 message = await pubsub.get_message(timeout=QUIET_S)
                 quiet_s = time.monotonic() - heard_s
+                if self._redis.finder.stale(pubsub.connection):  # what others publish, they publish at the new primary
+                    raise UnavailableError("redis: another server is the primary")
                 if message is not None:
                     heard_s, asked = time.monotonic(), False
                 elif quiet_s > DEAF_S:

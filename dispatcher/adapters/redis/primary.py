@@ -2,8 +2,9 @@
 
 Every connection can notice a fail-over. A server that was demoted answers READONLY, and the command is not done. The
 connection is then closed, and each other connection of the client is opened again before its next use. The same happens
-when the sentinels name another primary. With a fixed address, opening again helps if the host name now leads to another
-server.
+when the sentinels name another primary. They are asked once a second while there is traffic: a primary that only we
+still reach refuses nothing, and what it stores is lost when it is demoted. With a fixed address, opening again helps if
+the host name now leads to another server.
 
 All sentinels are asked at once. Among the answers of a majority, the one with the highest epoch counts, because a
 sentinel that was cut off together with the old primary knows an older epoch. If a majority names no working primary,
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -29,6 +31,9 @@ from dispatcher.adapters.redis.address import Address
 SENTINEL_S = 0.5
 """The time-out of a sentinel's answer, in seconds."""
 
+LOOK_S = 1.0
+"""The time in seconds after which a client with traffic asks the sentinels again which server is the primary."""
+
 
 class PrimaryFinder:
     """Finds the primary for one client. `epoch` is increased when open connections may lead to the wrong server."""
@@ -37,6 +42,7 @@ class PrimaryFinder:
         self.address, self.epoch = address, 0
         self.known_replicas = 0
         self._at: tuple[str, int] | None = None
+        self._asked_s = -math.inf
         self._asking: asyncio.Task[tuple[str, int]] | None = None
         self._sentinels = Sentinel(  # type: ignore[no-untyped-call]
             address.sentinels,
@@ -61,15 +67,29 @@ class PrimaryFinder:
         """
         self.epoch += 1
 
+    def stale(self, connection: Any) -> bool:
+        """Return True if `connection`, which one of the classes below opened, may lead to the wrong server.
+
+        If the last question to the sentinels is `LOOK_S` old, they are asked in the background.
+        """
+        if not self.fixed and asyncio.get_running_loop().time() - self._asked_s >= LOOK_S:
+            self._begin_to_ask()
+        return bool(connection.epoch != self.epoch)
+
     async def primary(self) -> tuple[str, int]:
         """Return host and port of the primary. Callers that come at the same time share one question to the sentinels.
 
         Raises redis-py's ConnectionError if the sentinels that answer know no working primary.
         """
+        return await asyncio.shield(self._begin_to_ask())
+
+    def _begin_to_ask(self) -> asyncio.Task[tuple[str, int]]:
         if self._asking is None:
-            self._asking = asyncio.get_running_loop().create_task(self._ask())
+            loop = asyncio.get_running_loop()
+            self._asked_s = loop.time()
+            self._asking = loop.create_task(self._ask())
             self._asking.add_done_callback(self._asked)
-        return await asyncio.shield(self._asking)
+        return self._asking
 
     def _asked(self, task: asyncio.Task[tuple[str, int]]) -> None:
         self._asking = None
@@ -169,16 +189,16 @@ class _AtThePrimary:
 
     def __init__(self, *, finder: PrimaryFinder, **options: Any) -> None:
         super().__init__(**options)
-        self._finder, self._epoch = finder, finder.epoch
+        self._finder, self.epoch = finder, finder.epoch
 
     async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
         mine: Any = self
-        if mine.is_connected and self._epoch != self._finder.epoch:
+        if mine.is_connected and self._finder.stale(self):
             await mine.disconnect(nowait=True)
         if not mine.is_connected:
             if not self._finder.fixed:
                 mine.host, mine.port = await self._finder.primary()
-            self._epoch = self._finder.epoch
+            self.epoch = self._finder.epoch
         await super().connect_check_health(check_health, retry_socket_connect)  # type: ignore[misc]
 
     async def read_response(self, *args: Any, **options: Any) -> Any:

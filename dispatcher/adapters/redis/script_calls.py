@@ -105,7 +105,8 @@ def client(url: str, *, timeout_s: float = 2.0, connections_max: int = 32, queue
         pool = redis.BlockingConnectionPool(timeout=queues_s, **options)
     made = Client(connection_pool=pool)
     made.auto_close_connection_pool = True
-    made.shared, made.finder = SharedConnection(pool.make_connection, timeout_s), place["finder"]
+    made.finder = place["finder"]
+    made.shared = SharedConnection(pool.make_connection, timeout_s, made.finder.stale)
     return made
 
 
