@@ -182,6 +182,26 @@ async def test_one_of_two_may_be_away_where_a_setting_allows_it() -> None:
             assert await found.store.accept([trigger()]) == [STORED], "a round that waits learns that one is gone"
 
 
+@pytest.mark.parametrize(
+    ("rule", "by_sentinels", "why"),
+    [
+        (ReplicaRule(), False, "store.replicas: must say how many replicas may be promoted"),
+        (ReplicaRule(away_max=2), True, "store.replicas_away_max: must be less than the number of replicas, 2"),
+    ],
+)
+async def test_a_rule_that_cannot_be_kept_accepts_nothing(rule: ReplicaRule, by_sentinels: bool, why: str) -> None:
+    """Two replicas follow, and either may be promoted. The rule would let a write count that only one of them has.
+
+    Serve can start a file that `up` and `deploy` would refuse. Then every accept is refused, and the health says why.
+    """
+    with fleet(replicas=2) as watched:
+        url = watched.url if by_sentinels else f"redis://127.0.0.1:{watched.primary().port}"
+        async with desk(url, rule) as found:
+            with pytest.raises(UnavailableError, match=re.escape(why)):
+                await found.store.accept([trigger()])
+            assert why in found.replicated.standing.warnings()[0]
+
+
 async def test_the_old_primary_coming_back_is_waited_for_again() -> None:
     """The primary fails, and its only replica becomes the primary. Accepts are refused, because the new primary has no
     replica.

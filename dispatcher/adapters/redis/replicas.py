@@ -129,6 +129,7 @@ class ReplicatedWrites:
         try:
             if self._seen is None:
                 await self._look()
+            self._refuse()
             opened = await self._own.shared.opened()
             *replies, marked = await run(self._own, [*calls, mark], last_again=True)
             answered(marked, "mark")
@@ -138,6 +139,17 @@ class ReplicatedWrites:
         except UNAVAILABLE as error:
             raise UnavailableError(f"redis: {type(error).__name__}") from error
         return replies
+
+    def _refuse(self) -> None:
+        """Raise `UnavailableError` if the rule cannot be kept with the replicas that are known.
+
+        `up` and `deploy` check this before they start anything. Nobody checks it where Serve alone starts a file, and
+        the operators of Redis can take replicas away later.
+        """
+        refused = self._rule.refusal(self._seen)
+        if refused is not None:
+            self.standing = Standing(self._rule.known(self._seen), self._rule.needed(self._seen), 0, True, refused)
+            raise UnavailableError(refused, 5.0)
 
     async def _synced(self, until_s: float) -> None:
         """Wait until the needed replicas have all writes of this connection on disk.

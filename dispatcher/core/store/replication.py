@@ -56,16 +56,19 @@ class ReplicaRule:
 class Standing:
     """The result of the last write: `synced` of the `needed` replicas had it on disk.
 
-    `fails` is True if too few replicas had the write on disk.
+    `fails` is True if too few replicas had the write on disk. `refused` says why the rule cannot be kept at all.
     """
 
     known: int
     needed: int
     synced: int
     fails: bool
+    refused: str | None = None
 
     def warnings(self) -> list[str]:
         """Return what an operator should know, as sentences; empty if all is well."""
+        if self.refused is not None:
+            return [f"durability replica: nothing is accepted: {self.refused}"]
         if self.fails:
             return [
                 f"durability replica: {self.synced} of {self.needed} replicas have the last write on disk;"

@@ -59,4 +59,5 @@ def test_what_is_less_than_all_is_told() -> None:
     """
     assert Standing(2, 2, 2, False).warnings() == []
     assert "1 of 2 replicas have the last write on disk" in Standing(2, 2, 1, True).warnings()[0]
+    assert Standing(0, 1, 0, True, "none").warnings() == ["durability replica: nothing is accepted: none"]
     assert "is on 1 of 2 replicas" in Standing(2, 1, 1, False).warnings()[0]
