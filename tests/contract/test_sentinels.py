@@ -124,8 +124,9 @@ async def _refused(store: RedisStore, one: Any) -> None:
 
 async def test_a_primary_that_only_we_still_reach_is_left(watched: Fleet) -> None:
     """The primary is cut off from its replica and the sentinel, but takes our writes, which nobody will keep. A second
-    after a replica was promoted, scripts, single commands and the subscription work with the new primary. A process that
-    was told the old primary's address goes on publishing there, so that the subscription is never quiet.
+    after a replica was promoted, scripts, single commands and the subscription work with the new primary.
+
+    A process that knows the old primary's address goes on publishing there, so that the subscription is never quiet.
     """
     connection, old = client(watched.url), watched.primary()
     behind = client(f"redis://127.0.0.1:{old.port}")
