@@ -277,7 +277,7 @@ class Delivery:
             compiled = await self._templates.get(*pin)
             rendered = compiled.render(n.data, n.locale)
             text, subject, html = rendered.text, rendered.subject, rendered.html
-        receipt = None if self._links is None else self._links.link(self._vendor.name, n.id)
+        receipt = None if self._links is None else self._links.link(self._vendor.name, n.id, n.mark)
         left_s = (n.expires_ms - self._time.now_ms()) / 1000
         html = None if html is None or is_blank(html) else html
         return Message(n.id, key, n.channel, n.to, text, subject, html, receipt, left_s)

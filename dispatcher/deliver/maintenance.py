@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from dispatcher.core.life.choices import PRIORITIES
 from dispatcher.core.life.decide import decide_mailbox
-from dispatcher.core.life.notification import Lane
+from dispatcher.core.life.notification import Lane, State
 from dispatcher.deliver.courier import Courier
 from dispatcher.deliver.unreadable import UNREADABLE_WAIT_MS
 from dispatcher.errors import RefusedError, UnavailableError
@@ -210,14 +210,15 @@ class Caretaker:
             await self._store.postpone(unreadable, UNREADABLE_WAIT_MS)
         return len(fallbacks)
 
-    async def _end(self, nid: str, reason: str) -> bool:
-        """Make the notification a dead letter, unless an actor has claimed it or it has ended.
+    async def _end(self, nid: str, reason: str, only: State | None = None) -> bool:
+        """Make the notification a dead letter, unless an actor has claimed it, it has ended, or it is not in the state
+        `only`.
 
         Return False if its record is broken. Then nothing is changed, and the caller goes on with the others.
         """
         c = self._courier
         try:
-            await self._store.withdraw(nid, "dead", reason)
+            await self._store.withdraw(nid, "dead", reason, only=only)
         except RefusedError:
             c.metrics.count("dispatcher_unreadable", c.vendor.name)
             if len(self._told) >= TOLD_MAX:
@@ -253,7 +254,7 @@ class Caretaker:
     async def sweep(self) -> None:
         """End held notifications past their deadline, and expired notifications in mailboxes without a drainer."""
         for nid in await self._store.overdue_held():
-            await self._end(nid, "unknown")
+            await self._end(nid, "unknown", State.HELD)
         for mailbox in self._undrained():
             for priority in PRIORITIES:
                 await self._sweep_lane(Lane(mailbox, priority))

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from dispatcher.core.life.look_up import Verdict, again_s, decide_look_up, identify, window_of
+from dispatcher.core.life.notification import LaterWord, State
 from dispatcher.deadline import timeout
 from dispatcher.deliver.attempt import OVERDUE_S
 from dispatcher.deliver.courier import Courier
@@ -111,7 +112,8 @@ class LookUps:
         end = decide_look_up(verdict)
         if end is not None and await self._store.held([key[0]]) == [held]:
             # Only if unchanged since the question: otherwise the vendor may have found a twin that started meanwhile.
-            reply = await self._store.withdraw(key[0], *end)
+            word = LaterWord(c.vendor.name, verdict.message_id, held.notification.mark)
+            reply = await self._store.withdraw(key[0], *end, only=State.HELD, word=word)
             logger().info("looked_up", notification=key[0], vendor=c.vendor.name, reason=verdict.answer, state=reply)
         return True
 

@@ -8,10 +8,8 @@ from dataclasses import replace
 from dispatcher.core.breaker.refusals import ToldRefusals
 from dispatcher.core.life.decide import Situation
 from dispatcher.core.life.late_refusal import LateRefusal, decide_late_refusal, evidence_of
-from dispatcher.core.life.notification import State
 from dispatcher.core.life.outcome import Rule, Scope, apply_rules
 from dispatcher.core.life.retry import RetryPolicy
-from dispatcher.core.life.trigger_view import NotificationView
 from dispatcher.core.plan.values import Plan
 from dispatcher.ports import Clock, Store
 from dispatcher.telemetry.account_refusals import AccountRefusals
@@ -53,20 +51,17 @@ class LateRefusals:
         """
         return self._told.counts(int(self._clock.now_s() * 1e9))
 
-    async def apply(self, vendor: str, refusal: LateRefusal, view: NotificationView) -> str | None:
-        """Apply one refusal to the notification in `view`.
+    async def apply(self, vendor: str, refusal: LateRefusal, nid: str) -> str | None:
+        """Apply one refusal to the notification `nid`.
 
-        Return `reopened` if the notification is sent again, and `being_sent` if its call has not ended yet. Return None
-        if the refusal changes nothing here. Raises UnavailableError.
+        Return `reopened` if the notification is sent again, and None if the refusal changes nothing here. Raises
+        UnavailableError.
         """
         outcome = apply_rules(refusal.outcome, self._rules.get(vendor, ()))
         refusal = replace(refusal, outcome=outcome)
         if not refusal.moves_on:
             return None
-        state, known = State(view.state), {attempt.vendor_message_id for attempt in view.attempts}
-        if state in (State.QUEUED, State.STARTED) and view.vendor == vendor and refusal.message_id not in known:
-            return "being_sent"  # the receipt was quicker than the answer
-        last = await self._store.last_call(view.id)
+        last = await self._store.last_call(nid)
         if last is None:
             return None
         now_ms = self._now_ms()

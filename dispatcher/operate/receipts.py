@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
-from dispatcher.core.life.notification import State, trigger_of
-from dispatcher.core.life.receipt import ReceiptLinks, Told, decide_receipt, word_for_fallback
+from dispatcher.core.life.notification import CallMark, State, trigger_of
+from dispatcher.core.life.receipt import ReceiptLinks, Told, decide_receipt, word_for_fallback, word_of
+from dispatcher.core.life.trigger_view import NotificationView
 from dispatcher.errors import CallerError, UnavailableError
 from dispatcher.operate.late_refusals import LateRefusals
 from dispatcher.ports import Store, TriggerViews, WithdrawResult
@@ -148,17 +150,22 @@ class Receipts:
         found = next((n for n in notifications if n.id == told.notification_id), None)
         if found is None:
             return "unknown"  # its record has expired
+        call = self._links.call_of(vendor, told)
+        if told.carried is False and await self._is_quicker(vendor, told, found, call):
+            return "being_sent"
         if told.refusal is not None and self._late is not None:
-            result = await self._late.apply(vendor, told.refusal, found)
+            result = await self._late.apply(vendor, replace(told.refusal, call=call), found.id)
             if result is not None:
                 return result
         word = word_for_fallback(told)
         if word is not None and any(n.fallback_for == told.notification_id for n in notifications):
             await self._store.note_receipt(told.notification_id, word)
-        end = decide_receipt(told.carried, State(found.state))
+        state = State(found.state)
+        end = decide_receipt(told.carried, state)
         if end is None:
             return "taken" if told.carried else "undelivered"
-        reply = await self._store.withdraw(told.notification_id, *end)
+        only = None if told.carried else state
+        reply = await self._store.withdraw(told.notification_id, *end, only=only, word=word_of(vendor, told, call))
         match reply.result:
             case WithdrawResult.DONE:
                 return end[0]
@@ -166,3 +173,14 @@ class Receipts:
                 return "being_sent"
             case WithdrawResult.ENDED:
                 return "taken" if told.carried else "undelivered"
+
+    async def _is_quicker(self, vendor: str, told: Told, found: NotificationView, call: CallMark | None) -> bool:
+        """Return True if a receipt that says "not delivered" came before the answer to its call.
+
+        Otherwise the call would end later as accepted, and nobody would know of the refusal any more.
+        """
+        known = {attempt.vendor_message_id for attempt in found.attempts}
+        if State(found.state) not in (State.QUEUED, State.STARTED) or (told.message_id and told.message_id in known):
+            return False
+        sending = await self._store.sending(found.id)
+        return sending is not None and sending[0] == vendor and call in (None, sending[1])

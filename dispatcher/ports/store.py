@@ -19,7 +19,7 @@ from typing import Protocol
 from dispatcher.core.life.decide import Decision
 from dispatcher.core.life.late_refusal import LastCall, Reopen
 from dispatcher.core.life.look_up import Fingerprint
-from dispatcher.core.life.notification import Claim, Lane, NewTrigger
+from dispatcher.core.life.notification import CallMark, Claim, Lane, LaterWord, NewTrigger, State
 from dispatcher.ports.replies import (
     AcceptReply,
     Applied,
@@ -239,10 +239,20 @@ class Store(Protocol):
         """
         ...
 
-    async def withdraw(self, nid: str, to: str, reason: str) -> Withdrawal:
+    async def withdraw(
+        self, nid: str, to: str, reason: str, *, only: State | None = None, word: LaterWord | None = None
+    ) -> Withdrawal:
         """End a notification in the state `to`, wherever it waits, unless an actor has claimed it.
+
+        With `only`, it is ended only in this state. `word` is the word of a vendor by which it ends. It changes nothing
+        if it is about a call with another mark. If the word settles the notification, it is added to the history as an
+        accepted call, and the content is kept for `REOPENS_MS`, because a receipt may still refuse the message.
 
         If the notification moves to another mailbox meanwhile, the call finds it there. Raises RefusedError if its
         record is broken; then nothing is changed.
         """
+        ...
+
+    async def sending(self, nid: str) -> tuple[str, CallMark] | None:
+        """Return the vendor whose actor has claimed the notification, and the mark of its call; None if nobody has."""
         ...

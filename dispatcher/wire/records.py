@@ -205,13 +205,13 @@ def recipient_of(data: str | None, index: int | None = None) -> str | None:
     return name if isinstance(name, str) else None
 
 
-FIELDS = ("m", "d", "x", "st", "n", "gen", "cr", "tr", "ep", "eid", "v", "ex", "ch", "tv", "td")
+FIELDS = ("m", "d", "x", "st", "n", "gen", "cr", "tr", "ep", "eid", "v", "ex", "ch", "tv", "td", "ro")
 """The fields of a record, in the order in which the scripts for claim and take return them."""
 
 WHOLE = ("m", "d", "x", "v")
 """The fields that belong to the whole record. All others belong to one notification, as `<index>.<field>`."""
 
-BROKEN: tuple[str | None, ...] = ("", "", *(None,) * 8, "0", *(None,) * 4)
+BROKEN: tuple[str | None, ...] = ("", "", *(None,) * 8, "0", *(None,) * 5)
 """The values that are used instead of the fields if a record's key is no hash. No version can read them."""
 
 
@@ -252,7 +252,7 @@ def stub(notification_id: str, fields: Sequence[str | None]) -> Notification:
 
 def _decode(notification_id: str, fields: Sequence[str | None]) -> Notification | None:
     meta_text, data_text, expires, state, attempts, generation, crashes, tried, epoch, _, version, *own = fields
-    own_expiry, own_chain, own_template, own_digest = own
+    own_expiry, own_chain, own_template, own_digest, reopened = own
     if meta_text is None or data_text is None:
         return None
     if version not in (None, str(VERSION)):
@@ -285,6 +285,7 @@ def _decode(notification_id: str, fields: Sequence[str | None]) -> Notification 
         trail=decode_trail(tried),
         moved_epoch=int(epoch or 0),
         state=State(state or "queued"),
+        reopened=int(reopened or 0),
     )
 
 

@@ -10,8 +10,8 @@ import redis.asyncio
 
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.core.life.late_refusal import LastCall, Reopen
-from dispatcher.core.life.notification import NewTrigger, State, Trail, trigger_of
-from dispatcher.ports import STORED, Begun, Promoted
+from dispatcher.core.life.notification import CallMark, LaterWord, NewTrigger, State, Trail, trigger_of
+from dispatcher.ports import STORED, Begun, Promoted, Redriven, Withdrawal, WithdrawResult
 from tests.contract.test_fallbacks import LATE, NEVER, entry_of, pair, states
 from tests.contract.worlds import World, hold, lanes, settle
 
@@ -178,3 +178,79 @@ async def test_the_record_does_not_expire_meanwhile(redis_world: World, redis_cl
     assert await redis_world.store.reopen(await last_call(redis_world, nid), AGAIN)
     assert await redis_client.pttl(record) == -1
     assert await redis_client.hget(record, "open") == "1"
+
+
+async def held(world: World) -> str:
+    """Return the id of a notification that is held after a call at `a`."""
+    me = await world.actor()
+    (claim,) = await world.claimed(me, on_unknown="hold")
+    assert await world.store.start(me, claim)
+    await world.store.apply(me, [(claim, hold(60_000))], world.now_ms())
+    nid: str = claim.notification.id
+    return nid
+
+
+@pytest.mark.parametrize("reason", ["receipt", "late: v-9", "look_up: v-9"])
+async def test_what_a_later_word_settles_can_still_be_refused(world: World, reason: str) -> None:
+    """A held notification is settled by a receipt, a late answer or a look-up. The history says who accepted it, and
+    its content is kept, so that a receipt may still refuse the message (SendGrid says `processed` before `bounce`).
+    """
+    nid = await held(world)
+    word = LaterWord("a", "v-9", CallMark())
+    assert await world.store.withdraw(nid, "settled", reason, word=word) == Withdrawal(WithdrawResult.DONE)
+    view = (await world.views.trigger(trigger_of(nid))).notifications[0]
+    told = [(attempt.vendor, attempt.outcome, attempt.reason, attempt.vendor_message_id) for attempt in view.attempts]
+    assert told[-1] == ("a", "accepted", reason.partition(":")[0], "v-9")
+    assert (told[0][1], len(told), view.vendor) == ("unknown", 2, "a")
+    last = await last_call(world, nid)
+    assert (last.vendor, last.message_id, last.notification.data) == ("a", "v-9", {"order": "1234", "name": "Ädä"})
+    assert await world.store.reopen(last, AGAIN)
+    assert await world.state(nid) == "due"
+
+
+async def test_a_word_about_a_call_before_the_reopening_changes_nothing(world: World) -> None:
+    """A notification was refused by a receipt and reopened. A provider repeats what it said about the refused call. It
+    does not settle the notification, which nobody would send then.
+
+    A word about a later call does, and so does one that counts for every call.
+    """
+    for word in (LaterWord("a", "v-2", CallMark(0, 1)), LaterWord("a", "v-1")):
+        nid = await settled(world)
+        assert await world.store.reopen(await last_call(world, nid), AGAIN)
+        stale = await world.store.withdraw(nid, "settled", "receipt", word=LaterWord("a", "v-1", CallMark()))
+        assert stale == Withdrawal(WithdrawResult.ENDED, "due")
+        assert await world.state(nid) == "due"
+        assert await world.store.withdraw(nid, "settled", "receipt", word=word) == Withdrawal(WithdrawResult.DONE)
+
+
+async def test_a_redrive_ends_what_was_known_too(world: World) -> None:
+    """A held notification is given up and redriven. A word about the call before the redrive does not end it."""
+    nid = await held(world)
+    await world.store.withdraw(nid, "dead", "unknown", only=State.HELD)
+    (letter,) = await world.letters()
+    assert await world.views.redrive([Redriven(letter, "a", "normal", world.now_ms() + 60_000)]) == 1
+    stale = await world.store.withdraw(nid, "settled", "receipt", word=LaterWord("a", "v-1", CallMark()))
+    assert stale.result is WithdrawResult.ENDED and await world.state(nid) != "settled"
+
+
+async def test_a_withdrawal_may_ask_for_a_state(world: World) -> None:
+    """The end of a held notification is decided by what was read. It changes nothing if the notification was reopened
+    meanwhile.
+    """
+    nid = await held(world)
+    assert await world.store.reopen(await last_call(world, nid), AGAIN)
+    stale = await world.store.withdraw(nid, "dead", "undelivered", only=State.HELD)
+    assert stale == Withdrawal(WithdrawResult.ENDED, "due")
+    assert await world.state(nid) == "due"
+
+
+async def test_it_is_known_who_sends_a_notification(world: World) -> None:
+    """An actor of `b` drains the mailbox of `a`. It is the vendor that sends, and not the one whose mailbox it is."""
+    (nid,) = await world.queued()
+    assert await world.store.sending(nid) is None
+    assert await world.store.sending("0-nobody.0") is None
+    other = await world.actor("b")
+    (claim,) = (await world.store.claim(other, lanes("a"), 1)).claims
+    assert await world.store.sending(nid) == ("b", CallMark())
+    await world.store.apply(other, [(claim, settle())], world.now_ms())
+    assert await world.store.sending(nid) is None

@@ -5,14 +5,17 @@ from __future__ import annotations
 from base64 import b64encode
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
 from dispatcher.adapters.providers import build
+from dispatcher.adapters.providers.receipts import read_receipts
+from dispatcher.core.life.notification import CallMark
 from dispatcher.core.life.outcome import Outcome
 from dispatcher.core.life.receipt import ReceiptLinks
 from dispatcher.core.life.rendered_message import Message
-from tests.contract.vendors import SMS, send
+from tests.contract.vendors import LONGEST, SMS, send
 
 TWILIO = {"account_sid": "AC1", "auth_token": "t", "sender": "+4915112345678"}
 VONAGE = {"api_key": "abcd1234", "api_secret": "secret1", "sender": "Shop"}
@@ -96,8 +99,7 @@ async def test_a_receipt_is_asked_for_with_a_boolean() -> None:
 
 
 async def test_twilio_is_asked_to_repeat_a_receipt() -> None:
-    """The call-back address for Twilio ends with `#rc=5&rp=all`, which asks Twilio to repeat a receipt. Vonage's has no
-    such end.
+    """The call-back address for Twilio ends with `#rc=5&rp=all`, which asks Twilio to repeat a receipt.
 
     By default Twilio repeats no receipt that was answered, not even with 503. Twilio takes the text after the `#` as
     its instruction, and does not send it to us.
@@ -105,4 +107,25 @@ async def test_twilio_is_asked_to_repeat_a_receipt() -> None:
     link = ReceiptLinks("https://shop.example.com", "secret").link("v", SMS.notification_id)
     form = (await posted("twilio", replace(SMS, receipt=link))).form
     assert form["StatusCallback"] == f"{link.url}#rc=5&rp=all"
-    assert (await posted("vonage", replace(SMS, receipt=link))).form["callback"] == link.url
+
+
+async def test_a_receipt_of_vonage_fits_into_its_limits() -> None:
+    """Vonage takes at most 100 characters of a call-back address (status 23) and of a reference (22). The id, the token
+    and the call's mark of the longest id are in the reference, and only the address in the call-back. The receipt
+    repeats the reference, and is read.
+    """
+    links = ReceiptLinks("https://notifications.shop.example.com", "secret")
+    link = links.link("sms-vonage-second", LONGEST, CallMark(12, 15))
+    form = (await posted("vonage", replace(SMS, notification_id=LONGEST, receipt=link))).form
+    assert form["callback"] == "https://notifications.shop.example.com/v1/receipts/sms-vonage-second"
+    assert max(len(form["callback"]), len(form["client-ref"])) <= 100
+    (told,) = read_receipts("vonage", {}, urlencode({"client-ref": form["client-ref"], "status": "accepted"}).encode())
+    assert told.notification_id == LONGEST and links.verified("sms-vonage-second", told)
+    assert links.call_of("sms-vonage-second", told) == CallMark(12, 15)
+
+
+async def test_a_receipt_for_a_call_of_an_earlier_version_is_read() -> None:
+    """The version before put the id and the token into the query of the call-back. The reference was the id alone."""
+    query = {"n": "0-a.0", "t": "token", "client-ref": "0-a.0", "status": "delivered"}
+    (told,) = read_receipts("vonage", query, b"")
+    assert (told.notification_id, told.token, told.call) == ("0-a.0", "token", "")

@@ -241,10 +241,10 @@ class Refusing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    async def withdraw(self, nid: str, to: str, reason: str) -> str:
+    async def withdraw(self, nid: str, to: str, reason: str, **how: Any) -> str:
         if nid == self._nid:
             raise RefusedError("broken")
-        return str(await self._store.withdraw(nid, to, reason))
+        return str(await self._store.withdraw(nid, to, reason, **how))
 
 
 async def test_what_cannot_be_ended_holds_up_nobody(world: World) -> None:

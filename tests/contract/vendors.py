@@ -12,6 +12,8 @@ from dispatcher.core.life.outcome import Outcome
 from dispatcher.core.life.rendered_message import Message
 from dispatcher.ports import Vendor
 
+LONGEST = "0-" + "z" * 26 + ".299"
+"""A notification's id of the greatest length, as that of a trigger for 100 recipients. Providers limit texts."""
 SMS = Message("0-a.0", "k", "sms", "+4915112345678", "Grüße, order N000001")
 EMAIL = Message("0-a.1", "k", "email", "ada@example.com", "Hello\n", "Paid", "<p>Hello</p>")
 HTTP_ADAPTERS = ("twilio", "vonage", "sendgrid")

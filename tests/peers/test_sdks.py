@@ -14,12 +14,13 @@ import pytest
 
 from dispatcher.core.life.receipt import ReceiptLinks
 from dispatcher.core.life.rendered_message import Message
-from tests.contract.vendors import EMAIL, SMS
+from tests.contract.vendors import EMAIL, LONGEST, SMS
 from tests.peers.captured import captured
 
 pytestmark = pytest.mark.peers
 
-LINK = ReceiptLinks("https://shop.example.com", "secret").link("v", SMS.notification_id)
+SMS = replace(SMS, notification_id=LONGEST)
+LINK = ReceiptLinks("https://notify.shop.example.com", "secret").link("sms-vonage", SMS.notification_id)
 ACCOUNT, KEY, SERVICE = "AC" + "0" * 32, "SK" + "0" * 32, "MG" + "0" * 32
 TEXTS = ("Grüße, order N000001", "plain", "Привет & ты=1 +%", "€{}[]~^|\\", "emoji 😀", "two\nlines", "a`b")
 
@@ -114,7 +115,7 @@ async def test_vonages_client_sends_the_same(text: str) -> None:
                 to=SMS.to.lstrip("+"),
                 from_="Shop",
                 text=text,
-                client_ref=SMS.notification_id,
+                client_ref=form["client-ref"],
                 type=form.get("type"),
                 ttl=300_000,
                 status_report_req=True,

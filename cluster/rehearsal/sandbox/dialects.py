@@ -32,6 +32,7 @@ class Asked(NamedTuple):
     subject: str | None = None
     error: Reply | None = None
     receipt_url: str | None = None
+    reference: str = ""
     sender: str = ""
 
 
@@ -49,8 +50,11 @@ class Dialect:
     def rejected(self) -> Reply:
         raise NotImplementedError
 
-    def receipt(self, message_id: str) -> dict[str, str]:
-        """Return the form fields of a call-back that reports the message as delivered."""
+    def receipt(self, message_id: str, reference: str) -> dict[str, str]:
+        """Return the form fields of a call-back that reports the message as delivered.
+
+        `reference` is the text of the caller that the provider repeats in it.
+        """
         raise NotImplementedError
 
     def listing(
@@ -118,7 +122,7 @@ class TwilioDialect(Dialect):
         sid = "SM" + secrets.token_hex(16)
         return Reply(201, json.dumps({"sid": sid, "status": "queued", "error_code": None}).encode()), sid
 
-    def receipt(self, message_id: str) -> dict[str, str]:
+    def receipt(self, message_id: str, reference: str) -> dict[str, str]:
         return {"MessageSid": message_id, "MessageStatus": "delivered"}
 
     def rejected(self) -> Reply:
@@ -129,6 +133,10 @@ class TwilioDialect(Dialect):
 
     def throttled(self, retry_after_s: float) -> Reply:
         return _twilio(429, 20429, "Too Many Requests")._replace(headers={"Retry-After": f"{retry_after_s:g}"})
+
+
+VONAGE_CHARS_MAX = 100
+"""The most characters of a reference and of a call-back address, as Vonage's description of its API says."""
 
 
 class VonageDialect(Dialect):
@@ -143,15 +151,24 @@ class VonageDialect(Dialect):
                 return Asked(error=_vonage("2", f"Missing {name} param"))
         if not E164.match(form["to"]):
             return Asked(error=_vonage("3", "Invalid value for param: to"))
-        return Asked("+" + form["to"].lstrip("+"), form["text"], receipt_url=form.get("callback"))
+        if len(form.get("client-ref", "")) > VONAGE_CHARS_MAX:
+            return Asked(error=_vonage("22", "Invalid client-ref"))
+        if len(form.get("callback", "")) > VONAGE_CHARS_MAX:
+            return Asked(error=_vonage("23", "Invalid callback URL"))
+        return Asked(
+            "+" + form["to"].lstrip("+"),
+            form["text"],
+            receipt_url=form.get("callback"),
+            reference=form.get("client-ref", ""),
+        )
 
     def accepted(self) -> tuple[Reply, str]:
         number = secrets.token_hex(8).upper()
         part = {"to": "", "message-id": number, "status": "0", "remaining-balance": "3.14", "message-price": "0.03"}
         return Reply(200, json.dumps({"message-count": "1", "messages": [part]}).encode()), number
 
-    def receipt(self, message_id: str) -> dict[str, str]:
-        return {"messageId": message_id, "status": "delivered", "err-code": "0"}
+    def receipt(self, message_id: str, reference: str) -> dict[str, str]:
+        return {"messageId": message_id, "status": "delivered", "err-code": "0", "client-ref": reference}
 
     def rejected(self) -> Reply:
         return _vonage("7", "Number barred")

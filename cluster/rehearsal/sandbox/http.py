@@ -156,7 +156,7 @@ class HttpSandbox:
             reply, message_id = dialect.accepted()
             vendor.deliver(asked.to, asked.text, message_id, asked.subject, sender=asked.sender)
             if asked.receipt_url is not None:
-                task = asyncio.ensure_future(_tell(asked.receipt_url, dialect.receipt(message_id)))
+                task = asyncio.ensure_future(_tell(asked.receipt_url, dialect.receipt(message_id, asked.reference)))
                 self._telling.add(task)
                 task.add_done_callback(self._telling.discard)
             client.answer(reply)

@@ -38,6 +38,7 @@ class Note:
     entry_id: str = ""
     attempts: int = 0
     generation: int = 0
+    reopened: int = 0
     crashes: int = 0
     trail: Trail = field(default_factory=Trail)
     epoch: int = 0
@@ -313,6 +314,7 @@ class Cell:
             trail=note.trail,
             moved_epoch=note.epoch,
             state=State(note.state),
+            reopened=note.reopened,
         )
 
     def tell(self, kind: str, body: Mapping[str, Any]) -> None:

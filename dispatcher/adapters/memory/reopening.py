@@ -51,6 +51,7 @@ def reopen(cell: Cell, last: LastCall, how: Reopen) -> bool:
         record.open, record.gone_ms = record.open + 1, None
     record.has_data = True
     note.state, note.trail, note.reason, note.receipt = "due", how.trail, None, None
+    note.reopened += 1
     cell.held.pop(nid, None)
     cell.due[nid] = cell.delay_ms() + how.wait_ms
     return True

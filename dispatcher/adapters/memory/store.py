@@ -11,9 +11,19 @@ from dispatcher.adapters.memory.counting import charge, granted_now, let_through
 from dispatcher.adapters.memory.fallbacks import begin_fallback, stand_by
 from dispatcher.adapters.memory.reopening import last_call, reopen
 from dispatcher.core.life.decide import Dead, Decision, Drop, Hold, Move, Retry, Settle
-from dispatcher.core.life.late_refusal import LastCall, Reopen
+from dispatcher.core.life.late_refusal import REOPENS_MS, LastCall, Reopen, accepted_later
 from dispatcher.core.life.look_up import Fingerprint
-from dispatcher.core.life.notification import Attempt, Claim, Lane, NewTrigger, Trail, notification_id
+from dispatcher.core.life.notification import (
+    Attempt,
+    CallMark,
+    Claim,
+    Lane,
+    LaterWord,
+    NewTrigger,
+    State,
+    Trail,
+    notification_id,
+)
 from dispatcher.errors import FencedError
 from dispatcher.ports import (
     AcceptReply,
@@ -374,7 +384,15 @@ class MemoryStore:
         over = [nid for nid, (record, note) in known if (note.expires_ms or record.expires_ms) <= now_ms]
         return ExpiredPage(entries[-1][0] if len(entries) == page else "", over)
 
-    async def withdraw(self, nid: str, to: str, reason: str) -> Withdrawal:
+    async def sending(self, nid: str) -> tuple[str, CallMark] | None:
+        found = self._cell.find(nid)
+        note = None if found is None else found[1]
+        owner = None if note is None or note.lane is None else self._cell.lane(note.lane).pending.get(note.entry_id)
+        return None if note is None or owner is None else (owner.rpartition("/")[0], _mark(note))
+
+    async def withdraw(
+        self, nid: str, to: str, reason: str, *, only: State | None = None, word: LaterWord | None = None
+    ) -> Withdrawal:
         cell, found = self._cell, self._cell.find(nid)
         waiting = (cell.due, cell.delayed, cell.held)
         if found is None:
@@ -382,6 +400,10 @@ class MemoryStore:
                 scores.pop(nid, None)
             return Withdrawal(WithdrawResult.ENDED, "absent")
         record, note = found
+        if only is not None and note.state != only:
+            return Withdrawal(WithdrawResult.ENDED, note.state)
+        if word is not None and word.call not in (None, _mark(note)):
+            return Withdrawal(WithdrawResult.ENDED, note.state)
         if note.state in ("queued", "started"):
             assert note.lane is not None
             if note.entry_id in cell.lane(note.lane).pending:
@@ -396,5 +418,13 @@ class MemoryStore:
         if to == "dead":
             cell.dead[nid] = cell.clock.wall_ms()
         else:
+            if to == "settled" and word is not None:
+                now_ms = cell.clock.wall_ms()
+                note.history.append(accepted_later(word, reason, now_ms))
+                note.vendor, record.kept_ms = word.vendor, max(record.kept_ms, now_ms + REOPENS_MS)
             cell.finish(record, self._retention_ms)
         return Withdrawal(WithdrawResult.DONE)
+
+
+def _mark(note: Note) -> CallMark:
+    return CallMark(note.generation, note.reopened)

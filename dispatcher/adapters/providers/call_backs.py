@@ -21,19 +21,24 @@ Providers send some twenty; parsing thousands would block the event loop.
 
 
 def told_in(
-    query: Mapping[str, str], carried: bool | None, delivered: bool = False, refusal: LateRefusal | None = None
+    query: Mapping[str, str],
+    carried: bool | None,
+    delivered: bool = False,
+    refusal: LateRefusal | None = None,
+    *,
+    message_id: str = "",
 ) -> Told:
     """Return the receipt in a vendor's call-back, whose URL had this `query`.
 
-    The URL is the link that the vendor got with the message, so its query has the notification's id and a token. The
-    other arguments become the receipt's fields.
+    The URL is the link that the vendor got with the message, so its query has the notification's id, a token and the
+    mark of the call. The other arguments become the receipt's fields.
 
     Raises `CallerError` (400) if the id or the token is missing.
     """
     for name in ("n", "t"):
         if not query.get(name):
             raise CallerError(name, "is required in the query, as in the address that went out with the message", 400)
-    return Told(query["n"], query["t"], carried, delivered, refusal)
+    return Told(query["n"], query["t"], carried, delivered, refusal, query.get("c", ""), message_id)
 
 
 def fields_of(body: bytes) -> JsonObject:

@@ -63,7 +63,7 @@ class SendGrid:
             content.append({"type": "text/html", "value": message.html})
         marks = {"nid": message.notification_id}
         if message.receipt is not None:
-            marks["ntoken"] = message.receipt.token
+            marks |= {"ntoken": message.receipt.token, "ncall": message.receipt.call}
         body = {
             "personalizations": [{"to": [{"email": message.to}], "custom_args": marks}],
             **self._fixed,
@@ -170,11 +170,17 @@ def _late_refusal(word: str, event: Mapping[str, Any]) -> LateRefusal | None:
         if told is Meaning.FINAL and "blocked" in (word, word_of(event.get("type"))):
             told = Meaning.UNLISTED  # SendGrid itself does not take the address for a wrong one
         outcome = outcome_of("sendgrid_bounce", told)
-    return LateRefusal(replace(outcome, text=text or word), True, str(event.get("sg_message_id") or ""))
+    return LateRefusal(replace(outcome, text=text or word), True, _message_id(event))
 
 
-def _told(nid: str, token: str, word: str, event: Mapping[str, Any]) -> Told:
-    return Told(nid, token, RECEIPT_WORDS.get(word), word in REACHED, _late_refusal(word, event))
+def _told(marks: Mapping[str, Any], event: Mapping[str, Any]) -> Told:
+    nid, token, call = (str(marks.get(name, "")) for name in ("nid", "ntoken", "ncall"))
+    word, message_id = word_of(event.get("event")), _message_id(event)
+    return Told(nid, token, RECEIPT_WORDS.get(word), word in REACHED, _late_refusal(word, event), call, message_id)
+
+
+def _message_id(event: Mapping[str, Any]) -> str:
+    return str(event.get("sg_message_id") or "")
 
 
 def read_call_back(query: Mapping[str, str], body: bytes) -> list[Told]:
@@ -193,7 +199,7 @@ def _of_event(event: Mapping[str, Any]) -> list[Told]:
     """
     for marks in (event, event.get("custom_args"), event.get("unique_args")):
         if isinstance(marks, dict) and "nid" in marks:
-            return [_told(str(marks["nid"]), str(marks.get("ntoken", "")), word_of(event.get("event")), event)]
+            return [_told(marks, event)]
     return []
 
 

@@ -282,7 +282,8 @@ def read_call_back(query: Mapping[str, str], body: bytes) -> list[Told]:
     fields = fields_of(body)
     word = word_of(fields.get("MessageStatus") or fields.get("SmsStatus", ""))  # the older name of `MessageStatus`
     carried = RECEIPT_WORDS.get(word)
-    return [told_in(query, carried, word in ("delivered", "read"), None if carried else _late_refusal(word, fields))]
+    refusal, reached = None if carried else _late_refusal(word, fields), word in ("delivered", "read")
+    return [told_in(query, carried, reached, refusal, message_id=_sid(fields))]
 
 
 def _late_refusal(word: str, fields: JsonObject) -> LateRefusal | None:
@@ -295,8 +296,11 @@ def _late_refusal(word: str, fields: JsonObject) -> LateRefusal | None:
     if word not in ("failed", "undelivered"):
         return None
     outcome = read_refusal("twilio", code or word, LATE_WORDS, text=str(fields.get("ErrorMessage") or "")[:TEXT_MAX])
-    sid = str(fields.get("MessageSid") or fields.get("SmsSid") or "")
-    return LateRefusal(outcome, word == "failed" or code in LATE_WORDS, sid)
+    return LateRefusal(outcome, word == "failed" or code in LATE_WORDS, _sid(fields))
+
+
+def _sid(fields: JsonObject) -> str:
+    return str(fields.get("MessageSid") or fields.get("SmsSid") or "")
 
 
 def _sender_field(sender: str) -> dict[str, str]:

@@ -3,6 +3,9 @@
 A message was accepted if every part has status "0" and a message-id. If only some parts were accepted, the outcome is
 unknown, because a repeat would send these parts again.
 
+A call-back address may have 100 characters at most, so the signed id goes out in `client-ref`, which every receipt
+repeats. It may have 100 characters too.
+
 A message's status cannot be looked up: only the Reports API finds a message by its recipient, and it costs extra. So a
 held message waits for its receipt.
 """
@@ -40,6 +43,9 @@ Three numbers are left out on purpose. 29 is a demo account's recipient that is 
 work. 2 and 3 may concern our sender or our request.
 """
 
+
+SEPARATOR = ":"
+"""What stands between id, token and call in `client-ref`. None of them contains it."""
 
 TTL_MS_MIN, TTL_MS_MAX = 20_000, 604_800_000
 """The bounds of `ttl` that Vonage documents.
@@ -89,7 +95,8 @@ class Vonage:
         if message.expires_in_s is not None:
             form["ttl"] = str(min(max(TTL_MS_MIN, int(message.expires_in_s * 1000)), TTL_MS_MAX))
         if message.receipt is not None:
-            form |= {"status-report-req": "true", "callback": message.receipt.url}
+            reference = SEPARATOR.join((message.notification_id, message.receipt.token, message.receipt.call))
+            form |= {"status-report-req": "true", "callback": message.receipt.address, "client-ref": reference}
         answer = await self._http.post_form(self._url, timeout_s, form)
         return answer if isinstance(answer, Outcome) else classify(answer)
 
@@ -162,7 +169,10 @@ def read_call_back(query: Mapping[str, str], body: bytes) -> list[Told]:
     fields = {**query, **fields_of(body)}
     word = word_of(fields.get("status", ""))
     carried = RECEIPT_WORDS.get(word)
-    return [told_in(query, carried, word == "delivered", _late_refusal(word, fields) if carried is False else None)]
+    refusal = _late_refusal(word, fields) if carried is False else None
+    reference = str(fields.get("client-ref") or "").split(SEPARATOR)
+    marks = dict(zip("ntc", reference, strict=True)) if len(reference) == 3 else query  # of an earlier version's call
+    return [told_in(marks, carried, word == "delivered", refusal, message_id=_message_id(fields))]
 
 
 DLR_DOCS = "https://developer.vonage.com/en/messaging/sms/guides/delivery-receipts"
@@ -192,7 +202,11 @@ def _late_refusal(word: str, fields: Mapping[str, Any]) -> LateRefusal | None:
     if word == "expired":
         return None
     outcome = read_refusal("vonage_receipt", code or word, LATE_WORDS)
-    return LateRefusal(outcome, word == "rejected" or code in LATE_WORDS, str(fields.get("messageId") or ""))
+    return LateRefusal(outcome, word == "rejected" or code in LATE_WORDS, _message_id(fields))
+
+
+def _message_id(fields: Mapping[str, Any]) -> str:
+    return str(fields.get("messageId") or "")
 
 
 VONAGE = Provider("vonage", ("sms",), VonageOptions, Vonage, read_call_back, WORDS, calls_max=CALLS_MAX)

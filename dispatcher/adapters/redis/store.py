@@ -34,9 +34,9 @@ from dispatcher.adapters.redis.script_values import (
 )
 from dispatcher.core.life.decide import Decision
 from dispatcher.core.life.fallback import LOOK_AGAIN_MS, LOOK_AT_HELD_AGAIN_MS
-from dispatcher.core.life.late_refusal import LastCall, Reopen
+from dispatcher.core.life.late_refusal import REOPENS_MS, LastCall, Reopen, accepted_later
 from dispatcher.core.life.look_up import Fingerprint
-from dispatcher.core.life.notification import Claim, Lane, NewTrigger, State, trigger_of
+from dispatcher.core.life.notification import CallMark, Claim, Lane, LaterWord, NewTrigger, State, trigger_of
 from dispatcher.core.store.continuity import Break, Continuity, Mark
 from dispatcher.core.store.delay_time import DelayTime
 from dispatcher.errors import FencedError, UnavailableError
@@ -366,14 +366,32 @@ class RedisStore:
         reply = await run_one(self._redis, "expired", [self._keys.lane(lane)], [cursor, page, self._keys.record_prefix])
         return ExpiredPage(str(reply[1]), list(reply[2]))
 
-    async def withdraw(self, nid: str, to: str, reason: str) -> Withdrawal:
+    async def withdraw(
+        self, nid: str, to: str, reason: str, *, only: State | None = None, word: LaterWord | None = None
+    ) -> Withdrawal:
         for _ in range(MOVES_FOLLOWED):
-            answer = await self._withdraw(nid, to, reason)
+            answer = await self._withdraw(nid, to, reason, only, word)
             if answer is not None:
                 return answer
         return Withdrawal(WithdrawResult.CLAIMED)  # it moved at each try, so an actor is at work on it
 
-    async def _withdraw(self, nid: str, to: str, reason: str) -> Withdrawal | None:
+    async def sending(self, nid: str) -> tuple[str, CallMark] | None:
+        i = nid.rpartition(".")[2]
+        record = self._keys.record(trigger_of(nid))
+        names = [f"{i}.{name}" for name in ("lane", "eid", "gen", "ro")]
+        lane, entry_id, generation, reopened = await reached(self._redis.hmget(record, names))
+        if not lane or not entry_id:
+            return None
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.xpending_range(lane, "g", entry_id, entry_id, 1)
+        (pending,) = await reached(pipeline.execute(raise_on_error=False))
+        if isinstance(pending, Exception) or not pending:  # an error: the mailbox has no claims yet
+            return None
+        return pending[0]["consumer"].rpartition("/")[0], CallMark(int(generation or 0), int(reopened or 0))
+
+    async def _withdraw(
+        self, nid: str, to: str, reason: str, only: State | None, word: LaterWord | None
+    ) -> Withdrawal | None:
         """Try once to end a notification that nobody has claimed. `to` is its new state, and `reason` is noted with it.
 
         Return None if the notification moved to another mailbox during the call. The caller then tries again.
@@ -386,8 +404,21 @@ class RedisStore:
         pipeline.time()
         found = await reached(pipeline.execute(raise_on_error=False))
         lane, (seconds, micros) = (answered(it, "withdraw") for it in found)
-        keys = [record, lane or k.nil, k.nil, k.due, k.delayed, k.held, k.dead]
-        args = [nid, i, to, reason, self._retention_ms, seconds * 1000 + micros // 1000]
+        now_ms = seconds * 1000 + micros // 1000
+        keys = [record, lane or k.nil, k.nil, k.due, k.delayed, k.held, k.dead, k.kept(trigger_of(nid))]
+        args = [nid, i, to, reason, self._retention_ms, now_ms, "" if only is None else only.value]
+        args += _of_a_word(word, to, reason, now_ms)
         if to == State.CANCELLED:  # the caller is told, so this must be as durable as an accept
             return withdrawal(await self._run_one("withdraw", keys, args))
         return withdrawal(await run_one(self._redis, "withdraw", keys, args))
+
+
+def _of_a_word(word: LaterWord | None, to: str, reason: str, now_ms: int) -> list[str | int]:
+    """Return the arguments of withdraw.lua about a vendor's word: mark, line of history, vendor, and the time for which
+    the content is kept.
+    """
+    if word is None:
+        return ["", "", "", 0]
+    mark = "" if word.call is None else f"{word.call.generation}.{word.call.reopened}"
+    line = records.encode_attempt(accepted_later(word, reason, now_ms)) if to == State.SETTLED else ""
+    return [mark, line, word.vendor, REOPENS_MS]

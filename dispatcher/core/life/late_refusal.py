@@ -24,7 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dispatcher.core.life.decide import Situation
-from dispatcher.core.life.notification import Notification, State, Trail
+from dispatcher.core.life.notification import Attempt, CallMark, LaterWord, Notification, State, Trail
 from dispatcher.core.life.outcome import Outcome, OutcomeKind, Scope
 from dispatcher.core.life.retry import refused_wait_s, within_life_ms
 
@@ -48,11 +48,13 @@ class LateRefusal:
             did not arrive as far as it knows.
         message_id: the vendor's id of the message; '' if it is not told. The id may have more text after a dot, as
             SendGrid's ids have.
+        call: the mark of the call; None if it is not known, as of a call that an earlier version made.
     """
 
     outcome: Outcome
     certain: bool
     message_id: str = ""
+    call: CallMark | None = None
 
     @property
     def moves_on(self) -> bool:
@@ -86,6 +88,15 @@ class Reopen:
     trail: Trail
 
 
+def accepted_later(word: LaterWord, reason: str, now_ms: int) -> Attempt:
+    """Return the line of history for a notification that a vendor's later word settles. A receipt can then still refuse
+    the message.
+    """
+    return Attempt(
+        now_ms, word.vendor, OutcomeKind.ACCEPTED.value, reason.partition(":")[0], 0, word.message_id or None
+    )
+
+
 def decide_late_refusal(last: LastCall, refusal: LateRefusal, at: Situation) -> Reopen | None:
     """Return how the notification is sent again, or None if it stays where it is in spite of this refusal.
 
@@ -111,10 +122,11 @@ def decide_late_refusal(last: LastCall, refusal: LateRefusal, at: Situation) -> 
 def is_about(last: LastCall, refusal: LateRefusal, vendor: str) -> bool:
     """Return True if the refusal is about the last call (rule 2): the vendor and the vendor's message id are the same.
 
-    A held notification has no message id, because no answer came. So only the vendors are compared. This is enough,
-    because only one call for a held notification can have reached a vendor.
+    A held notification has no message id, because no answer came. So the vendors and the marks of the calls are
+    compared. This is enough, because only one call with this mark can have reached a vendor: before the next one, the
+    notification is redriven or reopened.
     """
-    if vendor != last.vendor:
+    if vendor != last.vendor or refusal.call not in (None, last.notification.mark):
         return False
     return last.notification.state is State.HELD or (
         bool(last.message_id) and (refusal.message_id + ".").startswith(last.message_id + ".")

@@ -212,6 +212,32 @@ def trigger_of(notification: str) -> str:
     return notification.rpartition(".")[0]
 
 
+class CallMark(NamedTuple):
+    """Tells which calls for a notification a vendor's later word can be about.
+
+    A redrive and a reopening (`core.life.late_refusal`) change the mark, and end what was known about earlier calls. So
+    a word about a call with another mark does not count for the present calls.
+    """
+
+    generation: int = 0
+    reopened: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LaterWord:
+    """A vendor's word about a call that no answer told: by a receipt, by a look-up, or by an answer that came too late.
+
+    Attributes:
+        vendor: the vendor that was called.
+        message_id: the vendor's id of the message; '' if it is not told.
+        call: the mark of the call, if the word counts only for calls with this mark. None if it counts in any case.
+    """
+
+    vendor: str
+    message_id: str = ""
+    call: CallMark | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Notification:
     """A notification as its courier has it: the accepted content and the progress so far.
@@ -220,6 +246,7 @@ class Notification:
         attempts: how many calls of this generation may have arrived, over all vendors and rounds. This number has a
             limit.
         generation: how often it was redriven. The generation is part of the vendor's idempotency key.
+        reopened: how often it was sent again because its vendor had refused it by a receipt.
         crashes: how often an actor crashed while it had claimed this notification. A move does not reset this count, so
             that a notification that crashes the actors of every vendor is found.
         moved_epoch: the epoch of the plan by which it last moved without an attempt. Each epoch allows one such move.
@@ -247,10 +274,15 @@ class Notification:
     trail: Trail = Trail()
     moved_epoch: int = 0
     state: State = State.QUEUED
+    reopened: int = 0
 
     @property
     def tried(self) -> tuple[str, ...]:
         return self.trail.tried
+
+    @property
+    def mark(self) -> CallMark:
+        return CallMark(self.generation, self.reopened)
 
 
 def pin_of(n: NewNotification | Notification) -> TemplatePin | None:

@@ -6,12 +6,17 @@ A late acceptance settles its notification, and none of these outcomes opens a b
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
+from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.core.breaker.config import BreakerConfig, BreakerState
+from dispatcher.core.life.decide import Settle
+from dispatcher.core.life.notification import Attempt
 from dispatcher.core.life.outcome import Outcome, Scope
 from dispatcher.core.life.retry import RetryPolicy
+from dispatcher.deliver.late_successes import LateSuccesses
 from tests.unit.stage import ScriptedVendor, Stage, plan_of, tend
 from tests.virtual import until, virtual
 
@@ -162,3 +167,21 @@ async def test_a_throttle_now_and_then_opens_nothing() -> None:
     await stage.accept(60, chain=("a",))
     await until(lambda: stage.states() == ["settled"] * 60, 60)
     assert courier.breaker.state is BreakerState.CLOSED
+
+
+@virtual
+async def test_a_yes_is_remembered_for_the_call_it_was_about() -> None:
+    """An actor remembers that its vendor accepted a message whose claim it had lost. When the message is sent again
+    because a receipt refused it, or when the caller uses the key again after a day, that is no news of the new call.
+    """
+    stage = Stage()
+    late = LateSuccesses(MemoryStore(stage.cell), stage.clock, lambda: 0.5)
+    (nid,) = await stage.accept()
+    n = stage.cell.notification(nid, stage.cell.found(nid)[1].entry_id)
+    assert n is not None
+    settle = Settle(Attempt(0, "a", "accepted", "", 1, "v-1"), 1)
+    late.tell(n, settle)
+    assert late.known(n) == settle
+    assert late.known(replace(n, reopened=1)) is None
+    assert late.known(replace(n, generation=1)) is None
+    assert late.known(replace(n, accepted_ms=n.accepted_ms + 86_400_000)) is None

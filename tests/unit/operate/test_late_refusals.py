@@ -16,9 +16,9 @@ from structlog.testing import capture_logs
 
 from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.adapters.providers.receipts import read_receipts
-from dispatcher.core.life.notification import NewNotification
+from dispatcher.core.life.notification import CallMark, NewNotification
 from dispatcher.core.life.outcome import Meaning, Outcome, Rule
-from dispatcher.core.life.receipt import ReceiptLinks
+from dispatcher.core.life.receipt import FIRST_CALL, ReceiptLinks
 from dispatcher.core.life.retry import RetryPolicy
 from dispatcher.deliver.attempt import Terms
 from dispatcher.operate.late_refusals import LateRefusals
@@ -48,25 +48,25 @@ class Shop:
         readers = dict.fromkeys(("a", "b"), partial(read_receipts, provider))
         self.receipts = Receipts(LINKS, store, stage.views, stage.metrics, readers=readers, late=self.late)
 
-    async def open(self, **changes: Any) -> str:
+    async def open(self, chain: tuple[str, ...] = ("a", "b"), **changes: Any) -> str:
         """Start both couriers and accept one message for the vendor `a`. Return the message's id."""
         for vendor in (self.a, self.b):
             courier = await self.stage.courier(vendor, terms=TERMS)
             courier.adopt_plan(self.plan)
             self.stage.start(tend(self.stage, courier).run())
-        note = NewNotification("sms", "+15005550006", ("a", "b"), "a", content={"text": "Hi"})
+        note = NewNotification("sms", "+15005550006", chain, "a", content={"text": "Hi"})
         (nid,) = await self.stage.accept(1, notifications=(note,), **changes)
         return nid
 
-    async def say(self, nid: str, vendor: str = "a", **fields: str) -> dict[str, int]:
+    async def say(self, nid: str, vendor: str = "a", mark: CallMark = FIRST_CALL, **fields: str) -> dict[str, int]:
         """Post a receipt about a message to the receipt route, as the provider does. `fields` are the fields of the
-        receipt.
+        receipt, and `mark` tells the call that it is about.
 
         Return how many receipts had each result.
         """
-        link = LINKS.link(vendor, nid)
+        link = LINKS.link(vendor, nid, mark)
         if self.provider == "sendgrid":
-            body = json.dumps([{"nid": nid, "ntoken": link.token, **fields}]).encode()
+            body = json.dumps([{"nid": nid, "ntoken": link.token, "ncall": link.call, **fields}]).encode()
             return await self.receipts.call_back(vendor, {}, body)
         query = dict(part.split("=", 1) for part in urlsplit(link.url).query.split("&"))
         return await self.receipts.call_back(vendor, query, urlencode(fields).encode())
@@ -161,6 +161,66 @@ async def test_a_receipt_that_is_quicker_than_the_answer_is_kept() -> None:
     said = shop.stage.start(shop.say(nid, MessageSid="a-1", MessageStatus="failed", ErrorCode="30034"))
     await until(lambda: shop.stage.state(nid) == "settled" and len(shop.b.sent) == 1)
     assert said.result() == {"reopened": 1}
+
+
+@virtual
+async def test_a_receipt_that_is_quicker_is_kept_whoever_sends() -> None:
+    """The vendor `a` is out, and `b` drains its mailbox. A refusal by `b` that comes before its answer is kept too."""
+    shop = Shop()
+    shop.plan = plan_of(1, a="open", b="closed")
+    shop.b.duration_s = 1.0
+    nid = await shop.open()
+    await until(lambda: len(shop.b.sent) == 1)
+    said = shop.stage.start(shop.say(nid, "b", MessageSid="b-1", MessageStatus="failed", ErrorCode="30034"))
+    await until(said.done)
+    assert said.result() == {"reopened": 1} and shop.a.sent == []
+
+
+@pytest.mark.parametrize("policy", ["resend", "hold"])
+@virtual
+async def test_what_a_first_word_settles_is_refused_by_a_second(policy: str) -> None:
+    """The answer to a call is lost. SendGrid says `processed`, and later `bounce`. The second vendor sends the mail."""
+    shop = Shop("sendgrid")
+    shop.a.outcomes, shop.b.duration_s = [Outcome.unknown("timeout")], 3600.0
+    nid = await shop.open(("a",) if policy == "resend" else ("a", "b"), on_unknown=policy)
+    await until(lambda: shop.stage.state(nid) in ("due", "held"))
+    assert await shop.say(nid, event="processed", sg_message_id="m-1.x") == {"settled": 1}
+    bounce = {"event": "bounce", "type": "blocked", "reason": "550 5.7.1 blocked using Spamhaus"}
+    assert await shop.say(nid, sg_message_id="m-1.x", **bounce) == {"reopened": 1}
+    assert shop.stage.state(nid) != "settled"
+
+
+@virtual
+async def test_a_first_word_that_comes_again_after_a_refusal_settles_nothing() -> None:
+    """SendGrid refuses a mail by a receipt, so it waits for its next call. A batch from before that comes again, and
+    says `processed`. The mail is sent all the same.
+    """
+    shop = Shop("sendgrid")
+    nid = await shop.open(("a",))
+    await until(lambda: shop.stage.state(nid) == "settled")
+    ours = shop.message_id(nid) + ".filter0176"
+    bounce = {"event": "bounce", "type": "blocked", "reason": "550 5.7.1 blocked using Spamhaus"}
+    assert await shop.say(nid, sg_message_id=ours, **bounce) == {"reopened": 1}
+    assert await shop.say(nid, event="processed", sg_message_id=ours) == {"taken": 1}
+    assert shop.stage.state(nid) == "due"
+    await until(lambda: len(shop.a.sent) == 2, 600.0)
+
+
+@virtual
+async def test_a_refusal_of_an_earlier_call_does_not_reopen_what_is_held() -> None:
+    """Under `hold`, a call was refused by a receipt. The second call may have delivered the message, so it is held. The
+    refusal of the first call comes again, with another id, as for the second part of a long SMS. Nothing is sent.
+    """
+    shop = Shop("vonage")
+    shop.a.outcomes = [Outcome.accepted("v-1"), Outcome.unknown("timeout")]
+    nid = await shop.open(("a",), on_unknown="hold")
+    await until(lambda: shop.stage.state(nid) == "settled")
+    refused = {"status": "rejected", "err-code": "6"}
+    assert await shop.say(nid, messageId="v-1", **refused) == {"reopened": 1}
+    await until(lambda: shop.stage.state(nid) == "held", 600.0)
+    assert await shop.say(nid, messageId="v-2", **refused) == {"undelivered": 1}
+    assert shop.stage.state(nid) == "held"
+    assert await shop.say(nid, mark=CallMark(0, 1), messageId="v-3", **refused) == {"reopened": 1}
 
 
 @virtual

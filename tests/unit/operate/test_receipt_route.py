@@ -41,7 +41,7 @@ class Stage:
     def __init__(self, configured: bool = True) -> None:
         self.ended: list[tuple[str, str, str]] = []
 
-        async def withdraw(nid: str, to: str, reason: str) -> Withdrawal:
+        async def withdraw(nid: str, to: str, reason: str, **_: Any) -> Withdrawal:
             self.ended.append((nid, to, reason))
             return Withdrawal(WithdrawResult.DONE)
 

@@ -2,7 +2,7 @@
 -- hash it is BROKEN, also there: one such record must not strand what is claimed beside it. Hence pcall.
 local function fields_of(record, i)
   local f = redis.pcall('HMGET', record, 'm', 'd', 'x', i .. '.st', i .. '.n', i .. '.gen', i .. '.cr', i .. '.tr',
-    i .. '.ep', i .. '.eid', 'v', i .. '.ex', i .. '.ch', i .. '.tv', i .. '.td')
-  if f.err then return {'', '', false, false, false, false, false, false, false, false, '0', false, false, false, false} end
+    i .. '.ep', i .. '.eid', 'v', i .. '.ex', i .. '.ch', i .. '.tv', i .. '.td', i .. '.ro')
+  if f.err then return {'', '', false, false, false, false, false, false, false, false, '0', false, false, false, false, false} end
   return f
 end

@@ -28,6 +28,7 @@ if skipped then
 end
 redis.call('HSET', rec, i .. '.st', 'due', i .. '.tr', ARGV[4], 'd', content)
 redis.call('HDEL', rec, i .. '.r', i .. '.rc')
+redis.call('HINCRBY', rec, i .. '.ro', 1) -- words about earlier calls count no more
 if f[1] == 'settled' then
   redis.call('HINCRBY', rec, 'open', 1)
   redis.call('PERSIST', rec)

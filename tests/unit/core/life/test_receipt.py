@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.adapters.providers.receipts import read_receipts
-from dispatcher.core.life.notification import State
+from dispatcher.core.life.notification import CallMark, State
 from dispatcher.core.life.receipt import ReceiptLinks, Told, decide_receipt
 from dispatcher.errors import CallerError
 
@@ -28,8 +28,24 @@ def test_a_link_leads_back_to_its_notification() -> None:
     parts = urlsplit(link.url)
     assert f"{parts.scheme}://{parts.netloc}{parts.path}" == "https://shop.example/notify/v1/receipts/sms-a"
     query = dict(parse_qsl(parts.query))
-    assert query == {"n": "0-abc.0", "t": link.token}
+    assert query == {"n": "0-abc.0", "t": link.token, "c": link.call}
     assert LINKS.verified("sms-a", Told(query["n"], query["t"], True))
+
+
+def test_a_link_tells_which_call_it_is_about() -> None:
+    """The mark of the call is signed, for its notification and vendor. A mark that is not ours, or missing, counts as
+    unknown.
+    """
+    mark = CallMark(2, 1)
+    call = LINKS.link("sms-a", "0-abc.0", mark).call
+
+    def found(text: str, nid: str = "0-abc.0", vendor: str = "sms-a") -> CallMark | None:
+        return LINKS.call_of(vendor, Told(nid, "", True, call=text))
+
+    assert found(call) == mark
+    others = ("", "0.0", call.replace("2.1", "2.2", 1), call[:-1], f"{call}0", "².1." + "0" * 16)
+    assert [found(text) for text in others] == [None] * len(others)
+    assert found(call, nid="0-abc.1") is None and found(call, vendor="sms-b") is None
 
 
 @given(st.text(max_size=40), st.text(max_size=40), st.text(max_size=40))
