@@ -20,7 +20,7 @@ from cluster.capacity.estimate import capacity
 from cluster.rehearsal.provenance import ROOT
 from handbook import command_line, configuration
 
-NAMES = ("benchmarks", "drills", "capacity", "configuration", "cli", "deployment")
+NAMES = ("benchmarks", "drills", "capacity", "configuration", "cli")
 DOCUMENTS = tuple(ROOT / "docs" / f"{name}.md" for name in NAMES)
 COMMANDS = {
     "dispatcher capacity": capacity,

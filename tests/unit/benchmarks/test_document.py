@@ -19,12 +19,12 @@ def test_the_documents_have_their_blocks() -> None:
         "python -m benchmarks.replacement_tables",
         "python -m benchmarks.measured_table --limits",
         "python -m benchmarks.drill_table",
+        "python -m benchmarks.cluster_table",
         "dispatcher capacity --per-day 10000000",
         "dispatcher capacity --per-day 1e7 --per-day 1e8 --per-day 1e9 --markdown",
         "python -m benchmarks.model_check --markdown",
         "python -m handbook.configuration",
         "python -m handbook.command_line",
-        "python -m benchmarks.cluster_table",
     ]
 
 
