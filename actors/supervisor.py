@@ -108,13 +108,16 @@ class SupervisorActor:
         settings: JsonObject,
         runtime: dict[str, str],
         identity: Identity,
+        *,
         nodes: Callable[[], Collection[str]] = tuple,
+        free_cpus: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         """Check the settings.
 
-        `nodes` returns the ids of the machines that may have replicas, or () if they are unknown.
+        `nodes` returns the ids of the machines that may have replicas, or () if they are unknown. `free_cpus` returns
+        how many CPUs are free on each of these machines, or an empty dict.
         """
-        self._nodes = nodes
+        self._nodes, self._free_cpus = nodes, free_cpus
         self._settings = parse_settings(settings)
         self._runtime, self._identity = runtime, identity
         self._tasks = Tasks()
@@ -169,6 +172,8 @@ class SupervisorActor:
             waited_ms=RunQueue().waited_ms,
             patience_s=patience_s(self._runtime),
             nodes=self._nodes if first else tuple,
+            free_cpus=self._free_cpus,
+            vendor_cpus=float(self._runtime.get("vendor_cpus", 0.0)),
             heard=heard,
         )
 

@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from actors.proof import prove
+from cluster.cpu_warnings import cpu_warnings
 from cluster.local import https, redis_checks
 from cluster.local.door import CLOSED, LEAVING, tell_here
 from cluster.node_report import NodeReport, Question
@@ -85,15 +86,19 @@ def deploy(target: Target, config: Path) -> Outcome:
     if fault := https.port_fault(settings, target.port):
         raise ConfigError(fault)
     prove(settings, secrets_elsewhere=True)  # the secrets are where the replicas run; each node is asked for them
-    from serve_app.applications import code_fingerprint
+    from serve_app.applications import cluster_place, code_fingerprint
 
     data = settings.model_dump(mode="json")
     with_ray = join(target.address)
     nodes = _nodes(with_ray)
     _ask_all(with_ray, nodes, Question(data, target.redis_url, target.api_keys, code_fingerprint()))
-    for warning in (*https.warnings(settings, target.host), *warnings_about(nodes, target.unsafe_redis)):
-        click.echo(f"WARNING: {warning}", err=True)
     workers = sum(node.cpus > 0 for node in nodes)
+    for warning in (
+        *https.warnings(settings, target.host),
+        *warnings_about(nodes, target.unsafe_redis),
+        *cpu_warnings([node.cpus for node in nodes], settings, cluster_place(workers)),
+    ):
+        click.echo(f"WARNING: {warning}", err=True)
     place = Order(
         *(data, target.redis_url, target.api_keys, target.host, target.port),
         *(workers, [node.address for node in nodes], target.wait_s),

@@ -51,11 +51,12 @@ class Place:
 
     @property
     def runtime(self) -> dict[str, str]:
-        """Return what this place adds to the `runtime` of each actor: `cluster` on a cluster, nothing on one machine.
+        """Return what this place adds to the `runtime` of each actor: nothing on one machine, two entries on a cluster.
 
-        With the entry `cluster`, a second supervisor stands by, and replicas are spread over the machines.
+        With the entry `cluster`, a second supervisor stands by, and replicas are spread over the machines. With
+        `vendor_cpus`, the supervisor sees whether a machine has room for a vendor actor.
         """
-        return {} if self == ONE_MACHINE else {"cluster": "yes"}
+        return {} if self == ONE_MACHINE else {"cluster": "yes", "vendor_cpus": str(self.vendor_cpus)}
 
 
 ONE_MACHINE = Place(0.01, 0.01, 0.01)

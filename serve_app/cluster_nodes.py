@@ -1,6 +1,6 @@
-"""Finds out which machines of the Ray cluster may have replicas.
+"""Finds out which machines of the Ray cluster may have replicas, and how many CPUs are free for replicas there.
 
-The question to Ray blocks, so a separate thread asks it.
+The questions to Ray block, so a separate thread asks them.
 """
 
 from __future__ import annotations
@@ -21,13 +21,22 @@ def workers(nodes: Sequence[Mapping[str, Any]]) -> set[str]:
 
 
 class NodeWatch:
-    """Keeps the list of machines that Ray gave last, and the time at which Ray gave it."""
+    """Keeps the machines and free CPUs that Ray told last, and the time of each answer."""
 
-    def __init__(self, ask: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
-        """Set the function that asks Ray: `ask` returns what `ray.nodes()` returns."""
-        self._ask = ask
+    def __init__(
+        self,
+        ask: Callable[[], Sequence[Mapping[str, Any]]],
+        ask_free: Callable[[], Mapping[str, Mapping[str, float]]] = dict,
+    ) -> None:
+        """Set the functions that ask Ray.
+
+        `ask` returns what `ray.nodes()` returns. `ask_free` returns what `available_resources_per_node()` of
+        `ray._private.state` returns: the resources that no replica or task has reserved, by the id of the node.
+        """
+        self._ask, self._ask_free = ask, ask_free
         self._found: set[str] = set()
-        self._found_s = -HOLDS_S
+        self._free: dict[str, float] = {}
+        self._found_s = self._free_s = -HOLDS_S
 
     def start(self) -> None:
         """Start the thread that asks Ray every `LOOK_S` seconds until the process ends."""
@@ -39,10 +48,19 @@ class NodeWatch:
         """
         return self._found if time.monotonic() - self._found_s < HOLDS_S else set()
 
+    def free_cpus(self) -> dict[str, float]:
+        """Return the free CPUs of each living machine that has CPUs. The dict is empty if Ray's latest answer is older
+        than `HOLDS_S`.
+        """
+        return self._free if time.monotonic() - self._free_s < HOLDS_S else {}
+
     def look(self) -> None:
-        """Ask Ray for its nodes once, and keep the answer with its time. Raises Ray's errors."""
+        """Ask Ray once for its nodes and their free CPUs, and keep the answers with their time. Raises Ray's errors."""
         self._found = workers(self._ask())
         self._found_s = time.monotonic()
+        free = {node[:8]: has.get("CPU", 0.0) for node, has in self._ask_free().items()}  # Ray leaves out what is zero
+        self._free = {node: cpus for node, cpus in free.items() if node in self._found}
+        self._free_s = time.monotonic()
 
     def _run(self) -> None:
         while True:

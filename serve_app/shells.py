@@ -12,7 +12,6 @@ Serve calls `__init__`, then health checks, then `__del__`, which finishes the w
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from dispatcher.core.json_object import JsonObject
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from serve_app.bodies import Asgi, Receive, Scope, Send
+    from serve_app.cluster_nodes import NodeWatch
 
 DISPATCH_NICENESS = 10
 """The niceness of vendor actors. Intake has a higher priority, because a checkout waits for it."""
@@ -100,21 +100,27 @@ class SupervisorShell(_Shell):
         from actors.supervisor import SupervisorActor
 
         set_niceness(0)
-        self._actor = SupervisorActor(settings, runtime, identity(), _nodes() if runtime.get("cluster") else tuple)
+        watch = _watch_nodes() if runtime.get("cluster") else None
+        self._actor = SupervisorActor(
+            *(settings, runtime, identity()),
+            nodes=watch.read if watch else tuple,
+            free_cpus=watch.free_cpus if watch else dict,
+        )
         await self._actor.start()
 
     async def __call__(self) -> Response:
         return no_intake()
 
 
-def _nodes() -> Callable[[], Collection[str]]:
+def _watch_nodes() -> NodeWatch:
     import ray
+    from ray._private.state import available_resources_per_node
 
     from serve_app.cluster_nodes import NodeWatch
 
-    watch = NodeWatch(ray.nodes)
+    watch = NodeWatch(ray.nodes, available_resources_per_node)
     watch.start()
-    return watch.read
+    return watch
 
 
 class Door:

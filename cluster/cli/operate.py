@@ -60,7 +60,8 @@ def vendor_lines(vendor: VendorRow) -> list[str]:
 
     A long line is never cut.
     """
-    why = vendor["held"] or vendor["reason"]
+    undrained = (vendor["held"] or "").removeprefix(f"{vendor['state']}, ")  # the line begins with the state
+    why = "; ".join(filter(None, (vendor["reason"], undrained)))
     waits = [f"{n} {place}" for place, n in vendor.get("places", {}).items() if n and place != "queued"]
     work = [
         f"drains {', '.join(vendor['drains']) or 'nobody'}",

@@ -42,7 +42,8 @@ class PlanDuties:
         """Begin with the plan in force and with the stored breaker state. Wait while the store does not answer."""
         plan = await until_available(control.plan, chance)
         entry = None if plan is None else plan.vendors.get(self._courier.vendor.name)
-        await memory.restore(None if entry is None else entry.state)
+        unmanned = plan is not None and self._courier.vendor.name in plan.unmanned
+        await memory.restore(None if entry is None or unmanned else entry.state)
         if plan is not None:
             self.adopt(plan)
 

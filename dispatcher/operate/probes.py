@@ -11,6 +11,7 @@ from dispatcher.accept.store_watch import StoreBreaks, StoreWatch
 from dispatcher.core.json_object import JsonObject
 from dispatcher.core.plan.identity import Identity
 from dispatcher.core.plan.stall import working_vendors
+from dispatcher.core.plan.unmanned import sentences
 from dispatcher.core.plan.values import Snapshot
 from dispatcher.core.store.replication import Standing
 from dispatcher.operate.fleet import Fleet
@@ -117,6 +118,7 @@ class Probes:
         standing = self._standing()
         warnings += standing.warnings() if standing is not None else []
         warnings += self._certificate_warnings(certificate)
+        warnings += sentences(plan.unmanned)
         warnings += map(str, stalled)
         warnings += [f"no vendor is left for {channel}: what is accepted for it waits" for channel in idle]
         return {

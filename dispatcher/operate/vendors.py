@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dispatcher.config.settings import VendorSettings
 from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.backlog import Backlog, MailboxDepth
+from dispatcher.core.plan.unmanned import SENTENCES
 from dispatcher.core.plan.values import CountryCutOff, Override, Plan, Report, VendorPlan
 from dispatcher.errors import CallerError
 from dispatcher.operate.fleet import Fleet
@@ -134,7 +135,7 @@ class Vendors:
         plan, settings = self._plan(), self._configured[name]
         # Before the first plan a vendor drains its own mailbox and gets new work.
         entry = plan.vendors.get(name, VendorPlan(name, "unknown", True, (name,)))
-        live = self._fleet.of(name)
+        live, unmanned = self._fleet.of(name), plan.unmanned.get(name, "")
         return VendorView(
             name=name,
             channel=settings.channel,
@@ -142,7 +143,7 @@ class Vendors:
             state=entry.state,
             accepts_new=entry.accepts_new,
             drains=entry.drains,
-            reason=entry.reason,
+            reason="; ".join(filter(None, (entry.reason, SENTENCES.get(unmanned, unmanned)))),
             override=entry.override,
             undrained=plan.undrained.get(name),
             breaker=tuple(BreakerView.of(report) for report in live),

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from dispatcher.core.life.backlog import MailboxDepth
@@ -25,6 +25,7 @@ from dispatcher.core.plan.decide import Survey, decide
 from dispatcher.core.plan.liveness import RestartIntensity, SilenceWatch
 from dispatcher.core.plan.messages import Message, Statement, Sums
 from dispatcher.core.plan.placement import Moves
+from dispatcher.core.plan.unmanned import Vacancies, decide_unmanned
 from dispatcher.core.plan.values import Beat, Override, Plan, PlanConfig, Report
 from dispatcher.errors import StaleTermError, UnavailableError
 from dispatcher.ports import Clock, Control, Incarnation
@@ -73,6 +74,8 @@ class Supervisor:
         waited_ms: Callable[[int], float] = lambda pid: 0.0,
         patience_s: float = 0.0,
         nodes: Callable[[], Collection[str]] = tuple,
+        free_cpus: Callable[[], Mapping[str, float]] = dict,
+        vendor_cpus: float = 0.0,
         heard: Callable[[Report | Statement], None] = lambda told: None,
     ) -> None:
         """Prepare a supervisor. Nothing is opened yet.
@@ -81,9 +84,11 @@ class Supervisor:
         last call. `patience_s` is for how long the supervisor in office may be silent before another one takes office.
         A `patience_s` of 0 means that there is no other supervisor. This supervisor then takes office at once, and ends
         when a later term begins. `nodes` returns the living machines that may have replicas; empty means that they are
-        not known. `heard` is called with every report.
+        not known. `free_cpus` returns the CPUs that are free for replicas on each of these machines; empty means that
+        they are not known. A vendor actor needs `vendor_cpus` of them. `heard` is called with every report.
         """
         self._patience_s, self._nodes, self._heard = patience_s, nodes, heard
+        self._free_cpus, self._vendor_cpus = free_cpus, vendor_cpus
         self._alone = 0  # own echoes since the last beat of the supervisor in office
         self._echo_s = 0.0
         self._cast = Cast(node, replica)
@@ -103,7 +108,7 @@ class Supervisor:
         self._plan_lost = False  # the store has an earlier plan than this supervisor, or none: it lost data
         self._live: dict[str, Incarnation] = {}
         self._surveyed = False
-        self._manned: set[str] = set()  # vendors that had a live actor in this term
+        self._vacancies = Vacancies(config.vendors)
         self._depths: dict[str, MailboxDepth] = {}
         self._due: dict[str, int] = {}
         self._overrides: dict[str, Override] = {}
@@ -243,7 +248,7 @@ class Supervisor:
                 for gone in self._live.keys() - live:
                     self._reports.pop(gone, None)
                 self._live = live
-                self._manned |= {_vendor_of(name) for name in live}
+                self._vacancies.look(map(_vendor_of, live), self._clock.now_s())
                 self._depths = await self._control.depths()
                 backlog = await self._control.backlog(self._depths)
                 self._due = {name: box.counts["due"] for name, box in backlog.items()}
@@ -308,26 +313,8 @@ class Supervisor:
             return  # the shares of the contract rates are not known yet
         if not self.plan.vendors and self._clock.now_s() - self._office_s < FIRST_REPORTS_S and not self._reports:
             return  # a first plan before any report would say nothing
-        reports = [report for name, report in self._reports.items() if name in self._live]
         before = replace(self.plan, epoch=max(self.plan.epoch, self._doubtful))
-        now_ms, now_s = self._clock.wall_ms(), self._clock.now_s()
-        plan = decide(
-            Survey(
-                reports,
-                mailboxes={name: depth.total for name, depth in self._depths.items()},
-                overrides=self._overrides,
-                absent=self._absent(),
-                live=set(self._live),
-                quarantined=self._intensity.quarantined(self._clock.now_s()),
-                office=self._me,
-                free_cores=self._cast.free_cores(now_s),
-                due=self._due,
-                refused=self._cast.refused(now_s),
-            ),
-            self._config,
-            before,
-            now_ms,
-        )
+        plan = decide(self._facts(), self._config, before, self._clock.wall_ms())
         plan = replace(plan, leaving=self._leaving())
         if plan.same_assignment(self.plan) and self._doubtful <= self.plan.epoch and not self._plan_lost:
             return
@@ -343,6 +330,23 @@ class Supervisor:
             raise
         self.plan, self._plan_lost = plan, False
         logger().info("plan_published", epoch=plan.epoch, reason=plan.reason)
+
+    def _facts(self) -> Survey:
+        now_s, manned = self._clock.now_s(), {_vendor_of(name) for name in self._live}
+        without_s = self._vacancies.without_actor_s(manned)
+        return Survey(
+            [report for name, report in self._reports.items() if name in self._live],
+            mailboxes={name: depth.total for name, depth in self._depths.items()},
+            overrides=self._overrides,
+            absent=self._vacancies.absent(manned),
+            live=set(self._live),
+            quarantined=self._intensity.quarantined(now_s),
+            office=self._me,
+            free_cores=self._cast.free_cores(now_s),
+            due=self._due,
+            refused=self._cast.refused(now_s),
+            unmanned=decide_unmanned(without_s, self._free_cpus(), self._vendor_cpus, self.plan.unmanned),
+        )
 
     def _leaving(self) -> tuple[str, ...]:
         """Return the replicas that should leave their machines; () if the machines are not known."""
@@ -362,13 +366,6 @@ class Supervisor:
         """
         if self._cast.replica and self._cast.replica in self._cast.told_to_leave:
             raise RuntimeError("asked to leave this machine")
-
-    def _absent(self) -> set[str]:
-        """Return the vendors that had an actor in this term and have none now.
-
-        A vendor that never had an actor in this term is still starting.
-        """
-        return self._manned - {_vendor_of(name) for name in self._live}
 
     async def _add_up(self) -> None:
         while True:

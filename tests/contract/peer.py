@@ -234,7 +234,10 @@ class Peer:
             "a": VendorPlan("a", "closed", True, ("a", "b"), None, shares, 2, None, ""),
             "b": VendorPlan("b", "half_open", False, ("b",), "b/7", None, 1, "open", "Störung"),
         }
-        made = Plan(epoch, 5, vendors, {"c": "removed"}, "why", ("b",), "supervisor/1", ("a",), ("r1",))
+        made = Plan(
+            *(epoch, 5, vendors, {"c": "removed"}, "why", ("b",), "supervisor/1", ("a",), ("r1",)),
+            unmanned={"c": "no_cpu"},
+        )
         await self._control.publish(made, term)
         return planned(made)
 

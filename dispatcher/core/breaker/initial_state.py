@@ -7,7 +7,8 @@ Rules:
 2. The plan wins if its state is worse. The plan adds up all evidence, and a breaker must not begin closed if that
    evidence says that the vendor is down.
 3. If no state was stored, the breaker begins closed if the plan says closed or if there is no plan. Otherwise it begins
-   half-open. After a crash, a vendor that is down must not look as if it worked.
+   half-open. After a crash, a vendor that is down must not look as if it worked. If the vendor only lacked an actor
+   for long (`Plan.unmanned`), the caller leaves the plan's state out, because that says nothing about the vendor.
 4. The counted results are taken over only from a dead actor. If the previous actor lives, it still counts its own
    results, and the supervisor adds them to those of the new actor.
 """

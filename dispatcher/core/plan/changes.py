@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dispatcher.core.plan.unmanned import sentences
 from dispatcher.core.plan.values import Plan, VendorPlan
 
 
 def changes(previous: Plan, plan: Plan) -> list[str]:
     """Return the changes from `previous` to `plan` as texts: first those of each vendor, in the order of `plan`.
 
-    After them come removed vendors, mailboxes that lost or got a drainer, full machines and a suspect network.
+    After them come removed vendors, mailboxes that lost or got a drainer, vendors without an actor, full machines and
+    a suspect network.
     """
     if not previous.vendors:
         return ["first plan"]
@@ -26,6 +28,10 @@ def changes(previous: Plan, plan: Plan) -> list[str]:
         f"{box} without a drainer: {why}" for box, why in plan.undrained.items() if previous.undrained.get(box) != why
     ]
     found += [f"{box} has a drainer again" for box in previous.undrained if box not in plan.undrained]
+    found += sentences({name: why for name, why in plan.unmanned.items() if previous.unmanned.get(name) != why})
+    found += [
+        f"{name} has an actor" for name in previous.unmanned if name in plan.vendors.keys() - plan.unmanned.keys()
+    ]
     if plan.full != previous.full:
         if plan.full:
             found.append(f"machine full: no free core for more actors of {', '.join(plan.full)}")

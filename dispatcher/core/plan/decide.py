@@ -17,7 +17,7 @@ Rules:
    made bad are left out (`evidence`). An unlisted refusal counts as a failure of the vendor if another vendor accepted
    the message (`refusals`).
 8. A vendor whose last actor is dead is `absent` until a new actor reports. Meanwhile another vendor adopts its mailbox
-   (rule 2).
+   (rule 2). So is a vendor whose first actor does not start for too long (`unmanned`).
 9. A contract rate is divided among the live actors by `sharing`.
 10. A vendor whose actors die again and again is `quarantined` and gets no work, because each death may repeat what was
     in flight. A quarantined vendor drains only a mailbox that no healthy or recovering vendor can drain. There, a slow
@@ -84,6 +84,7 @@ class Survey:
         due: how many notifications wait outside the mailboxes for their next try, by vendor.
         refused: for each intake replica, how many messages each vendor has refused by receipts lately, by country.
             The country '' stands for our account at the vendor.
+        unmanned: the vendors that have been without an actor for too long, each with the reason.
     """
 
     reports: Collection[Report] = ()
@@ -96,6 +97,7 @@ class Survey:
     free_cores: Mapping[str, float] = field(default_factory=dict)
     due: Mapping[str, int] = field(default_factory=dict)
     refused: Collection[Mapping[str, Mapping[str, int]]] = ()
+    unmanned: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,7 @@ def decide(survey: Survey, config: PlanConfig, previous: Plan, now_ms: int) -> P
         unreached=unreached,
         office=survey.office,
         full=found.full,
+        unmanned={name: why for name, why in survey.unmanned.items() if name in config.vendors},
     )
     return replace(plan, reason="; ".join(changes(previous, plan)))
 
@@ -171,7 +174,7 @@ def _sort(survey: Survey, config: PlanConfig, previous: Plan, now_ms: int) -> di
             tuple(reports[name]),
             overrides.get(name),
             previous.vendors.get(name),
-            name in survey.absent,
+            name in survey.absent or name in survey.unmanned,
             sum(int(report.contradicted.get(name, 0)) for report in survey.reports),
             _told(survey.refused, name),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypedDict, TypeVar
 
 from dispatcher.core.json_object import JsonObject
@@ -216,6 +216,8 @@ class Plan:
     full: tuple[str, ...] = ()
     leaving: tuple[str, ...] = ()
     """The replicas that should end, so that Serve starts them on another machine (`core.plan.placement`)."""
+    unmanned: Mapping[str, str] = field(default_factory=dict)
+    """The vendors that have been without an actor for too long, each with the reason (`core.plan.unmanned`)."""
 
     def replaces(self, current: Plan, asked_with: Plan | None = None) -> bool:
         """Return True if this plan should replace `current`.
@@ -252,8 +254,8 @@ class Plan:
         return entry is not None and entry.state == HALF_OPEN
 
     def same_assignment(self, other: Plan) -> bool:
-        return (self.vendors, self.undrained, self.unreached, self.full, self.leaving) == (
-            *(other.vendors, other.undrained, other.unreached, other.full, other.leaving),
+        return (self.vendors, self.undrained, self.unreached, self.full, self.leaving, self.unmanned) == (
+            *(other.vendors, other.undrained, other.unreached, other.full, other.leaving, other.unmanned),
         )
 
     def to_dict(self) -> JsonObject:
@@ -274,8 +276,9 @@ class Plan:
         }
         unreached, full = tuple(data.get("unreached", ())), tuple(data.get("full", ()))
         reason, office = data.get("reason", ""), data.get("office", "")
-        leaving = tuple(data.get("leaving", ()))
-        return cls(data["epoch"], data["at_ms"], vendors, dict(data["held"]), reason, unreached, office, full, leaving)
+        leaving, unmanned = tuple(data.get("leaving", ())), dict(data.get("unmanned", {}))
+        made = cls(data["epoch"], data["at_ms"], vendors, dict(data["held"]), reason, unreached, office, full, leaving)
+        return replace(made, unmanned=unmanned)
 
 
 def _drains_and_shares(data: Mapping[str, Any]) -> JsonObject:

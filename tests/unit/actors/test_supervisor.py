@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from actors.assembly import courier_limits
-from actors.supervisor import PATIENCE_S, joined, overrides_copied, patience_s, plan_config
+from actors.supervisor import PATIENCE_S, SupervisorActor, joined, overrides_copied, patience_s, plan_config
 from dispatcher.adapters.memory.cells import MemoryCellMember
 from dispatcher.config.settings import parse_settings
 from dispatcher.core.plan.values import Override
@@ -49,6 +49,27 @@ def test_a_contract_is_divided_among_the_cells(cells: int, rate_per_s: float, ca
         limits = courier_limits(settings.vendors[name], settings.courier, cells=cells)
         assert (planned.rate_per_s, limits.rate_per_s) == (rate, rate)
         assert planned.concurrency_max == limits.concurrency_max == calls
+
+
+@pytest.mark.parametrize("first", [True, False])
+@virtual
+async def test_the_supervisor_of_each_cell_knows_the_free_cpus(first: bool) -> None:
+    """The plan of each cell says that a vendor has no actor, because no machine has as many CPUs free as one reserves.
+
+    Only the supervisor of the first cell moves replicas.
+    """
+    settings = {
+        "vendors": {"a": {"adapter": "twilio", "channel": "sms"}},
+        "routes": [{"channel": "sms", "chain": ["a"]}],
+    }
+    stage, runtime = Stage(), {"cluster": "yes", "vendor_cpus": "0.25"}
+    actor = SupervisorActor(settings, runtime, {}, nodes=lambda: {"n1"}, free_cpus=lambda: {"n1": 0.2})
+    supervisor = actor._supervise(stage.control, first=first)
+    supervisor._clock = stage.clock
+    stage.start(supervisor.run())
+    await asyncio.sleep(36.0)
+    assert supervisor.plan.unmanned == {"a": "no_cpu"}
+    assert bool(supervisor._nodes()) is first
 
 
 class Member(Silence):

@@ -84,6 +84,28 @@ def test_a_cluster_without_a_machine_for_replicas_is_refused() -> None:
         warnings_about(nodes()[:1], unsafe_redis=False)
 
 
+def test_too_few_cpus_are_told_before_the_deploy_waits(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The workers have too few CPUs. The warning comes before anything starts, and the deploy goes on, because an
+    autoscaler may add machines.
+    """
+    said: list[str] = []
+
+    def apply(*_: object, **__: object) -> dict[str, list[str]]:
+        said.append(capsys.readouterr().err)
+        return {"running": ["intake"], "changed": []}
+
+    few = [replace(node, cpus=min(node.cpus, 1.0)) for node in nodes()]
+    monkeypatch.setattr("cluster.deploy.join", lambda address: None)
+    monkeypatch.setattr("cluster.deploy._nodes", lambda ray: few)
+    monkeypatch.setattr("cluster.deploy._ask_all", lambda *_: None)
+    monkeypatch.setattr("cluster.deploy._tell_all", lambda *_: None)
+    monkeypatch.setattr("cluster.deploy._on_head", apply)
+    assert deploy(Target("10.0.0.1:6379", "redis://x:6379"), CONFIG)["running"] == ["intake"]
+    assert "WARNING: the workers have 1 CPUs, and the replicas reserve 2.25: without a new machine" in said[0]
+
+
 def test_an_address_that_others_reach_needs_keys() -> None:
     """A public `--host` without `--api-keys` is refused before any cluster is asked."""
     with pytest.raises(ConfigError, match=r"--host 0.0.0.0: .*--api-keys FILE"):

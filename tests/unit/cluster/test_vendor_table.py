@@ -44,6 +44,11 @@ def test_a_vendor_at_work_is_told_in_three_lines() -> None:
     ]
 
 
+def test_a_vendor_that_is_out_and_has_no_fallback_says_both_and_its_state_once() -> None:
+    out = {"state": "open", "reason": "account refused", "held": "open, no healthy fallback"}
+    assert vendor_lines({**VENDOR, **out})[0] == "sms-twilio (sms): open, account refused; no healthy fallback"
+
+
 def test_a_vendor_that_is_out_says_why_and_when_it_is_tried_again() -> None:
     out = {"state": "open", "reason": "consecutive failures", "drains": [], "queued": 0, "places": {}, "replicas": 1}
     later = {"next_try": "2026-11-28T20:02:13+00:00", "attempts": {}}

@@ -149,6 +149,23 @@ async def test_a_full_machine_is_a_warning() -> None:
 
 
 @virtual
+async def test_a_vendor_without_an_actor_says_why() -> None:
+    """A vendor without an actor for too long has the reason in its view and in a warning of /healthz. The reason of an
+    operator's override stays.
+    """
+    it = Replicas()
+    forced = VendorPlan("m", "forced_open", False, (), override="open", reason="contract ended")
+    vendors = {**plan("absent").vendors, "m": forced}
+    it.intake.plan = Plan(1, 0, vendors, unmanned={"a": "no_cpu", "m": "no_cpu"})
+    said = "no actor runs, and no machine of Ray has enough CPU free for one; see `ray status`"
+    assert f"a, m: {said}" in it.probes.health()["warnings"]
+    assert [view.reason for view in await it.vendors.all()] == [said, f"contract ended; {said}"]
+    it.intake.plan = Plan(1, 0, vendors, unmanned={"a": "of a newer version"})
+    assert (await it.vendors.one("a")).reason == "of a newer version"
+    assert "a: of a newer version" in it.probes.health()["warnings"]
+
+
+@virtual
 async def test_what_is_due_is_seen_by_everybody() -> None:
     """Sixty messages wait for their next try. The vendor view and the metrics count all of them."""
     it, clock = Replicas(), VirtualClock()

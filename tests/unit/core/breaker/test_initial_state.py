@@ -163,3 +163,17 @@ async def test_without_a_word_from_before_it_probes_what_the_plan_calls_down() -
         if written is not None:
             await stage.control.remember("a", written)
         assert (await actor(stage)).breaker.state is S.HALF_OPEN
+
+
+@pytest.mark.parametrize(("unmanned", "begins"), [({}, S.HALF_OPEN), ({"a": "no_cpu"}, S.CLOSED)])
+@virtual
+async def test_a_vendor_that_only_had_to_wait_for_a_cpu_is_not_probed(
+    unmanned: dict[str, str], begins: BreakerState
+) -> None:
+    """The plan calls a vendor absent, because no actor of it could start for too long. Its first actor sends at once.
+
+    After a death, the new actor probes first.
+    """
+    stage = Stage()
+    stage.cell.plan = replace(plan_of(a="absent", b="closed"), unmanned=unmanned)
+    assert (await actor(stage)).breaker.state is begins

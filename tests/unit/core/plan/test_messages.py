@@ -15,7 +15,9 @@ from dispatcher.core.plan.values import Beat, CountryCutOff, Plan, Report, Snaps
 from dispatcher.core.store.continuity import Mark
 
 COUNTED: Snapshot = {"c": [["dispatcher_takes", ["a"], 2.0]], "h": []}
-PLAN = Plan(3, 5, {"a": VendorPlan("a", "closed", True, ("a",))}, {"b": "removed"}, office="s/1")
+PLAN = Plan(
+    3, 5, {"a": VendorPlan("a", "closed", True, ("a",))}, {"b": "removed"}, office="s/1", unmanned={"b": "no_cpu"}
+)
 BEAT = {"incarnation": "a/1", "vendor": "a", "replica": "r", "pid": 7, "node": "n"}
 STATEMENT = {"process": "intake-r", "node": "n", "free_cores": 1.5, "metrics": COUNTED, "ledger": ["life", 9]}
 REPORT = {
