@@ -205,8 +205,11 @@ def change_all(config: dict[str, Any]) -> None:
 CHANGES = {"one vendor": change_one, "everything": change_all}
 
 
-def rolling_change(rig: Rig, what: str, policy: str = "hold", load_s: float = 60.0) -> Measured:
-    """Deploy a changed configuration under load. `what` is one of `CHANGES`."""
+def rolling_change(rig: Rig, what: str, policy: str = "hold", load_s: float = 120.0) -> Measured:
+    """Deploy a changed configuration under load. `what` is one of `CHANGES`.
+
+    The load of `load_s` seconds must outlast the deployment, or the figures leave out its end.
+    """
     changed: list[str] = []
 
     def deploy() -> None:
