@@ -23,7 +23,7 @@ def starts(figures: Figures) -> Found:
     """
     count, missed = figures["starts"], figures["seconds_missed"]
     text = f"{count} starts with seed {figures['seed']}: `up` ended {figures['ended']}"
-    text += f", over 30 s {figures['over_30_s']}, {figures['late']} faults later than drawn"
+    text += f", over 30 s {figures['over_30_s']}, {figures['late']} of the faults later than drawn"
     text += f"; ready after {_seconds(figures['ready_s'])}; {_kept(figures)}"
     misses = _at_least(count, STARTS, "starts")
     misses += (f"callers not served after {figures['never_served']}",) if figures["never_served"] else ()

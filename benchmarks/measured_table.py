@@ -19,6 +19,10 @@ from benchmarks import cell_readings, fault_readings, load_readings, readings, r
 from benchmarks.readings import GROWTH, OVERLOAD, Figures, Found
 
 VENDOR_MS = 50
+SLOW_VENDORS = "vendors take 200 ms, and an actor makes eight calls at once"
+LARGE_REDIS = "Redis may use 4 GiB"
+BULK = f"{LARGE_REDIS}, and the vendor's contract allows 100/s"
+SHORT_WAITS = "breakers wait shorter, and a vendor's return takes no time"
 OVER_SIZES = "without vendors: greatest ÷ smallest over backlog, kept records and number of vendors"
 SECOND_MACHINE_SINCE = "2026-11-27"
 """The day from which figures are of the second machine, or of the third one. docs/benchmarks.md compares them."""
@@ -37,7 +41,7 @@ class Row:
     """One row of the table: the result file, the function that reads a value from it, and the numbers to reach.
 
     `must` is a maximum that every release has to keep, and `aim` is the maximum that we want. If `least` is True, both
-    are minimums.
+    are minimums. `changed` says what differs from the configuration as shipped.
     """
 
     what: str
@@ -47,6 +51,7 @@ class Row:
     aim: float | None = None
     unit: str = ""
     least: bool = False
+    changed: str = ""
 
     def verdict(self, value: float) -> str | None:
         for bar, mark in ((self.must, "missed"), (self.aim, "aim missed")):
@@ -67,6 +72,7 @@ ROWS = (
     Row(
         "accept p99 at 1,157 triggers/s, whole service running",
         *("accept_latency", readings.accept_p99("1157"), 100, 20, " ms"),
+        changed=SHORT_WAITS,
     ),
     Row(
         "the load is 1,157 triggers/s for 60 s: accept p99",
@@ -91,10 +97,12 @@ ROWS = (
     Row(
         "accept p99 with hanging vendors ÷ accept p99 with healthy vendors, greatest ratio up to 500 triggers/s",
         *("accept_latency", readings.decoupling, 1.2, 1.0),
+        changed=SHORT_WAITS,
     ),
     Row(
         "highest rate of triggers with an accept p99 of at most 10 ms",
         *("accept_latency", readings.within_10_ms),
+        changed=SHORT_WAITS,
     ),
     Row(
         "highest sustained rate of triggers, each with two notifications, from accept to delivery",
@@ -172,10 +180,12 @@ ROWS = (
     Row(
         "load becomes tenfold: time until the first additional vendor actor",
         *("elastic", readings.elastic, 8, 4, " s"),
+        changed=SLOW_VENDORS,
     ),
     Row(
         "load becomes tenfold: time until the oldest waiting message is younger than 1 s again",
         *("elastic", readings.elastic_age, 15, 10, " s"),
+        changed=SLOW_VENDORS,
     ),
     Row(
         "store slow for 30 s, with `intake.ongoing_target: 2`: time until the first additional intake replica",
@@ -184,10 +194,12 @@ ROWS = (
     Row(
         "delivery p99 of an urgent code while a bulk run waits ÷ p99 without the bulk run",
         *("backlog", readings.urgent, 2),
+        changed=BULK,
     ),
     Row(
         "vendor of a waiting bulk run fails: time until its fallback's first delivery",
         *("backlog", readings.fallback, 1, None, " s"),
+        changed=BULK,
     ),
     Row("soak at 10 million triggers a day: messages lost or repeated", "soak", readings.soak, 0),
     Row(
@@ -205,10 +217,12 @@ ROWS = (
     Row(
         "tenant A has 1,000,000 notifications waiting in the same lanes: accept p99 of tenant B ÷ without A",
         *("fair_tenants", load_readings.tenants("accept"), 2),
+        changed=LARGE_REDIS,
     ),
     Row(
         "tenant A has 1,000,000 notifications waiting in the same lanes: delivery p99 of tenant B ÷ without A",
         *("fair_tenants", load_readings.tenants("delivery"), 2),
+        changed=LARGE_REDIS,
     ),
     Row(
         "starts with callers waiting, each with one process killed or frozen: `up` that ended, and starts over 30 s",
@@ -257,7 +271,8 @@ def as_markdown(read: Callable[[str], Mapping[str, Any]]) -> str:
     lines = ["| what | must | aim | measured | of | command |", "|---|---|---|---|---|---|"]
     for row in ROWS:
         bars = (f"{bar:g}{row.unit}".replace("-", "−") if bar is not None else "" for bar in (row.must, row.aim))
-        head = f"| {row.what} | {' | '.join(bars)} |"
+        what = f"{row.what} [{row.changed}]" if row.changed else row.what
+        head = f"| {what} | {' | '.join(bars)} |"
         try:
             document = read(row.file)
         except FileNotFoundError:
@@ -331,9 +346,10 @@ def limits(read: Callable[[str], Mapping[str, Any]]) -> str:
         [
             "- *The disk.* An accept waits for one fsync, and for the one before it. For each rate: the accept p99 "
             "beside the p99 of a bare fdatasync in the same round, both in ms, and in brackets the time of two such "
-            f"fdatasyncs in percent of the accept p99: {'; '.join(tails)}.",
+            f"fdatasyncs in percent of the accept p99: {'; '.join(tails)}. Of {of(accept)}.",
             f"- *The cores.* CPU time of a trigger, in ms: {'; '.join(costs)}. "
-            f"At {OVERLOAD:,.0f}/s {cores} cores have {cores * 1000 / OVERLOAD:.2f} ms for each trigger.",
+            f"At {OVERLOAD:,.0f}/s {cores} cores have {cores * 1000 / OVERLOAD:.2f} ms for each trigger. "
+            f"Of {of(end_to_end)}.",
         ]
     )
 

@@ -132,7 +132,10 @@ def step_ratio(figures: Figures) -> Found:
 
 def sustained(figures: Figures) -> Found:
     highest = figures["highest_sustained_per_s"]
-    text = f"{highest:g}/s (accept p99 {at(figures, highest)['accept_ms_p99']:.2g} ms there)" if highest else "none"
+    row = at(figures, highest)
+    text = f"{highest:g}/s (accept p99 {row['accept_ms_p99']:.2g} ms there)" if row else "none"
+    if row and "triggers" in row:
+        text += f" for {row['triggers'] / highest:.0f} s"
     if rounds := rounds_of(at(figures, OVERLOAD)) if highest < OVERLOAD else []:
         first_try, late_s = ([each[name] for each in rounds] for name in ("first_try_percent", "last_delivery_after_s"))
         text += f"; at {OVERLOAD:,.0f}/s {min(first_try):g} % accepted at the first try"

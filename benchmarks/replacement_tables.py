@@ -10,6 +10,7 @@ from __future__ import annotations
 import click
 
 from benchmarks import replica_loss, results, rolling_upgrade
+from benchmarks.measured_table import of
 
 TABLES = {"rolling_upgrade": rolling_upgrade.table, "replica_loss": replica_loss.table}
 
@@ -18,7 +19,7 @@ TABLES = {"rolling_upgrade": rolling_upgrade.table, "replica_loss": replica_loss
 def main() -> None:
     for name, table in TABLES.items():
         document = results.read(name)
-        click.echo(f"{table(document['figures'])}\n\nOf commit {document['environment']['commit'][:7]}.\n")
+        click.echo(f"{table(document['figures'])}\n\nOf {of(document)}.\n")
 
 
 if __name__ == "__main__":

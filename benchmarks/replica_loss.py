@@ -145,19 +145,25 @@ def _turn(service: Service, rate_per_s: float, start: int, seconds: float) -> di
     }
 
 
+REFUSING_S = 15.0
+"""The longest time in seconds for which triggers may be refused."""
+
+
 def table(figures: Mapping[str, Any]) -> str:
     """Return the Markdown tables about the loss of a primary, for docs/benchmarks.md.
 
     The numbers of acknowledged, lost and repeated messages are summed over the runs. Other figures are medians, with
-    the worst run in brackets.
+    the worst run in brackets. A figure that does not reach its bar in each run says MISSED.
     """
     names = ("primary lost with its disk, `hold`", "runs", "acknowledged", "lost", "repeated", "refusing", "promoted")
     lines = _headed(names)
     for replicas in REPLICAS:
         runs = [one for one in figures["losses"] if one["replicas"] == replicas]
         if runs:
-            cells = [str(sum(one[name] for one in runs)) for name in ("acknowledged", "lost", "repeated")]
-            cells += [_middle([one[name] for one in runs], " s") for name in ("refusing_s", "promoted_s")]
+            sums = {name: sum(one[name] for one in runs) for name in ("acknowledged", "lost", "repeated")}
+            cells = [_told(str(count), name != "acknowledged" and count > 0) for name, count in sums.items()]
+            refusing, promoted = ([one[name] for one in runs] for name in ("refusing_s", "promoted_s"))
+            cells += [_told(_middle(refusing, " s"), max(refusing) > REFUSING_S), _middle(promoted, " s")]
             what = "1 replica, replaced at the promotion" if replicas == 1 else "2 replicas, 1 may be away"
             lines.append(f"| {what} | {len(runs)} | {' | '.join(cells)} |")
     kinds = [f"{name}, {kind}" for name in ("p50", "p99") for kind in ("`primary`", "`replica`", "ratio")]
@@ -172,6 +178,10 @@ def table(figures: Mapping[str, Any]) -> str:
                 cells.append(_middle([one["replica"][name] / one["primary"][name] for one in pairs], ""))
             lines.append(f"| {replicas} replica{'s' if replicas > 1 else ''} | {len(pairs)} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _told(text: str, missed: bool) -> str:
+    return f"**{text}: MISSED**" if missed else text
 
 
 def _headed(names: Sequence[str]) -> list[str]:

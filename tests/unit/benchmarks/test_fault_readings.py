@@ -18,7 +18,7 @@ def cells(file: str, **changes: Any) -> list[str]:
 def test_faults_without_a_miss_are_told_with_their_spread() -> None:
     (starts, accept), whole, (kills,) = (cells(name) for name in ("starts", "killed_whole", "random_kills"))
     kept = "lost 0 of 19,200, repeated 3 under `resend`"
-    ready = "2 faults later than drawn; ready after 14 s (13 to 20)"
+    ready = "2 of the faults later than drawn; ready after 14 s (13 to 20)"
     assert starts == f"25 starts with seed 7: `up` ended 0, over 30 s 0, {ready}; {kept}"
     assert accept == "13 s (12 to 19)"
     assert whole == [f"14 s (13 to 16); {kept}", f"24 s (20 to 29); {kept}"]

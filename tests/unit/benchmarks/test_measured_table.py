@@ -11,7 +11,7 @@ import pytest
 from benchmarks import results
 from benchmarks.__main__ import QUESTIONS
 from benchmarks.elastic import together
-from benchmarks.measured_table import ALONE, ROWS, Found, Row, as_markdown, cell, limits
+from benchmarks.measured_table import ALONE, ROWS, SHORT_WAITS, Found, Row, as_markdown, cell, limits
 from tests.unit.benchmarks.cell_figures import CELLS
 from tests.unit.benchmarks.fault_figures import FAULTS
 from tests.unit.benchmarks.load_figures import LOAD
@@ -92,8 +92,10 @@ def test_command_and_commit_are_those_of_the_file() -> None:
     assert lines["soak at 10 million triggers a day: messages lost or repeated"].endswith(
         " | 0123456 | `python -m benchmarks.soak --minutes 7` |"
     )
-    accept = lines["accept p99 at 1,157 triggers/s, whole service running"]
-    assert accept.startswith("| accept p99 at 1,157 triggers/s, whole service running | 100 ms | 20 ms | ")
+    accept = lines[f"accept p99 at 1,157 triggers/s, whole service running [{SHORT_WAITS}]"]
+    assert accept.startswith(
+        f"| accept p99 at 1,157 triggers/s, whole service running [{SHORT_WAITS}] | 100 ms | 20 ms | "
+    )
     assert accept.endswith("| `make bench NAME=accept_latency` |")
 
 
@@ -282,17 +284,22 @@ def test_what_the_monolith_lost_is_no_miss_of_ours() -> None:
 # ---- what limits them
 
 
+def on(processor: str, day: str = "2026-11-30") -> dict[str, Any]:
+    machine = f"Linux x86_64, {processor}, 4 cores"
+    return {"benchmark": "x", "environment": {"machine": machine, "at": day, "commit": "0123456789"}}
+
+
 def test_the_tail_of_an_accept_is_shown_beside_the_disks_of_its_round() -> None:
     condition = {"accept_ms_p99": spread(4, 8), "fdatasync_ms_p99": spread(1, 3)}
     documents = {
-        "accept_latency": {"figures": {"conditions": {"116/s, vendors healthy": condition, "9/s, vendors held": {}}}},
-        "end_to_end": {
-            "figures": end_to_end(700, rate(116, 1.6), rate(700, 0.7), rate(300)),
-            "environment": {"machine": "Linux x86_64, Some CPU, 4 cores"},
+        "accept_latency": {
+            "figures": {"conditions": {"116/s, vendors healthy": condition, "9/s, vendors held": {}}},
+            **on("AMD", "2026-11-28"),
         },
+        "end_to_end": {"figures": end_to_end(700, rate(116, 1.6), rate(700, 0.7), rate(300)), **on("Some CPU")},
     }
     disk, cores = limits(documents.__getitem__).splitlines()
-    assert disk.endswith("of the accept p99: 116/s: 4 beside 1, 8 beside 3 (50 to 75 %).")
+    assert disk.endswith("of the accept p99: 116/s: 4 beside 1, 8 beside 3 (50 to 75 %). Of 0123456, second machine.")
     assert "at 116/s 1.80 (vendors 1.60, redis 0.20); at 700/s 0.90 (vendors 0.70, redis 0.20)." in cores
     assert "300/s" not in cores
-    assert cores.endswith("At 1,157/s 4 cores have 3.46 ms for each trigger.")
+    assert cores.endswith("At 1,157/s 4 cores have 3.46 ms for each trigger. Of 0123456.")

@@ -17,7 +17,7 @@ def test_an_upgrade_shows_the_median_and_the_worst_run() -> None:
     """A row shows the median and the worst of its runs. Losses are added up, so that no median hides a loss."""
     runs = [upgrade(False, 99.9, 0.5), upgrade(False, 98.0, 3.0, lost=1), upgrade(False, 100.0, 0.4)]
     (_, _, row) = rolling_upgrade.table({"runs": [*runs]}).splitlines()
-    assert row == "| callers find out | abc | 3 | 99.9 % (98 %) | 0 | 0.5 s (3 s) | 1 | 0 | 0 |"
+    assert row == "| callers find out | abc | 3 | **99.9 % (98 %): MISSED** | 0 | 0.5 s (3 s) | **1: MISSED** | 0 | 0 |"
     kinds = rolling_upgrade.table({"runs": [upgrade(None, 100.0, 0.1), upgrade(True, 100.0, 0.1)]}).splitlines()[2:]
     assert [row.split(" | ")[0] for row in kinds] == [
         "| a balancer asks /readyz",
@@ -45,7 +45,7 @@ def test_a_loss_of_the_primary_shows_both_numbers_of_replicas_and_the_price() ->
     """
     losses = [
         {"replicas": 1, "acknowledged": 500, "lost": 0, "repeated": 0, "refusing_s": 2.5, "promoted_s": 1.0},
-        {"replicas": 2, "acknowledged": 600, "lost": 0, "repeated": 2, "refusing_s": 4.0, "promoted_s": 1.5},
+        {"replicas": 2, "acknowledged": 600, "lost": 0, "repeated": 2, "refusing_s": 15.5, "promoted_s": 1.5},
     ]
     pairs = [
         {"replicas": 2, "primary": {"p50_ms": p, "p99_ms": 2 * p}, "replica": {"p50_ms": r, "p99_ms": 3 * r}}
@@ -53,7 +53,10 @@ def test_a_loss_of_the_primary_shows_both_numbers_of_replicas_and_the_price() ->
     ]
     text = replica_loss.table({"losses": losses, "pairs": pairs})
     assert "| 1 replica, replaced at the promotion | 1 | 500 | 0 | 0 | 2.5 s (2.5 s) | 1 s (1 s) |" in text
-    assert "| 2 replicas, 1 may be away | 1 | 600 | 0 | 2 | 4 s (4 s) | 1.5 s (1.5 s) |" in text
+    assert (
+        "| 2 replicas, 1 may be away | 1 | 600 | 0 | **2: MISSED** | **15.5 s (15.5 s): MISSED** | 1.5 s (1.5 s) |"
+        in text
+    )
     assert "| 2 replicas | 3 | 2 ms (10 ms) | 5 ms (10 ms) | 2 (5) |" in text
 
 
