@@ -109,7 +109,7 @@ class Store(Protocol):
         ...
 
     async def wake(self) -> None:
-        """End a blocking `wait` of this process early, if there is one.
+        """End a blocking `wait` of this process early, if there is one, even if it has only just begun.
 
         Entries that arrive later are then not claimed by that `wait`.
         """

@@ -328,6 +328,49 @@ async def test_a_cancelled_wait_loses_nothing(world: World, redis_client: redis.
     await asyncio.wait_for(waiting, 0.5)
 
 
+async def blocked(connection: redis.asyncio.Redis) -> str:
+    """Return the id of the connection that is blocked in a read. Wait until there is one."""
+    for _ in range(500):
+        for found in await connection.client_list():
+            if "b" in found["flags"]:
+                return str(found["id"])
+        await asyncio.sleep(0.01)
+    pytest.fail("no connection is blocked")
+
+
+async def test_a_wait_after_a_lost_connection_can_be_woken(world: World, redis_client: redis.asyncio.Redis) -> None:
+    """Redis closes the connection of a courier's waits between two of them. The next wait has a new connection, and no
+    call fails. `wake` ends this wait.
+    """
+    me = await world.actor()
+    await world.store.claim(me, lanes("a"), 1)
+    connections = []
+    for _ in range(3):
+        waiting = asyncio.ensure_future(world.store.wait(me, lanes("a"), 1, 10_000))
+        connections.append(await blocked(redis_client))
+        await world.store.wake()
+        assert (await asyncio.wait_for(waiting, 1.0)).claims == []
+        assert await redis_client.client_kill_filter(_id=connections[-1]) == 1
+    assert len(set(connections)) == 3
+
+
+async def test_a_wait_whose_connection_breaks_is_an_error(world: World, redis_client: redis.asyncio.Redis) -> None:
+    """Redis closes the connection in which a courier waits. The wait raises UnavailableError, so that the courier looks
+    for claims whose reply was lost. The next wait can be woken.
+    """
+    me = await world.actor()
+    await world.store.claim(me, lanes("a"), 1)
+    waiting = asyncio.ensure_future(world.store.wait(me, lanes("a"), 1, 10_000))
+    await redis_client.client_kill_filter(_id=await blocked(redis_client))
+    with pytest.raises(UnavailableError):
+        await asyncio.wait_for(waiting, 1.0)
+    await world.store.wake()
+    waiting = asyncio.ensure_future(world.store.wait(me, lanes("a"), 1, 10_000))
+    await blocked(redis_client)
+    await world.store.wake()
+    await asyncio.wait_for(waiting, 1.0)
+
+
 async def test_a_script_error_is_no_answer(redis_client: redis.asyncio.Redis) -> None:
     """If a script fails, `run_one` raises UnavailableError that names the script."""
     with pytest.raises(UnavailableError, match="promote"):
