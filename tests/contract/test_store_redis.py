@@ -9,7 +9,7 @@ import pytest
 import redis.asyncio
 
 from dispatcher.adapters.redis.keys import Keys
-from dispatcher.adapters.redis.script_calls import Call, client, run, run_one, script
+from dispatcher.adapters.redis.script_calls import Call, Client, client, run, run_one, script
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.core.life.dead_letter import DeadLetterFilter
 from dispatcher.core.life.notification import Lane
@@ -383,11 +383,12 @@ def _in_mailbox(notification: Any, vendor: str) -> Any:
     return dataclasses.replace(notification, vendor=vendor)
 
 
+@pytest.mark.parametrize("at_most", [50, 1])
 async def test_a_take_that_the_store_refuses_is_told_and_stops_no_other(
-    world: World, redis_client: redis.asyncio.Redis
+    world: World, redis_client: redis.asyncio.Redis, at_most: int
 ) -> None:
     """A dead actor had claims in two lanes. The take fails in one lane, because the key of held notifications is
-    damaged. It reports this error and takes the claim in the other lane.
+    damaged. It reports this error and takes the claim in the other lane, also if it may take only one entry.
 
     After the key is repaired, the notification in the first lane, whose send had begun, becomes held.
     """
@@ -399,7 +400,7 @@ async def test_a_take_that_the_store_refuses_is_told_and_stops_no_other(
     await world.bury(dying)
     await redis_client.set(KEYS.held, "of another type")
     me = await world.actor()
-    got = await world.store.take(me, lanes("a"))
+    got = await world.store.take(me, lanes("a"), at_most)
     assert [claim.lane.priority for claim in got.claims] == ["bulk"]
     (told,) = got.refused
     assert told.startswith(f"{KEYS.lane(Lane('a', 'normal'))}: ") and "WRONGTYPE" in told
@@ -407,3 +408,17 @@ async def test_a_take_that_the_store_refuses_is_told_and_stops_no_other(
     got = await world.store.take(me, lanes("a"))
     assert got.refused == []
     assert await world.state(begun.notification.id) == "held"
+
+
+async def test_a_consumer_is_not_forgotten_with_an_entry(world: World, redis_client: Client) -> None:
+    """A dead actor seemed to have no claim, so the script of a take may only forget it. Meanwhile the actor's blocked
+    read got an entry. The script leaves the entry, and the next take finds it.
+    """
+    dying, me = await world.actor(), await world.actor()
+    (claim,) = await world.claimed(dying)
+    await world.bury(dying)
+    keys = [LANE, KEYS.actors, KEYS.held, KEYS.nil, KEYS.singled, KEYS.clock]
+    _, lost, rows = await run_one(redis_client, "take", keys, [dying, me, KEYS.record_prefix, 0, 0])
+    assert (lost, rows) == (0, [])
+    (taken,) = (await world.store.take(me, lanes("a"))).claims
+    assert (taken.entry_id, taken.notification.crashes) == (claim.entry_id, 1)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -33,6 +32,7 @@ from dispatcher.adapters.redis.script_values import (
     promoted,
     withdrawal,
 )
+from dispatcher.adapters.redis.takes import RedisTakes
 from dispatcher.core.life.decide import Decision
 from dispatcher.core.life.fallback import LOOK_AGAIN_MS, LOOK_AT_HELD_AGAIN_MS
 from dispatcher.core.life.late_refusal import LastCall, Reopen
@@ -103,7 +103,7 @@ class RedisStore:
         self._keys = keys or Keys()
         self._claim_reader = ClaimReader(connection, self._keys)
         self._retention_ms = retention_ms
-        self._hold_ms = hold_ms
+        self._takes = RedisTakes(connection, self._keys, self._claim_reader, hold_ms)
         self._continuity, self._on_break = continuity or Continuity(), on_break
         self._on_set_back, self._monotonic_s = on_set_back, monotonic_s
         self._delay_time = DelayTime()
@@ -198,27 +198,7 @@ class RedisStore:
     # ---- take
 
     async def take(self, me: str, lanes: Sequence[Lane], at_most: int = 50) -> Claims:
-        k = self._keys
-        streams = [k.lane(lane) for lane in streams_of(lanes)]
-        calls = [
-            Call(
-                "take",
-                [stream, k.actors, k.held, k.nil, k.singled, k.clock],
-                [name, me, k.record_prefix, self._hold_ms, at_most],
-            )
-            for stream, *names in await run_one(self._redis, "left", [k.actors, *streams], [])
-            for name in names
-            if name != me
-        ]
-        if not calls:
-            return Claims(0, [], [])
-        taken = await run(self._redis, calls)
-        replies = [reply for reply in taken if not isinstance(reply, Exception)]
-        refused = [f"{call.keys[0]}: {it}" for call, it in zip(calls, taken, strict=False) if isinstance(it, Exception)]
-        rows = [row for reply in replies for row in reply[2]]
-        lost = sum(int(reply[1]) for reply in replies)
-        got = self._claim_reader.claims(max((int(reply[0]) for reply in replies), default=0), rows, lost)
-        return replace(got, refused=refused)
+        return await self._takes.take(me, lanes, at_most)
 
     # ---- the final outcome
 
