@@ -93,7 +93,8 @@ def tenants(name: str) -> Callable[[Figures], Found]:
         idle, flood = (figures[f"{name}_p99_{when}_ms"]["median"] for when in ("idle", "flood"))
         text = f"{ratio['median']:.2f}{between(ratio['all'], '.2f')}: {idle:.0f} → {flood:.0f} ms"
         text += f", {figures['queued']['median']:,.0f} queued, {figures['flood_sent_per_s']['median']:,.0f}/s of A sent"
-        misses = ("the flood ended before B's last message",) if figures["left"]["min"] == 0 else ()
+        over = figures["left"]["min"] == 0
+        misses: tuple[str, ...] = ("the flood ended before B's last message",) if over else ()
         misses += first_try_missed(figures["first_try"]["min"]) if "first_try" in figures else ()  # not in older files
         return Found(ratio["median"], text, misses)
 
