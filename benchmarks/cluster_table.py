@@ -41,7 +41,7 @@ BARS: Mapping[str, Mapping[str, float]] = {
     "change-one": {"accepted_at_first_try": 0.999, **NEVER},
     "change-all": {"accepted_at_first_try": 0.999, **NEVER},
 }
-"""What each run of a fault must reach: the least share of first tries, or the most of any other figure.
+"""The bars that each run of a fault must reach: the least share of first tries, or the most of any other figure.
 
 Without a fault, a gap of up to 0.7 s lies between two deliveries. So a gap of up to a second after the heal is none.
 """

@@ -45,7 +45,7 @@ work. 2 and 3 may concern our sender or our request.
 
 
 SEPARATOR = ":"
-"""What stands between id, token and call in `client-ref`. None of them contains it."""
+"""The character between id, token and call in `client-ref`. None of them contains it."""
 
 TTL_MS_MIN, TTL_MS_MAX = 20_000, 604_800_000
 """The bounds of `ttl` that Vonage documents.

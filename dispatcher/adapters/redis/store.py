@@ -340,7 +340,7 @@ class RedisStore:
         self, nid: str, to: str, reason: str, *, only: State | None = None, word: LaterWord | None = None
     ) -> Withdrawal:
         for _ in range(MOVES_FOLLOWED):
-            answer = await self._withdraw(nid, to, reason, only, word)
+            answer = await self._withdraw(nid, to, reason, only=only, word=word)
             if answer is not None:
                 return answer
         return Withdrawal(WithdrawResult.CLAIMED)  # it moved at each try, so an actor is at work on it
@@ -360,7 +360,7 @@ class RedisStore:
         return pending[0]["consumer"].rpartition("/")[0], CallMark(int(generation or 0), int(reopened or 0))
 
     async def _withdraw(
-        self, nid: str, to: str, reason: str, only: State | None, word: LaterWord | None
+        self, nid: str, to: str, reason: str, *, only: State | None, word: LaterWord | None
     ) -> Withdrawal | None:
         """Try once to end a notification that nobody has claimed. `to` is its new state, and `reason` is noted with it.
 
