@@ -156,7 +156,7 @@ async def test_sendgrids_client_sends_the_same(monkeypatch: pytest.MonkeyPatch, 
     mail = Mail(From("shop@example.com", "Müller & Söhne"), None, EMAIL.subject, text, html)
     to = Personalization()
     to.add_to(To(EMAIL.to))
-    for name, value in (("nid", EMAIL.notification_id), ("ntoken", LINK.token)):
+    for name, value in (("nid", EMAIL.notification_id), ("ntoken", LINK.token), ("ncall", LINK.call)):
         to.add_custom_arg(CustomArg(name, value))
     mail.add_personalization(to)
     mail.reply_to = ReplyTo("help@example.com", "Hilfe")
