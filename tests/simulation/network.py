@@ -244,8 +244,12 @@ class Link:
         method = getattr(self._target, name)
         network, process = self._network, self._process
 
-        async def call(*args: Any) -> Any:
-            return await network.call(process, method, args)
+        async def call(*args: Any, **how: Any) -> Any:
+            def asked(*args: Any) -> Any:
+                return method(*args, **how)
+
+            asked.__name__, asked.__self__ = name, getattr(method, "__self__", None)  # type: ignore[attr-defined]
+            return await network.call(process, asked if how else method, args)
 
         call.__name__ = name
         setattr(self, name, call)
