@@ -31,7 +31,6 @@ from dispatcher.deliver.permits import Gate, GateLimits
 from dispatcher.deliver.poison import Suspects, next_suspect
 from dispatcher.deliver.store_link import StoreLink
 from dispatcher.deliver.surroundings import Surroundings
-from dispatcher.deliver.takes import TAKES_MAX, Takes
 from dispatcher.deliver.unreadable import UnreadableRecords
 from dispatcher.errors import UnavailableError
 from dispatcher.ports import Applied, Claims, Vendor
@@ -90,8 +89,7 @@ class Courier:
         self._calls: set[asyncio.Task[None]] = set()
         self._bulk: set[asyncio.Task[None]] = set()  # the calls of a bulk lane
         self._room = asyncio.Event()
-        self._turn, self._claiming = 0, False
-        self.takes = Takes(store, around.metrics, vendor.name)
+        self._turn = 0
         self.done = self.settled = 0  # entries claimed or settled so far, and settled so far, for the watchdog
         self.stopping = False
         self.delivery = Delivery(
@@ -136,7 +134,7 @@ class Courier:
 
         A courier that claims nothing in this situation has no work, or is stuck.
         """
-        return self.breaker.state in (BreakerState.CLOSED, BreakerState.METRICS_ONLY) and self._free() > 0
+        return self.breaker.state in (BreakerState.CLOSED, BreakerState.METRICS_ONLY) and self._want() > 0
 
     def is_unsettled(self) -> bool:
         """Return True if outcomes have waited too long to be settled although the store answers other calls."""
@@ -153,16 +151,9 @@ class Courier:
         self.link.renewed(asked_s)
         self._room.set()
 
-    def takeable(self) -> tuple[list[Lane], int]:
-        """Return the lanes from which claims of dead incarnations may be taken now, and how many. There may be none.
-
-        As many may be taken as calls may begin. If the breaker refuses every call, taken claims need no permit: they
-        are handed on without a call. While the claim loop asks the store, its answer may use every permit.
-        """
-        if self.gate.refuses_all() and self._isolation is None:
-            return self.lanes(), TAKES_MAX
-        lanes, want = ([], 0) if self._claiming else self._claimable()
-        return lanes, min(TAKES_MAX, want)
+    def takes_max(self) -> int:
+        """Return how many claims of dead incarnations may be taken at once."""
+        return 0 if self._isolation is not None else self.gate.takes_max()
 
     def mailboxes(self) -> tuple[str, ...]:
         entry = self._entry()
@@ -203,10 +194,11 @@ class Courier:
         me = self.me
         while not self.stopping:
             self.gate.tick()
-            lanes, want = self._claimable()
-            if not lanes:
+            want, lanes = self._want(), self._lanes_now()
+            if want <= 0 or not lanes:
                 await self._wait_for_room()
                 continue
+            lanes, want = claimable(lanes, want, self.gate.concurrency.value, len(self._bulk))
             try:
                 got = await self._claim(me, lanes, want)
             except UnavailableError:
@@ -219,31 +211,15 @@ class Courier:
                 # not delay a single message, because the first claim after a pause does not wait.
                 await self._clock.sleep(self._limits.claim_pace_s)
 
-    def _claimable(self) -> tuple[list[Lane], int]:
-        """Return the lanes that may claim now, and how many entries. There are no lanes if no call may begin."""
-        want, lanes = self._free() - self.takes.asked, self._lanes_now()
-        if want <= 0 or not lanes:
-            return [], 0
-        return claimable(lanes, want, self.gate.concurrency.value, len(self._bulk))
-
     def _lanes_now(self) -> list[Lane]:
         if self._clock.now_s() < self.delivery.own_only_until_s:
             return [lane for lane in self.lanes() if lane.mailbox == self.vendor.name]
         return self.lanes()
 
     async def _claim(self, me: str, lanes: list[Lane], want: int) -> Claims:
-        """Claim up to about `want` entries. If a dead incarnation has left claims, take these first."""
-        if left := self.takes.wanted(lanes):
-            got = await self.takes.take(me, left, min(TAKES_MAX, want))
-            self.link.replied()
-            return got
         self._turn += 1
         ordered = lanes[::-1] if self._turn % LOWER_LANES_EVERY == 0 else lanes
-        self._claiming = True
-        try:
-            got = await self._store.claim(me, ordered, want)
-        finally:
-            self._claiming = False
+        got = await self._store.claim(me, ordered, want)
         self.link.replied()
         if not got.claims and not got.orphans:
             if all(lane.priority != BULK for lane in lanes):
@@ -346,8 +322,8 @@ class Courier:
             self._leave(claim)
         self._waiting.clear()
 
-    def _free(self) -> int:
-        """Return how many calls may begin now."""
+    def _want(self) -> int:
+        """Return how many entries may be claimed now."""
         if (
             self.stopping
             or self._isolation is not None

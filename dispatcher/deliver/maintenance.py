@@ -69,6 +69,7 @@ class Caretaker:
         self._cursors: dict[Lane, str] = {}
         self._turn = 0
         self._auditing = asyncio.Lock()
+        self._take_refused: Sequence[str] = ()  # the refusal that was logged last
         self._unknown: dict[tuple[str, ...], tuple[int, int]] = {}  # chain → first and last time that it was due
         self._told: set[str] = set()  # broken records that were logged; a held one comes up each second
 
@@ -93,23 +94,20 @@ class Caretaker:
                 logger().error("caretaker_failed", name=step.__name__, error=type(error).__name__)
 
     async def take(self) -> None:
-        """Claim what is pending for incarnations that are no longer live, in every mailbox that this courier drains.
-
-        If no call may begin now, the claim loop does it as soon as one may (`takes`).
-        """
+        """Claim what is pending for incarnations that are no longer live, in every mailbox that this courier drains."""
         c = self._courier
-        if c.stopping or not c.me:
+        at_most = c.takes_max()
+        if c.stopping or not c.me or at_most == 0:
             return
-        me, (lanes, at_most) = c.me, c.takeable()
-        c.takes.want(lane for lane in c.lanes() if lane not in lanes)
-        if not lanes:
-            return
-        try:
-            got = await c.takes.take(me, lanes, at_most)
-        except UnavailableError:
-            c.audit_wanted = True  # the claims may be ours, with a lost reply
-            raise
+        me = c.me
+        got = await self._store.take(me, c.lanes(), at_most)
         c.link.replied()
+        if got.refused and got.refused != self._take_refused:
+            logger().error("take_refused", vendor=c.vendor.name, lanes=list(got.refused))
+        self._take_refused = got.refused
+        if got.claims:
+            c.metrics.count("dispatcher_takes", c.vendor.name, by=len(got.claims))
+            logger().info("entries_taken", count=len(got.claims), vendor=c.vendor.name, incarnation=me)
         await c.admit(me, got)
         if got.claims:
             await self._store.wake()  # otherwise the claim loop might go on waiting in the store

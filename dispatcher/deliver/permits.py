@@ -42,6 +42,8 @@ RAMP_LEAST_PER_S = 2.0
 If there was little traffic before, shares of it would be too low to recover.
 """
 
+TAKES_MAX = 50
+
 
 @dataclass(frozen=True, slots=True)
 class GateLimits:
@@ -117,27 +119,35 @@ class Gate:
         the plan. While the breaker is half open, only the incarnation that `entry` names may probe.
         """
         now_s = self._clock.now_s()
-        if now_s < self._pause_until_s or self.refuses_all():
+        if now_s < self._pause_until_s:
             return 0
         free = self.concurrency.value - in_flight
-        if self.breaker.state is BreakerState.HALF_OPEN:
-            if entry is not None and entry.prober not in (None, me):
+        match self.breaker.state:
+            case BreakerState.OPEN | BreakerState.FORCED_OPEN:
                 return 0
-            if self.breaker.share is None:
-                free = min(free, self._limits.half_open_calls - in_flight)
+            case BreakerState.HALF_OPEN:
+                if entry is not None and entry.prober not in (None, me):
+                    return 0
+                if self.breaker.share is None:
+                    free = min(free, self._limits.half_open_calls - in_flight)
         for bucket in (self.bucket, self._ramp):
             tokens = bucket.available(now_s)
             free = free if tokens is None else min(free, tokens)
         return free
 
-    def refuses_all(self) -> bool:
-        """Return True if the breaker allows no call at all now, not even a probe."""
-        return self.breaker.state in (BreakerState.OPEN, BreakerState.FORCED_OPEN)
-
     def wait_s(self) -> float:
         """Return how many seconds to wait before `free` is asked again, at most 0.05."""
         waits = [b.wait_s() for b in (self.bucket, self._ramp) if b.rate_per_s is not None]
         return min(0.05, max([0.001, *waits])) if waits else 0.05
+
+    def takes_max(self) -> int:
+        """Return how many claims of dead incarnations may be taken at once: at most a burst of the contract rate.
+
+        Such claims may be taken even if no permit is left, so they do not wait behind everything that is queued. The
+        permits of these claims are subtracted afterwards.
+        """
+        burst = self.bucket.burst
+        return TAKES_MAX if burst is None else min(TAKES_MAX, burst)
 
     def spend(self, calls: int) -> None:
         """Subtract the permits of `calls` calls that begin now."""

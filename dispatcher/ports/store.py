@@ -109,7 +109,7 @@ class Store(Protocol):
         ...
 
     async def wake(self) -> None:
-        """End a blocking `wait` of this process early, if there is one, even if it has only just begun.
+        """End a blocking `wait` of this process early, if there is one.
 
         Entries that arrive later are then not claimed by that `wait`.
         """
@@ -125,7 +125,6 @@ class Store(Protocol):
     async def take(self, me: str, lanes: Sequence[Lane], at_most: int = 50) -> Claims:
         """Claim for `me` up to `at_most` entries that are pending for incarnations which are no longer live.
 
-        The number counts over all lanes and all such incarnations together. The lanes are read in the order of `lanes`.
         A `hold` notification whose send may have begun becomes held instead. If an incarnation crashed, the store
         counts one crash for each of its notifications that may be the cause. `single_out` says which notifications
         these are.

@@ -148,17 +148,6 @@ async def test_a_woken_wait_leaves_what_comes_next_unclaimed(world: World) -> No
     assert [c.notification.id for c in (await world.store.claim(other, lanes("a"), 5)).claims] == [nid]
 
 
-async def test_a_wake_is_never_too_early_for_a_wait_that_has_begun(world: World) -> None:
-    """`wake` is called as soon as a wait has begun, before the store can know of it. The wait ends all the same."""
-    me = await world.actor()
-    await world.store.claim(me, lanes("a"), 1)
-    for _ in range(5):
-        waiting = asyncio.ensure_future(world.store.wait(me, lanes("a"), 5, 10_000))
-        await asyncio.sleep(0)
-        await world.store.wake()
-        assert (await asyncio.wait_for(waiting, 2.0)).claims == []
-
-
 @pytest.mark.parametrize("count", [1, 3, 9])
 async def test_the_audit_finds_what_is_mine_and_unknown(world: World, count: int) -> None:
     """`own` returns the actor's pending entries, except those that the actor already knows.

@@ -57,12 +57,11 @@ def swept_once() -> contextlib.AbstractContextManager[Any]:
     run = scripts.run
 
     async def run_once(connection: redis.asyncio.Redis, calls: Sequence[Call]) -> list[Any]:
-        fresh = [(c.keys[0], c.args[0]) not in swept for c in calls]
-        swept.update((c.keys[0], c.args[0]) for c in calls)
-        replies = iter(await run(connection, [c for c, is_fresh in zip(calls, fresh, strict=True) if is_fresh]))
-        return [next(replies) if is_fresh else [0, 0, []] for is_fresh in fresh]
+        fresh = [c for c in calls if c.script != "take" or (c.keys[0], c.args[0]) not in swept]
+        swept.update((c.keys[0], c.args[0]) for c in calls if c.script == "take")
+        return await run(connection, fresh)
 
-    return mock.patch("dispatcher.adapters.redis.takes.run", run_once)
+    return mock.patch("dispatcher.adapters.redis.store.run", run_once)
 
 
 def client_that_repeats() -> contextlib.AbstractContextManager[Any]:

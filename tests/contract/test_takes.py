@@ -6,7 +6,6 @@ import pytest
 
 from dispatcher.adapters.memory.control import MemoryControl
 from dispatcher.adapters.redis.keys import Keys
-from dispatcher.core.life.notification import Claim, Lane
 from dispatcher.errors import FencedError
 from dispatcher.ports import Applied
 from tests.contract.worlds import World, lanes, settle
@@ -140,69 +139,6 @@ async def test_a_take_is_bounded(world: World) -> None:
     await world.claimed(dying, 5)
     await world.bury(dying)
     assert [len((await world.store.take(me, lanes("a"), 3)).claims) for _ in range(3)] == [3, 2, 0]
-
-
-async def left_behind(world: World, count: int, *priorities: str) -> str:
-    """Let an actor claim `count` entries of each of these lanes and die. Return its name."""
-    dying = await world.actor()
-    for priority in priorities:
-        await world.queued(count, priority=priority)
-        assert len((await world.store.claim(dying, [Lane("a", priority)], count)).claims) == count
-    await world.bury(dying)
-    return dying
-
-
-@pytest.mark.parametrize("at_most", [1, 4, 7])
-async def test_a_take_is_bounded_over_all_the_dead_and_all_lanes(world: World, at_most: int) -> None:
-    """Two actors have died with claims in three lanes. A take returns at most the given number in all, the most urgent
-    first. Further takes return the rest, each entry once.
-    """
-    for _ in range(2):
-        await left_behind(world, 2, "bulk", "high", "normal")
-    me, taken = await world.actor(), list[Claim]()
-    while got := (await world.store.take(me, lanes("a"), at_most)).claims:
-        assert len(got) == min(at_most, 12 - len(taken))
-        taken += got
-    assert [claim.lane.priority for claim in taken] == ["high"] * 4 + ["normal"] * 4 + ["bulk"] * 4
-    assert len({claim.notification.id for claim in taken}) == 12
-
-
-async def test_a_take_of_nothing_takes_and_forgets_nothing(world: World) -> None:
-    """A take of at most 0 entries claims none. The dead actor's claim is still pending, and the next take finds it."""
-    dying = await left_behind(world, 1, "normal")
-    me = await world.actor()
-    assert (await world.store.take(me, lanes("a"), 0)).claims == []
-    assert await world.control.ended() == []
-    assert len((await world.store.own(dying, lanes("a"), set())).claims) == 1
-    assert len((await world.store.take(me, lanes("a"), 1)).claims) == 1
-
-
-async def test_what_a_take_leaves_keeps_its_incarnation_known(world: World) -> None:
-    """A take has no number left for the second of two dead actors. Only the first one can be forgotten, and only when
-    no mailbox lists it any more.
-    """
-    first, second = [await left_behind(world, 1, "normal") for _ in range(2)]
-    me = await world.actor()
-    (taken,) = (await world.store.take(me, lanes("a"), 1)).claims
-    assert await world.control.ended() == []
-    await world.store.apply(me, [(taken, settle())], world.now_ms())
-    await world.store.take(me, lanes("a"), 0)
-    assert await world.control.ended() == [first]
-    assert len((await world.store.own(second, lanes("a"), set())).claims) == 1
-
-
-async def test_what_becomes_held_leaves_its_place_to_others(world: World) -> None:
-    """A dead actor had begun to send two messages under `hold`, and another dead actor had a claim. A take of at most
-    two entries returns this claim, because the two messages become held and are not claimed.
-    """
-    dying = await world.actor()
-    for claim in await world.claimed(dying, 2, on_unknown="hold"):
-        assert await world.store.start(dying, claim)
-    await world.bury(dying)
-    await left_behind(world, 1, "bulk")
-    got = await world.store.take(await world.actor(), lanes("a"), 2)
-    assert [claim.lane.priority for claim in got.claims] == ["bulk"]
-    assert (await world.control.counts())["held"] == 2
 
 
 async def test_an_incarnation_is_forgotten_when_no_mailbox_lists_it(world: World) -> None:

@@ -43,7 +43,6 @@ WHERE: Mapping[str, tuple[str, ...]] = {
         "actors/assembly.py",
         "dispatcher/adapters/memory/store.py",
         "dispatcher/adapters/redis/store.py",
-        "dispatcher/adapters/redis/takes.py",
         "dispatcher/config/settings.py",
         "dispatcher/deliver/",
         "dispatcher/ports/store.py",

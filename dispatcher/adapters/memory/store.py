@@ -194,10 +194,10 @@ class MemoryStore:
         for lane in lanes:
             state = cell.lane(lane)
             for gone in sorted(name for name in state.consumers if name != me and cell.actors.get(name) != "live"):
-                left = [entry_id for entry_id, owner in state.pending.items() if owner == gone]
+                left = [entry_id for entry_id, owner in state.pending.items() if owner == gone][:at_most]
                 if not left:
                     state.consumers.discard(gone)
-                for entry_id in left[: at_most - len(rows)]:
+                for entry_id in left:
                     lost += entry_id not in state.entries
                     if self._take(state, entry_id, gone, me):
                         rows.append((lane, entry_id))

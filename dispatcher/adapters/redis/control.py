@@ -107,7 +107,7 @@ class RedisControl:
         mailboxes = await self._read(self._redis.smembers(k.mailboxes))
         streams = [k.lane(stream) for mailbox in mailboxes for stream in streams_of(lanes_of(mailbox))]
         left = await run_one(self._redis, "left", [k.actors, *streams], [])
-        listed = {name for _, *row in left for name in row[::2]}
+        listed = {name for _, *names in left for name in names}
         return sorted(gone - listed)
 
     # ---- messages

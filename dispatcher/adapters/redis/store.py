@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 from redis.exceptions import ResponseError
 
-from dispatcher.adapters.redis.blocking_read import BlockingRead
 from dispatcher.adapters.redis.claim_reader import ClaimReader
 from dispatcher.adapters.redis.keys import Keys, streams_of
 from dispatcher.adapters.redis.replicas import ReplicatedWrites
@@ -32,7 +32,6 @@ from dispatcher.adapters.redis.script_values import (
     promoted,
     withdrawal,
 )
-from dispatcher.adapters.redis.takes import RedisTakes
 from dispatcher.core.life.decide import Decision
 from dispatcher.core.life.fallback import LOOK_AGAIN_MS, LOOK_AT_HELD_AGAIN_MS
 from dispatcher.core.life.late_refusal import REOPENS_MS, LastCall, Reopen, accepted_later
@@ -98,13 +97,13 @@ class RedisStore:
                 are not delayed by this.
         """
         self._redis = connection
-        self._replicated = replicated
-        self._blocking = BlockingRead(waiting or connection, connection)
+        self._waiting, self._replicated = waiting, replicated
         self._keys = keys or Keys()
         self._claim_reader = ClaimReader(connection, self._keys)
         self._retention_ms = retention_ms
-        self._takes = RedisTakes(connection, self._keys, self._claim_reader, hold_ms)
+        self._hold_ms = hold_ms
         self._continuity, self._on_break = continuity or Continuity(), on_break
+        self._blocked_id: int | None = None
         self._on_set_back, self._monotonic_s = on_set_back, monotonic_s
         self._delay_time = DelayTime()
 
@@ -154,9 +153,15 @@ class RedisStore:
 
     async def wait(self, me: str, lanes: Sequence[Lane], want: int, timeout_ms: int) -> Claims:
         # COUNT is per lane, so the reply may have a few entries more than wanted.
-        streams = [self._keys.lane(lane) for lane in lanes]
+        waiting = self._waiting or self._redis
+        streams: Any = {self._keys.lane(lane): ">" for lane in lanes}
         try:
-            rows = await self._blocking.read(me, streams, max(1, want // len(streams)), timeout_ms)
+            if self._blocked_id is None:
+                self._blocked_id = await waiting.client_id()
+            reply: Any = await waiting.xreadgroup(
+                "g", me, streams, count=max(1, want // len(streams)), block=timeout_ms
+            )
+            rows = [(key, entry_id, body["n"]) for key, entries in (reply or []) for entry_id, body in entries]
             return await self._claim_reader.load(rows)
         except ResponseError as error:
             if "NOGROUP" not in str(error):
@@ -164,10 +169,15 @@ class RedisStore:
             await asyncio.sleep(min(timeout_ms, NO_GROUP_MS) / 1000)  # claim makes the group; do not spin meanwhile
             return Claims(0, [], [])
         except UNAVAILABLE as error:
+            self._blocked_id = None
             raise UnavailableError(f"redis: {type(error).__name__}") from error
+        except asyncio.CancelledError:
+            self._blocked_id = None  # the next read has another connection
+            raise
 
     async def wake(self) -> None:
-        await self._blocking.end()
+        if self._blocked_id is not None:
+            await reached(self._redis.client_unblock(self._blocked_id))
 
     async def own(self, me: str, lanes: Sequence[Lane], known: Collection[tuple[Lane, str]]) -> Claims:
         # A claim reads from a fair stream only the entries that it has just put there. An entry that was not read
@@ -198,7 +208,27 @@ class RedisStore:
     # ---- take
 
     async def take(self, me: str, lanes: Sequence[Lane], at_most: int = 50) -> Claims:
-        return await self._takes.take(me, lanes, at_most)
+        k = self._keys
+        streams = [k.lane(lane) for lane in streams_of(lanes)]
+        calls = [
+            Call(
+                "take",
+                [stream, k.actors, k.held, k.nil, k.singled, k.clock],
+                [name, me, k.record_prefix, self._hold_ms, at_most],
+            )
+            for stream, *names in await run_one(self._redis, "left", [k.actors, *streams], [])
+            for name in names
+            if name != me
+        ]
+        if not calls:
+            return Claims(0, [], [])
+        taken = await run(self._redis, calls)
+        replies = [reply for reply in taken if not isinstance(reply, Exception)]
+        refused = [f"{call.keys[0]}: {it}" for call, it in zip(calls, taken, strict=False) if isinstance(it, Exception)]
+        rows = [row for reply in replies for row in reply[2]]
+        lost = sum(int(reply[1]) for reply in replies)
+        got = self._claim_reader.claims(max((int(reply[0]) for reply in replies), default=0), rows, lost)
+        return replace(got, refused=refused)
 
     # ---- the final outcome
 

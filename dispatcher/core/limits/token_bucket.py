@@ -21,6 +21,11 @@ class TokenBucket:
     def rate_per_s(self) -> float | None:
         return self._rate
 
+    @property
+    def burst(self) -> int | None:
+        """Return the greatest number of permits that can be saved, or None without a limit."""
+        return None if self._rate is None else int(_burst(self._rate))
+
     def set_rate(self, rate_per_s: float | None, now_s: float) -> None:
         self._refill(now_s)
         self._rate = rate_per_s
@@ -41,7 +46,7 @@ class TokenBucket:
     def give_back(self) -> None:
         """Give back a permit that was spent although nothing was sent.
 
-        Even so, no more permits are saved than in a pause.
+        Even so, no more than `burst` permits are saved.
         """
         if self._rate is not None:
             self._tokens = min(_burst(self._rate), self._tokens + 1)

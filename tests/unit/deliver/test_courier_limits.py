@@ -79,7 +79,7 @@ async def test_a_share_belongs_to_one_incarnation() -> None:
     courier.adopt_plan(dataclasses.replace(plan, vendors={"a": mine}))
     assert courier.gate.bucket.rate_per_s == 10.0
     courier.begin(await stage.control.register("a"))
-    assert (courier.gate.bucket.rate_per_s, courier.takeable()) == (0.0, ([], 0))
+    assert (courier.gate.bucket.rate_per_s, courier.takes_max()) == (0.0, 0)
 
 
 @virtual

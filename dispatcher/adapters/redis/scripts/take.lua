@@ -2,17 +2,15 @@
 -- drainer of the mailbox, so what is delivered to the dead after the verdict is found too.
 -- A crash counts against all that the dead held, or against the one it had singled out; after a clean stop none counts.
 -- KEYS[1] lane  [2] actors  [3] held  [4] never exists  [5] singled out  [6] clock   (Prologue: _delay.lua, _record.lua)
--- ARGV[1] the dead  [2] me  [3] prefix of records  [4] held at most, ms  [5] at most; 0 only forgets one that has nothing
+-- ARGV[1] the dead  [2] me  [3] prefix of records  [4] held at most, ms  [5] at most
 -- Reply {now ms, lost bodies, {lane, entry id, notification id, record fields}…}; empty when I am not live or it lives.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 if redis.call('HGET', KEYS[2], ARGV[2]) ~= 'live' or redis.call('HGET', KEYS[2], ARGV[1]) == 'live' then
   return {now, 0, {}}
 end
-local most = tonumber(ARGV[5])
--- Never asked for 0: Redis would name none, and what is pending would be gone with the consumer (below).
-local pending = redis.pcall('XPENDING', KEYS[1], 'g', '-', '+', math.max(1, most), ARGV[1])
-if pending.err or (most == 0 and #pending > 0) then return {now, 0, {}} end
+local pending = redis.pcall('XPENDING', KEYS[1], 'g', '-', '+', ARGV[5], ARGV[1])
+if pending.err then return {now, 0, {}} end
 local clean = redis.call('HGET', KEYS[2], ARGV[1]) == 'stopped'
 local suspect = redis.call('HGET', KEYS[5], ARGV[1])
 local got, lost = {}, 0
