@@ -51,6 +51,10 @@ class PairChecker(Checker):
         follows = self.world.cell.found(nid)[0].trigger.notifications[int(index)].follows
         return None if follows is None else notification_id(trigger_id, follows.first)
 
+    def at_rest(self) -> bool:
+        """Return True if nothing will change any more. A held message still ends at its deadline."""
+        return super().at_rest() and all(note.state != "held" for _, _, note in self._notes())
+
     def judge(self) -> None:
         super().judge()
         states = {nid: note.state for nid, _, note in self._notes()}
